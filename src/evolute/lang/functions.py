@@ -1,0 +1,252 @@
+"""The function table: one row per operation (published method, sections 1.2, 1.3 and 2).
+
+ε = 1e-7 throughout. Every ``compute`` works in the dtype of its argument and lets NaN through.
+Rows marked ``searched=()`` are extensions for writing hand-made optimizers; the search draws them
+only when asked to.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from evolute.errors import InputError
+from evolute.lang.registry import FUNCTIONS, Function, Kind, Parameter, Parity
+
+EPSILON = 1e-7
+"""The ε of the published method."""
+
+LARGEST_NORM = 1.0
+"""Largest L2 norm that clip-by-norm leaves as it is."""
+
+BETA = Parameter("beta", 0.0, 1.0)
+RATE = Parameter("rate", 0.0, 1.0)
+
+
+def _clip_norm(x: Tensor, *, dims: tuple[int, ...]) -> Tensor:
+    """x · min(1, 1/‖x‖₂), the norm over one weight tensor."""
+    if x.dim() == 0 or not dims:
+        norm = x.abs()
+    else:
+        norm = x.square().sum(dim=dims, keepdim=True).sqrt()
+    return x / norm.clamp(min=LARGEST_NORM)
+
+
+def _dropout(x: Tensor, rate: float, *, uniform: Tensor) -> Tensor:
+    """x/(1−rate) where uniform ≥ rate, else 0."""
+    return torch.where(uniform >= rate, x / (1.0 - rate), torch.zeros_like(x))
+
+
+def _ema_raw(x: Tensor, beta: float, *, state: Tensor, step: int) -> tuple[Tensor, Tensor]:
+    """n ← β·n + (1−β)·x; returns n."""
+    average = beta * state + (1.0 - beta) * x
+    return average, average
+
+
+def _ema(x: Tensor, beta: float, *, state: Tensor, step: int) -> tuple[Tensor, Tensor]:
+    """n ← β·n + (1−β)·x; returns n/(1−β^(t+1))."""
+    average = beta * state + (1.0 - beta) * x
+    return average / (1.0 - beta ** (step + 1)), average
+
+
+def _delta(x: Tensor, *, state: Tensor, step: int) -> tuple[Tensor, Tensor]:
+    """n ← x − n; returns n."""
+    change = x - state
+    return change, change
+
+
+def _running_max(x: Tensor, *, state: Tensor, step: int) -> tuple[Tensor, Tensor]:
+    """n ← max(x, n); returns n."""
+    largest = torch.maximum(x, state)
+    return largest, largest
+
+
+def _previous(x: Tensor, *, state: Tensor, step: int) -> tuple[Tensor, Tensor]:
+    """Returns x of the step before, 0 at the first."""
+    return state, x
+
+
+def _clip(x: Tensor, y: Tensor) -> Tensor:
+    """max(min(x, |y|), −|y|)."""
+    bound = y.abs()
+    return torch.maximum(torch.minimum(x, bound), -bound)
+
+
+def _rows() -> tuple[Function, ...]:
+    odd, even = Parity.ODD, Parity.EVEN
+    stateful = Kind.STATEFUL
+    row = Function
+    return (
+        # Unary, section 1.2. `searched_in_decay` and `published_in_decay` are section 2.
+        row("identity", 1, "{0}", lambda x: x, searched_in_decay=True, idempotent=True,
+            parity=odd, published="id({0})"),
+        row("neg", 1, "-{0}", lambda x: -x, published="-({0})", parity=odd),
+        row("log", 1, r"\ln\left(|{0}|+\epsilon\right)", lambda x: (x.abs() + EPSILON).log(),
+            published="ln(|{0}|)", parity=even),
+        row("sqrt", 1, r"\sqrt{{|{0}|}}", lambda x: x.abs().sqrt(), searched_in_decay=True,
+            published="sqrt(|{0}|)", published_in_decay="sqrt({0})", parity=even),
+        row("exp", 1, r"e^{{{0}}}", torch.exp, published="exp({0})"),
+        row("abs", 1, r"\left|{0}\right|", torch.abs, published="|{0}|", idempotent=True,
+            parity=even),
+        row("sigmoid", 1, r"\sigma\left({0}\right)", torch.sigmoid, searched_in_decay=True,
+            published="sig({0})", published_in_decay="1/(1+exp(-{0})"),
+        row("dsoftsign", 1, r"\frac{{1}}{{1+\left|{0}\right|}}", lambda x: 1 / (1 + x.abs()),
+            searched_in_decay=True, published="1/(1+|{0}|)",
+            published_in_decay="deriv_soft({0})", parity=even),
+        row("softplus", 1, r"\ln\left(1+e^{{{0}}}\right)",
+            lambda x: torch.logaddexp(x, torch.zeros_like(x)), published="ln(|1+exp({0})|)"),
+        row("erf", 1, r"\mathrm{{erf}}\left({0}\right)", torch.special.erf,
+            searched_in_decay=True, published="erf({0})", parity=odd),
+        row("erfc", 1, r"\mathrm{{erfc}}\left({0}\right)", torch.special.erfc,
+            searched_in_decay=True, published="erfc({0})"),
+        row("arcsinh", 1, r"\mathrm{{arcsinh}}\left({0}\right)", torch.arcsinh,
+            published="arcsinh({0})"),
+        row("tanh", 1, r"\tanh\left({0}\right)", torch.tanh, searched_in_decay=True,
+            published="tanh({0})", parity=odd),
+        row("arctan", 1, r"\arctan\left({0}\right)", torch.arctan, searched_in_decay=True,
+            published="arctan({0})", parity=odd),
+        row("reciprocal", 1, r"\frac{{1}}{{{0}+\epsilon}}", lambda x: 1 / (x + EPSILON),
+            published="1/({0})"),
+        row("bessel_i1e", 1, r"I_{{1e}}\left({0}\right)", torch.special.i1e,
+            searched_in_decay=True, published="bessel_i1e({0})", parity=odd),
+        row("max0", 1, r"\max\left({0}, 0\right)", lambda x: x.clamp(min=0.0),
+            published="max({0}, 0)", idempotent=True),
+        row("min0", 1, r"\min\left({0}, 0\right)", lambda x: x.clamp(max=0.0),
+            published="min({0}, 0)", idempotent=True),
+        row("dropout", 1, r"\mathrm{{drop}}_{{{1}}}\left({0}\right)", _dropout,
+            kind=Kind.RANDOM, parameters=(RATE,), searched=((0.5,), (0.3,), (0.1,)),
+            published="drop({0}, {1})"),
+        row("clip_norm", 1, r"\mathrm{{clipnorm}}\left({0}\right)", _clip_norm,
+            kind=Kind.PER_TENSOR, published="norm({0})", parity=odd),
+        row("softsign", 1, r"\frac{{{0}}}{{1+\left|{0}\right|}}", lambda x: x / (1 + x.abs()),
+            searched_in_decay=True, published="{0}/(1+|{0}|)", parity=odd),
+        row("ema", 1, r"\mathrm{{ema}}_{{{1}}}\left({0}\right)", _ema, kind=stateful,
+            parameters=(BETA,), searched=((0.95,),), published="expMovAvg({0})", parity=odd),
+        row("delta", 1, r"\Delta\left({0}\right)", _delta, kind=stateful,
+            published="deltaChange({0})", parity=odd),
+        row("running_max", 1, r"\max_{{\tau \leq t}}\left({0}\right)", _running_max,
+            kind=stateful, published="MaxValue({0})"),
+        # Unary, in decays only (section 2).
+        row("square", 1, r"\left({0}\right)^{{2}}", torch.square, searched=(),
+            searched_in_decay=True, published_in_decay="({0})^2", parity=even),
+        row("dtanh", 1, r"\tanh'\left({0}\right)", lambda x: 1 - x.tanh().square(), searched=(),
+            searched_in_decay=True, published_in_decay="deriv_tanh({0})", parity=even),
+        row("dsigmoid", 1, r"\sigma'\left({0}\right)",
+            lambda x: torch.sigmoid(x) * torch.sigmoid(-x), searched=(), searched_in_decay=True,
+            published_in_decay="deriv_sig({0})", parity=even),
+        # Binary, section 1.3.
+        row("add", 2, "{0}+{1}", torch.add, infix="+", searched_in_decay=True,
+            published="({0})+({1})", commutative=True),
+        row("sub", 2, "{0}-{1}", torch.sub, infix="-", searched_in_decay=True,
+            published="({0})-({1})"),
+        row("mul", 2, r"{0} \cdot {1}", torch.mul, infix="*", searched_in_decay=True,
+            published="({0})*({1})", commutative=True),
+        row("max", 2, r"\max\left({0}, {1}\right)", torch.maximum, searched_in_decay=True,
+            published="max({0}, {1})", commutative=True),
+        row("min", 2, r"\min\left({0}, {1}\right)", torch.minimum, searched_in_decay=True,
+            published="min({0}, {1})", commutative=True),
+        row("div", 2, r"\frac{{{0}}}{{{1}+\epsilon}}", lambda x, y: x / (y + EPSILON),
+            infix="/", searched_in_decay=True, published="({0}) / ({1})"),
+        row("div_hypot", 2, r"\frac{{{0}}}{{\sqrt{{1+\left({1}\right)^2}}}}",
+            lambda x, y: x / (1 + y.square()).sqrt(), searched_in_decay=True,
+            published="({0}) / (sqrt(1+({1})^2))"),
+        row("clip", 2, r"\mathrm{{clip}}\left({0}, {1}\right)", _clip, published="clip({0}, {1})"),
+        row("mix", 2, r"0.95 \cdot {0} + 0.05 \cdot {1}", lambda x, y: 0.95 * x + 0.05 * y,
+            published="(0.95*({0})+0.05*({1}))"),
+        row("abs_pow", 2, r"\left|{0}\right|^{{{1}}}", lambda x, y: x.abs() ** y,
+            published="(|{0}|)^({1})"),
+        # Extensions: what hand-made optimizers need and the published operands cannot say.
+        row("sign", 1, r"\mathrm{{sign}}\left({0}\right)", torch.sign, searched=(), parity=odd,
+            idempotent=True),
+        row("ema_raw", 1, r"\overline{{\mathrm{{ema}}}}_{{{1}}}\left({0}\right)", _ema_raw,
+            kind=stateful, parameters=(BETA,), searched=(), parity=odd),
+        row("previous", 1, r"\left({0}\right)_{{t-1}}", _previous, kind=stateful, searched=(),
+            parity=odd),
+        row("quotient", 2, r"\frac{{{0}}}{{{1}}}", torch.div, searched=()),
+    )  # fmt: skip
+
+
+for _row in _rows():
+    FUNCTIONS.add(_row)
+
+
+def function(
+    *,
+    latex: str,
+    name: str | None = None,
+    kind: Kind = Kind.ELEMENTWISE,
+    parameters: tuple[Parameter, ...] = (),
+    searched: tuple[tuple[float, ...], ...] | None = None,
+    searched_in_decay: bool = False,
+    commutative: bool = False,
+    parity: Parity | None = None,
+) -> Callable[[Callable[..., object]], Callable[..., object]]:
+    """Register the decorated function of torch tensors as a function of the language.
+
+    Parameters
+    ----------
+    latex
+        Template of the printed equation: ``{0}``, ``{1}`` the arguments, then the parameters;
+        braces of LaTeX are doubled.
+    name
+        Name in rules; the definition's own name unless given.
+    kind
+        How it is called, see :class:`evolute.lang.registry.Kind`.
+    parameters
+        Numbers that follow the arguments in a call.
+    searched
+        Parameter sets that the search draws; by default ``((),)`` for a function without
+        parameters (it is drawn) and ``()`` for one with parameters (it is not).
+    searched_in_decay, commutative, parity
+        As in :class:`evolute.lang.registry.Function`.
+
+    Raises
+    ------
+    InputError
+        If the name is taken, or the definition has not one or two positional arguments beside
+        its parameters.
+
+    Examples
+    --------
+    >>> import evolute
+    >>> @evolute.function(latex=r"\\left({0}\\right)^{{5}}", searched=())
+    ... def fifth_power(x):
+    ...     return x**5
+    >>> str(evolute.Rule.parse("none: fifth_power(g)"))
+    'none: fifth_power(g)'
+    """
+
+    def register(compute: Callable[..., object]) -> Callable[..., object]:
+        row_name = name or compute.__name__
+        positional = [
+            argument
+            for argument in inspect.signature(compute).parameters.values()
+            if argument.kind is not inspect.Parameter.KEYWORD_ONLY
+        ]
+        arity = len(positional) - len(parameters)
+        if arity not in (1, 2):
+            raise InputError(
+                f"the function {row_name!r} takes {len(positional)} arguments and declares "
+                f"{len(parameters)} parameters: a function has one or two arguments beside them"
+            )
+        drawn = searched if searched is not None else (() if parameters else ((),))
+        FUNCTIONS.add(
+            Function(
+                name=row_name,
+                arity=arity,
+                latex=latex,
+                compute=compute,
+                kind=kind,
+                parameters=parameters,
+                searched=drawn,
+                searched_in_decay=searched_in_decay,
+                commutative=commutative,
+                parity=parity,
+            )
+        )
+        return compute
+
+    return register

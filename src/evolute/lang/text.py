@@ -1,0 +1,275 @@
+"""Text of expressions, both ways: Python expression syntax, read with ``ast`` and a whitelist.
+
+Nothing is ever executed. ``+ - * /`` and the unary minus are the rows of the function table that
+have that infix; all else is a call; ``[decay]*value`` carries a decay; numbers are constants. So
+``bessel_i1e(arctan([a13*a2]*g))`` is an expression. Printing and parsing are inverse to the letter.
+"""
+
+from __future__ import annotations
+
+import ast
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NoReturn
+
+from evolute.errors import InputError, RuleSyntaxError, did_you_mean
+from evolute.lang.expression import (
+    Call,
+    Constant,
+    DecayRef,
+    Expression,
+    OperandRef,
+    Scaled,
+    depth,
+    describe_arguments,
+    walk,
+)
+from evolute.lang.registry import BASE_DECAYS, FUNCTIONS, OPERANDS, Kind
+
+MAX_LENGTH = 20_000
+"""Longest text that is read, in characters."""
+
+MAX_DEPTH = 64
+"""Deepest expression."""
+
+MAX_NODES = 2_000
+"""Largest expression, in nodes."""
+
+_INFIX_NODES: dict[type[ast.operator], str] = {
+    ast.Add: "add",
+    ast.Sub: "sub",
+    ast.Mult: "mul",
+    ast.Div: "div",
+}
+_SUM, _PRODUCT, _UNARY, _ATOM = range(4)
+_PRECEDENCE = {"add": _SUM, "sub": _SUM, "mul": _PRODUCT, "div": _PRODUCT}
+
+
+def print_expression(expression: Expression) -> str:
+    """Write an expression; :func:`parse_expression` reads exactly it back."""
+    return _print(expression, _SUM)
+
+
+def print_number(value: float) -> str:
+    """Write a number as short as it can be read back: ``2``, ``0.5``, ``1e-08``."""
+    return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+
+
+def _print(expression: Expression, binding: int) -> str:
+    """Write an expression for a place that takes this precedence or a higher one."""
+    match expression:
+        case Constant(value):
+            text, own = print_number(value), (_ATOM if value >= 0 else _UNARY)
+        case OperandRef(name) | DecayRef(name):
+            text, own = name, _ATOM
+        case Scaled(decay, value):
+            text, own = f"[{_print(decay, _SUM)}]*{_print(value, _UNARY)}", _PRODUCT
+        case Call("neg", (argument,), _) if not isinstance(argument, Constant):
+            text, own = f"-{_print(argument, _ATOM)}", _UNARY
+        case Call(function, (left, right), _) if function in _PRECEDENCE:
+            own = _PRECEDENCE[function]
+            text = f"{_print(left, own)}{FUNCTIONS[function].infix}{_print(right, own + 1)}"
+        case Call(function, arguments, parameters):
+            parts = [_print(argument, _SUM) for argument in arguments]
+            parts += [print_number(parameter) for parameter in parameters]
+            text, own = f"{function}({', '.join(parts)})", _ATOM
+    return text if own >= binding else f"({text})"
+
+
+def parse_expression(text: str, *, offset: int = 0, whole: str | None = None) -> Expression:
+    """Read a tensor expression.
+
+    Parameters
+    ----------
+    text
+        The expression.
+    offset, whole
+        Where ``text`` begins in the whole text that the user gave, for the position in errors.
+
+    Raises
+    ------
+    RuleSyntaxError
+        If the text is no expression of the language, or longer, deeper or larger than allowed.
+    """
+    return _Reader(text, whole if whole is not None else text, offset).read(_Reader.tensor)
+
+
+def parse_schedule(text: str) -> Expression:
+    """Read a schedule, written as inside the brackets of a decay.
+
+    Raises
+    ------
+    RuleSyntaxError
+        As :func:`parse_expression`.
+    """
+    return _Reader(text, text, 0).read(_Reader.schedule)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Turns a syntax tree of Python into an expression, sort by sort."""
+
+    text: str
+    whole: str
+    offset: int
+
+    def read(self, sort: Callable[[_Reader, ast.expr], Expression]) -> Expression:
+        if len(self.whole) > MAX_LENGTH:
+            self._fail(f"the text has {len(self.whole)} characters: at most {MAX_LENGTH} are read")
+        self._check_nesting()
+        stripped = self.text.strip()
+        if not stripped:
+            self._fail("an expression is missing: write one such as 'g' or 'v/sqrt(s)'")
+        try:
+            tree = ast.parse(stripped, mode="eval").body
+        except SyntaxError as error:
+            position = self._lead() + max((error.offset or 1) - 1, 0)
+            self._fail(f"not an expression: {error.msg}", position=position)
+        except (ValueError, RecursionError, MemoryError):
+            self._fail("not an expression: it is nested too deeply or holds a null character")
+        if sum(1 for _ in ast.walk(tree)) > 4 * MAX_NODES:
+            self._fail(f"the expression is too large: at most {MAX_NODES} nodes are read")
+        expression = sort(self, tree)
+        check_size(expression, fail=self._fail)
+        return expression
+
+    def tensor(self, node: ast.expr) -> Expression:
+        match node:
+            case ast.Name(name):
+                return self._operand(node, name)
+            case ast.BinOp(ast.List() as decay, ast.Mult(), value):
+                return self._scaled(decay, value)
+            case ast.BinOp(value, ast.Mult(), ast.List() as decay):
+                return self._scaled(decay, value)
+            case ast.List():
+                self._fail("a decay in brackets multiplies a value: write [decay]*value", node)
+            case _:
+                return self._common(node, self.tensor)
+
+    def schedule(self, node: ast.expr) -> Expression:
+        match node:
+            case ast.Name(name):
+                if name in BASE_DECAYS:
+                    return DecayRef(name)
+                self._fail(
+                    f"unknown base decay {name!r} in brackets: {did_you_mean(name, BASE_DECAYS)}",
+                    node,
+                )
+            case ast.List():
+                self._fail("a decay function cannot carry a decay: write [a*b] for a product", node)
+            case _:
+                expression = self._common(node, self.schedule)
+        if isinstance(expression, Call):
+            kind = FUNCTIONS[expression.function].kind
+            if kind is not Kind.ELEMENTWISE:
+                self._fail(
+                    f"{expression.function} is {kind} and cannot stand in a decay function: "
+                    "only element-wise functions can",
+                    node,
+                )
+        return expression
+
+    def _operand(self, node: ast.expr, name: str) -> Expression:
+        if name in OPERANDS:
+            return OperandRef(name)
+        if name in BASE_DECAYS:
+            self._fail(f"the base decay {name!r} stands outside brackets: write [{name}]*x", node)
+        known = [operand for operand in OPERANDS if not operand.isdigit()]
+        self._fail(f"unknown operand {name!r}: {did_you_mean(name, known)}", node)
+
+    def _scaled(self, decay: ast.List, value: ast.expr) -> Expression:
+        if len(decay.elts) != 1:
+            self._fail(f"brackets hold one decay function, got {len(decay.elts)}", decay)
+        return Scaled(self.schedule(decay.elts[0]), self.tensor(value))
+
+    def _common(self, node: ast.expr, sort: Callable[[ast.expr], Expression]) -> Expression:
+        """Read what both sorts share: numbers, infix operators and calls."""
+        match node:
+            case ast.Constant(bool() | str() | bytes() | None | complex()):
+                self._fail(f"{ast.unparse(node)} is no number: write one such as 0.5", node)
+            case ast.Constant(int() | float() as value):
+                return self._number(node, value)
+            case ast.UnaryOp(ast.USub(), ast.Constant(int() | float() as value)) if not isinstance(
+                value, bool
+            ):
+                return self._number(node, -value)
+            case ast.UnaryOp(ast.USub(), argument):
+                return Call("neg", (sort(argument),))
+            case ast.BinOp(left, operator, right) if type(operator) in _INFIX_NODES:
+                return Call(_INFIX_NODES[type(operator)], (sort(left), sort(right)))
+            case ast.Call(ast.Name(name), arguments, []):
+                return self._call(node, name, arguments, sort)
+            case _:
+                self._fail(
+                    f"{type(node).__name__} is not allowed: use names, numbers, + - * /, calls "
+                    "such as tanh(x), and decays such as [a3]*x",
+                    node,
+                )
+
+    def _call(
+        self,
+        node: ast.expr,
+        name: str,
+        arguments: list[ast.expr],
+        sort: Callable[[ast.expr], Expression],
+    ) -> Expression:
+        if name not in FUNCTIONS:
+            self._fail(f"unknown function {name!r}: {did_you_mean(name, FUNCTIONS)}", node)
+        row = FUNCTIONS[name]
+        if len(arguments) != row.arity + len(row.parameters):
+            self._fail(f"{name} takes {describe_arguments(name)}, got {len(arguments)}", node)
+        numbers = [self._common(argument, sort) for argument in arguments[row.arity :]]
+        if not all(isinstance(number, Constant) for number in numbers):
+            self._fail(f"{name} takes {describe_arguments(name)}: a parameter is a number", node)
+        parameters = tuple(number.value for number in numbers if isinstance(number, Constant))
+        try:
+            return Call(name, tuple(sort(part) for part in arguments[: row.arity]), parameters)
+        except RuleSyntaxError:
+            raise
+        except InputError as error:
+            self._fail(str(error), node)
+
+    def _number(self, node: ast.expr, value: float) -> Constant:
+        try:
+            return Constant(float(value))
+        except (InputError, OverflowError):
+            self._fail("a constant must be finite and fit a double", node)
+
+    def _lead(self) -> int:
+        return len(self.text) - len(self.text.lstrip())
+
+    def _check_nesting(self) -> None:
+        """Refuse nesting that Python's own parser could not take, before it sees the text."""
+        level = minus = 0
+        for position, character in enumerate(self.text):
+            level += (character in "([") - (character in ")]")
+            minus = minus + 1 if character in "-+~" else minus * (character == " ")
+            if max(level, minus) > MAX_DEPTH:
+                self._fail(
+                    f"nested too deeply: at most {MAX_DEPTH} levels are read", position=position
+                )
+
+    def _fail(
+        self, message: str, node: ast.expr | None = None, *, position: int | None = None
+    ) -> NoReturn:
+        if position is None:
+            position = 0 if node is None else self._lead() + node.col_offset
+        raise RuleSyntaxError(message, self.whole, self.offset + position)
+
+
+def check_size(
+    expression: Expression, *, fail: Callable[[str], object] | None = None
+) -> None:
+    """Raise InputError if an expression is larger or deeper than the language allows."""
+
+    def refuse(message: str) -> None:
+        if fail is not None:
+            fail(message)
+        raise InputError(message)
+
+    nodes = sum(1 for _ in itertools.islice(walk(expression), MAX_NODES + 1))
+    if nodes > MAX_NODES:
+        refuse(f"the expression is too large: at most {MAX_NODES} nodes are allowed")
+    if depth(expression) > MAX_DEPTH:
+        refuse(f"the expression is nested too deeply: at most {MAX_DEPTH} levels are allowed")
