@@ -1,0 +1,1 @@
+"""Find an optimizer for a model and its data."""

@@ -1,3 +1,6 @@
 """What an optimizer is: operands, functions, decays, expressions, rules and their texts."""
 
-from evolute.lang import decays, functions, operands  # each fills its registry
+# Each of these fills its registry, so that a rule can be read as soon as the room is entered.
+from evolute.lang import decays as decays
+from evolute.lang import functions as functions
+from evolute.lang import operands as operands

@@ -47,7 +47,7 @@ def _rows() -> tuple[BaseDecay, ...]:
         row("a7", "a_{7}", lambda t, T: _cosine(_restarted(t, T))),
         row("a8", "a_{8}", lambda t, T: 1 - _cosine(_restarted(t, T))),
         row("a9", "a_{9}", lambda t, T: 1 - _restarted(t, T)),
-        row("a10", "a_{10}", lambda t, T: _restarted(t, T)),
+        row("a10", "a_{10}", _restarted),
         row("a11", "a_{11}", lambda t, T: EXPONENTIAL_END ** (t / T)),
         row("a12", "a_{12}", lambda t, T: 1 - EXPONENTIAL_END ** (t / T)),
         row("a13", "a_{13}", _demon),

@@ -135,13 +135,16 @@ def require_schedule(expression: Expression) -> None:
     for node in walk(expression):
         match node:
             case OperandRef(name):
-                raise InputError(f"the operand {name!r} cannot stand in a decay function: a decay "
-                                 "depends on the step only, use base decays such as a3")
+                raise InputError(
+                    f"the operand {name!r} cannot stand in a decay function: a decay "
+                    "depends on the step only, use base decays such as a3"
+                )
             case Scaled():
                 raise InputError("a decay function cannot carry a decay: write [a*b] for a product")
             case Call(function, _, _) if FUNCTIONS[function].kind is not Kind.ELEMENTWISE:
-                raise InputError(f"{function} cannot stand in a decay function: only element-wise "
-                                 "functions can")
+                raise InputError(
+                    f"{function} cannot stand in a decay function: only element-wise functions can"
+                )
             case _:
                 pass
 

@@ -65,7 +65,7 @@ def _running_max(x: Tensor, *, state: Tensor, step: int) -> tuple[Tensor, Tensor
 
 
 def _previous(x: Tensor, *, state: Tensor, step: int) -> tuple[Tensor, Tensor]:
-    """Returns x of the step before, 0 at the first."""
+    """Return x of the step before, 0 at the first."""
     return state, x
 
 
@@ -184,7 +184,7 @@ def function(
     commutative: bool = False,
     parity: Parity | None = None,
 ) -> Callable[[Callable[..., object]], Callable[..., object]]:
-    """Register the decorated function of torch tensors as a function of the language.
+    r"""Register the decorated function of torch tensors as a function of the language.
 
     Parameters
     ----------
@@ -212,7 +212,7 @@ def function(
     Examples
     --------
     >>> import evolute
-    >>> @evolute.function(latex=r"\\left({0}\\right)^{{5}}", searched=())
+    >>> @evolute.function(latex=r"\left({0}\right)^{{5}}", searched=())
     ... def fifth_power(x):
     ...     return x**5
     >>> str(evolute.Rule.parse("none: fifth_power(g)"))

@@ -12,7 +12,11 @@ from collections.abc import Callable
 from evolute.errors import InputError
 from evolute.lang.registry import OPERANDS, Operand
 
-_MEAN_BETA = {1: (0.0 + 0.9 + 0.999) / 3, 2: (0.0 + 0.99 + 0.999) / 3, 3: (0.0 + 0.999 + 0.9999) / 3}
+_MEAN_BETA = {
+    1: (0.0 + 0.9 + 0.999) / 3,
+    2: (0.0 + 0.99 + 0.999) / 3,
+    3: (0.0 + 0.999 + 0.9999) / 3,
+}
 """The mean over three β of (β·n − x) is mean(β)·n − x."""
 
 

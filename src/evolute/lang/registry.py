@@ -1,11 +1,11 @@
-"""The registries that every other part of the language reads: operands, functions, base decays.
+r"""The registries that every other part of the language reads: operands, functions, base decays.
 
 One row per operation. A user adds a row with one decorated definition in a file of their own; from
 then on it takes part in parsing, printing, LaTeX, search and compilation::
 
     import evolute
 
-    @evolute.function(latex=r"\\left({0}\\right)^3")
+    @evolute.function(latex=r"\left({0}\right)^3")
     def cube(x):
         return x * x * x
 
@@ -45,7 +45,7 @@ class Kind(StrEnum):
         Its own state, zero before the first step. Called as
         ``compute(x, *parameters, state=…, step=…)``; returns (value, new state).
     RANDOM
-        Noise. Called as ``compute(x, *parameters, uniform=…)`` with fresh uniform numbers in [0, 1).
+        Noise. Called as ``compute(x, *parameters, uniform=…)``, fresh uniform numbers in [0, 1).
     """
 
     ELEMENTWISE = "elementwise"

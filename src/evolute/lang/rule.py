@@ -6,8 +6,8 @@ A rule is an update expression u, a momentum type, a sign and a learning-rate sc
     ^ momentum type
               ^ sign   ^ schedule factor on the whole update
 
-A minus or a decay on the whole update *is* the sign and the schedule: both stand in their own field,
-never at the root of ``update``.
+A minus or a decay on the whole update *is* the sign and the schedule: both stand in their own
+field, never at the root of ``update``.
 """
 
 from __future__ import annotations
@@ -110,8 +110,9 @@ class Rule:
                     schedule = decay if schedule is None else Call("mul", (schedule, decay))
                 case _:
                     break
-        for name, value in (("update", update), ("sign", sign), ("schedule", schedule)):
-            object.__setattr__(self, name, value)
+        object.__setattr__(self, "update", update)
+        object.__setattr__(self, "sign", sign)
+        object.__setattr__(self, "schedule", schedule)
 
     @property
     def signed_update(self) -> Expression:

@@ -258,9 +258,7 @@ class _Reader:
         raise RuleSyntaxError(message, self.whole, self.offset + position)
 
 
-def check_size(
-    expression: Expression, *, fail: Callable[[str], object] | None = None
-) -> None:
+def check_size(expression: Expression, *, fail: Callable[[str], object] | None = None) -> None:
     """Raise InputError if an expression is larger or deeper than the language allows."""
 
     def refuse(message: str) -> None:

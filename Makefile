@@ -1,0 +1,29 @@
+# make demo   a real search on handwritten digits; make test   every check this repository has
+
+PYTHON ?= python3
+VENV := .venv
+PIP_INSTALL := $(VENV)/bin/python -m pip install --disable-pip-version-check -q -c constraints.txt
+
+export PIP_NO_INPUT := 1
+
+.PHONY: demo test clean
+
+demo: $(VENV)/.installed-runtime
+	$(VENV)/bin/evolute search --task digits --preset quick --seed 0
+
+test: $(VENV)/.installed-dev
+	./check
+
+# The package is installed editable: only a change of what it needs installs again.
+$(VENV)/.installed-runtime: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP_INSTALL) hatchling editables
+	$(PIP_INSTALL) --no-build-isolation -e .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed-runtime
+	$(PIP_INSTALL) --no-build-isolation -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

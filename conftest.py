@@ -1,0 +1,30 @@
+"""Runs the Python blocks of README.md and docs/*.md, each page as one program in a fresh folder."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from typing import Any
+
+from sybil import Sybil
+from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
+
+_STACK = "_leave_folder"
+
+
+def _enter_folder(namespace: dict[str, Any]) -> None:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.chdir(stack.enter_context(tempfile.TemporaryDirectory())))
+        namespace[_STACK] = stack.pop_all()
+
+
+def _leave_folder(namespace: dict[str, Any]) -> None:
+    namespace.pop(_STACK).close()
+
+
+pytest_collect_file = Sybil(
+    parsers=[PythonCodeBlockParser(), SkipParser()],
+    patterns=["README.md", "docs/*.md"],
+    setup=_enter_folder,
+    teardown=_leave_folder,
+).pytest()

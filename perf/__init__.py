@@ -1,0 +1,1 @@
+"""Benchmarks: run one with ``python -m perf.<name>``; figures stand in perf/README.md."""
