@@ -1,4 +1,8 @@
-"""Runs the Python blocks of README.md and docs/*.md, each page as one program in a fresh folder."""
+"""What every test shares, and the Python blocks of README.md and docs/*.md as tests.
+
+Hypothesis draws the same examples on every machine. A page's blocks run as one program, in a fresh
+folder of their own.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,12 @@ import contextlib
 import tempfile
 from typing import Any
 
+from hypothesis import settings
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
+
+settings.register_profile("ci", deadline=None, derandomize=True, max_examples=100)
+settings.load_profile("ci")
 
 _STACK = "_leave_folder"
 
