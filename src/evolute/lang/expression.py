@@ -4,7 +4,8 @@ Two sorts. A *tensor* expression has a value per weight: :class:`OperandRef`, :c
 :class:`Call`, :class:`Scaled`. A *schedule* has one value per step: :class:`DecayRef`,
 :class:`Constant`, and :class:`Call` of element-wise functions. ``Scaled`` joins them.
 
-Equal expressions inside one rule are one node: they share their state and their noise.
+Equal expressions inside one rule are one node: they share their state and their noise. Zero has no
+sign here: no function of the language tells −0 from 0.
 """
 
 from __future__ import annotations
@@ -31,11 +32,19 @@ class Constant:
 
 @dataclass(frozen=True, slots=True)
 class OperandRef:
-    """A per-weight value by its name in the operand table."""
+    """A per-weight value by its name in the operand table.
+
+    The operands ``1`` and ``2`` are constants and read as such: :func:`read_operand` tells.
+    """
 
     name: str
 
     def __post_init__(self) -> None:
+        if self.name.isdigit():
+            raise InputError(
+                f"the operand {self.name!r} is a constant: use read_operand({self.name!r}), which "
+                "gives Constant where the operand is one"
+            )
         OPERANDS[self.name]
 
 
@@ -83,6 +92,22 @@ class Scaled:
 Expression = Constant | OperandRef | DecayRef | Call | Scaled
 
 
+def read_operand(name: str) -> OperandRef | Constant:
+    """Return the leaf that reads an operand of the table: a constant for ``1`` and ``2``.
+
+    Raises
+    ------
+    UnknownNameError
+        If no operand has this name.
+
+    Examples
+    --------
+    >>> read_operand("2"), read_operand("v")
+    (Constant(value=2.0), OperandRef(name='v'))
+    """
+    return Constant(float(OPERANDS[name].name)) if name.isdigit() else OperandRef(name)
+
+
 def describe_arguments(function: str) -> str:
     """Say what a function takes: ``1 argument and the parameter beta``."""
     row = FUNCTIONS[function]
@@ -115,7 +140,12 @@ def walk(expression: Expression) -> Iterator[Expression]:
 
 def depth(expression: Expression) -> int:
     """Return the number of nodes on the longest path from the root to a leaf."""
-    return 1 + max((depth(child) for child in children(expression)), default=0)
+    deepest = 0
+    level: tuple[Expression, ...] = (expression,)
+    while level:  # no recursion: what is too deep is measured before it is refused
+        deepest += 1
+        level = tuple(part for node in level for part in children(node))
+    return deepest
 
 
 def rebuild(expression: Expression, change: Callable[[Expression], Expression]) -> Expression:

@@ -21,6 +21,7 @@ then on it takes part in parsing, printing, LaTeX, search and compilation::
 from __future__ import annotations
 
 import keyword
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -29,6 +30,9 @@ from typing import Generic, Protocol, TypeVar
 from torch import Tensor
 
 from evolute.errors import InputError, UnknownNameError
+
+MAX_NAME_LENGTH = 40
+"""Longest name of a row, so that the text of every rule within the limits can be read back."""
 
 
 class Kind(StrEnum):
@@ -132,8 +136,15 @@ class Function:
         The same inside a decay, where it differs.
     infix
         Operator that prints it, such as ``+``; None prints a call.
-    commutative, idempotent, parity
-        f(x,y)=f(y,x) to the bit; f(f(x))=f(x) to the bit; f under a change of sign, to the bit.
+    commutative
+        f(x, y) = f(y, x).
+    idempotent
+        f(f(x)) = f(x); of a function of two arguments, f(x, x) = x.
+    parity, second_parity
+        Answer to a change of sign of the first argument, of the second.
+
+    The last four hold to the bit, but for the sign of a zero, which no function may tell; rules are
+    rewritten by them.
     """
 
     name: str
@@ -150,6 +161,7 @@ class Function:
     commutative: bool = False
     idempotent: bool = False
     parity: Parity | None = None
+    second_parity: Parity | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,14 +210,21 @@ class Registry(Mapping[str, RowT], Generic[RowT]):
         Raises
         ------
         InputError
-            If the name is taken or no identifier (the constants ``1`` and ``2`` excepted).
+            If the name is taken, too long, or no identifier (the constants ``1`` and ``2``
+            excepted).
         """
         if row.name in self._rows:
             raise InputError(
                 f"the {self.kind} {row.name!r} is already defined: choose another name"
             )
-        if not (row.name.isidentifier() or row.name.isdigit()) or keyword.iskeyword(row.name):
-            raise InputError(f"{row.name!r} cannot name a {self.kind}: use a Python identifier")
+        # Python reads identifiers in the normal form NFKC: another spelling would never be found.
+        normal = unicodedata.normalize("NFKC", row.name) == row.name
+        readable = row.name in ("1", "2") or (row.name.isidentifier() and normal)
+        if not readable or keyword.iskeyword(row.name) or len(row.name) > MAX_NAME_LENGTH:
+            raise InputError(
+                f"{row.name!r} cannot name a {self.kind}: use a Python identifier of at most "
+                f"{MAX_NAME_LENGTH} characters"
+            )
         self._rows[row.name] = row
         return row
 
