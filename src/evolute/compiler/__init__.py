@@ -1,0 +1,1 @@
+"""Rule to running code: programs, their execution, the torch optimizer, the slow reference."""
