@@ -1,0 +1,91 @@
+"""Trials and run entries to rows and back, exactly; a row that cannot be one is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, astuple
+from typing import Any
+
+from sqlalchemy import RowMapping
+
+from evolute.trial import (
+    EpochRecord,
+    Outcome,
+    OutcomeKind,
+    Provenance,
+    Score,
+    Trial,
+    TrialKey,
+    canonical_json,
+)
+
+KEY_COLUMNS = ("rule", "task", "task_version", "protocol", "seed", "program_version")
+SCORE_COLUMNS = ("fitness", "learning_rate", "loss", "metric", "train_loss", "steps")
+TEXT_COLUMNS = ("sentence", "created_at", "machine")
+
+DAMAGE = (ValueError, TypeError, KeyError, RecursionError)
+"""What reading a row can raise whose content no store has written."""
+
+
+def trial_to_row(trial: Trial) -> dict[str, Any]:
+    """Return the columns of a trial; ``protocol`` holds the text that its own table keeps."""
+    score = dict.fromkeys(SCORE_COLUMNS) if trial.score is None else asdict(trial.score)
+    return {
+        "digest": trial.key.digest,
+        **asdict(trial.key),
+        "outcome": trial.outcome.kind.value,
+        "sentence": trial.outcome.sentence,
+        # SQLite stores -0.0 as 0.0: doing so here makes every writer hold what a reader gets.
+        **{name: None if value is None else value + 0 for name, value in score.items()},
+        "curve": _curve_to_text(trial.curve),
+        "twin": trial.twin,
+        **asdict(trial.provenance),
+    }
+
+
+def row_to_trial(row: RowMapping) -> Trial:
+    """Read what :func:`trial_to_row` wrote.
+
+    Raises
+    ------
+    ValueError, TypeError, KeyError, RecursionError
+        If the row was damaged, or written by a stranger (see :data:`DAMAGE`).
+    """
+    key = TrialKey(**{name: row[name] for name in KEY_COLUMNS})
+    if key.digest != row["digest"]:
+        raise ValueError("its key and its digest do not belong together")
+    if not all(isinstance(row[name], str) for name in TEXT_COLUMNS):
+        raise TypeError("a text is no text")
+    return Trial(
+        key=key,
+        outcome=Outcome(OutcomeKind(row["outcome"]), row["sentence"]),
+        score=_row_to_score(row),
+        curve=_text_to_curve(row["curve"]),
+        twin=row["twin"],
+        provenance=Provenance(float(row["seconds"]), row["created_at"], row["machine"]),
+    )
+
+
+def _row_to_score(row: RowMapping) -> Score | None:
+    if row["fitness"] is None:
+        return None
+    return Score(**{name: row[name] for name in SCORE_COLUMNS})
+
+
+def _curve_to_text(curve: tuple[EpochRecord, ...]) -> str:
+    return canonical_json([[_to_json(value) for value in astuple(record)] for record in curve])
+
+
+def _text_to_curve(text: str) -> tuple[EpochRecord, ...]:
+    records: list[list[Any]] = json.loads(text)
+    return tuple(EpochRecord(*map(_from_json, record)) for record in records)
+
+
+def _to_json(value: float | None) -> float | str | None:
+    """Write NaN and infinities, which the curve of a diverged trial can hold, as text."""
+    return value if value is None or math.isfinite(value) else str(value)
+
+
+def _from_json(value: Any) -> Any:
+    return float(value) if isinstance(value, str) else value
