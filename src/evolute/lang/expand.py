@@ -12,6 +12,19 @@ from evolute.lang.text import parse_expression
 def expand(expression: Expression) -> Expression:
     """Replace every operand that has a definition by that definition, recursively.
 
+    Parameters
+    ----------
+    expression
+        Of either sort; a schedule reads no operand and comes back as it is.
+
+    Returns
+    -------
+    Expression
+        Equal at every step; its only operands are ``g`` and ``w``. A definition reads only operands
+        that were there before it, so none leads back to itself.
+
+    Examples
+    --------
     >>> from evolute.lang.text import print_expression
     >>> print_expression(expand(OperandRef("s")))
     'ema(g*g, 0.99)'

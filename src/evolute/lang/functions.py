@@ -75,6 +75,11 @@ def _clip(x: Tensor, y: Tensor) -> Tensor:
     return torch.maximum(torch.minimum(x, bound), -bound)
 
 
+def _quotient(x: Tensor, y: Tensor) -> Tensor:
+    """x/y, infinite of the sign of x where y is 0: adding 0 takes the sign from a zero."""
+    return x / (y + 0.0)
+
+
 def _rows() -> tuple[Function, ...]:
     odd, even = Parity.ODD, Parity.EVEN
     stateful = Kind.STATEFUL
@@ -103,7 +108,7 @@ def _rows() -> tuple[Function, ...]:
         row("erfc", 1, r"\mathrm{{erfc}}\left({0}\right)", torch.special.erfc,
             searched_in_decay=True, published="erfc({0})"),
         row("arcsinh", 1, r"\mathrm{{arcsinh}}\left({0}\right)", torch.arcsinh,
-            published="arcsinh({0})"),
+            published="arcsinh({0})", parity=odd),
         row("tanh", 1, r"\tanh\left({0}\right)", torch.tanh, searched_in_decay=True,
             published="tanh({0})", parity=odd),
         row("arctan", 1, r"\arctan\left({0}\right)", torch.arctan, searched_in_decay=True,
@@ -118,7 +123,7 @@ def _rows() -> tuple[Function, ...]:
             published="min({0}, 0)", idempotent=True),
         row("dropout", 1, r"\mathrm{{drop}}_{{{1}}}\left({0}\right)", _dropout,
             kind=Kind.RANDOM, parameters=(RATE,), searched=((0.5,), (0.3,), (0.1,)),
-            published="drop({0}, {1})"),
+            published="drop({0}, {1})", parity=odd),
         row("clip_norm", 1, r"\mathrm{{clipnorm}}\left({0}\right)", _clip_norm,
             kind=Kind.PER_TENSOR, published="norm({0})", parity=odd),
         row("softsign", 1, r"\frac{{{0}}}{{1+\left|{0}\right|}}", lambda x: x / (1 + x.abs()),
@@ -128,7 +133,7 @@ def _rows() -> tuple[Function, ...]:
         row("delta", 1, r"\Delta\left({0}\right)", _delta, kind=stateful,
             published="deltaChange({0})", parity=odd),
         row("running_max", 1, r"\max_{{\tau \leq t}}\left({0}\right)", _running_max,
-            kind=stateful, published="MaxValue({0})"),
+            kind=stateful, published="MaxValue({0})", idempotent=True),
         # Unary, in decays only (section 2).
         row("square", 1, r"\left({0}\right)^{{2}}", torch.square, searched=(),
             searched_in_decay=True, published_in_decay="({0})^2", parity=even),
@@ -143,21 +148,25 @@ def _rows() -> tuple[Function, ...]:
         row("sub", 2, "{0}-{1}", torch.sub, infix="-", searched_in_decay=True,
             published="({0})-({1})"),
         row("mul", 2, r"{0} \cdot {1}", torch.mul, infix="*", searched_in_decay=True,
-            published="({0})*({1})", commutative=True),
+            published="({0})*({1})", commutative=True,
+            parity=odd, second_parity=odd),
         row("max", 2, r"\max\left({0}, {1}\right)", torch.maximum, searched_in_decay=True,
-            published="max({0}, {1})", commutative=True),
+            published="max({0}, {1})", commutative=True,
+            idempotent=True),
         row("min", 2, r"\min\left({0}, {1}\right)", torch.minimum, searched_in_decay=True,
-            published="min({0}, {1})", commutative=True),
+            published="min({0}, {1})", commutative=True,
+            idempotent=True),
         row("div", 2, r"\frac{{{0}}}{{{1}+\epsilon}}", lambda x, y: x / (y + EPSILON),
-            infix="/", searched_in_decay=True, published="({0}) / ({1})"),
+            infix="/", searched_in_decay=True, published="({0}) / ({1})", parity=odd),
         row("div_hypot", 2, r"\frac{{{0}}}{{\sqrt{{1+\left({1}\right)^2}}}}",
             lambda x, y: x / (1 + y.square()).sqrt(), searched_in_decay=True,
-            published="({0}) / (sqrt(1+({1})^2))"),
-        row("clip", 2, r"\mathrm{{clip}}\left({0}, {1}\right)", _clip, published="clip({0}, {1})"),
+            published="({0}) / (sqrt(1+({1})^2))", parity=odd, second_parity=even),
+        row("clip", 2, r"\mathrm{{clip}}\left({0}, {1}\right)", _clip, published="clip({0}, {1})",
+            idempotent=True, parity=odd, second_parity=even),
         row("mix", 2, r"0.95 \cdot {0} + 0.05 \cdot {1}", lambda x, y: 0.95 * x + 0.05 * y,
             published="(0.95*({0})+0.05*({1}))"),
         row("abs_pow", 2, r"\left|{0}\right|^{{{1}}}", lambda x, y: x.abs() ** y,
-            published="(|{0}|)^({1})"),
+            published="(|{0}|)^({1})", parity=even),
         # Extensions: what hand-made optimizers need and the published operands cannot say.
         row("sign", 1, r"\mathrm{{sign}}\left({0}\right)", torch.sign, searched=(), parity=odd,
             idempotent=True),
@@ -165,7 +174,8 @@ def _rows() -> tuple[Function, ...]:
             kind=stateful, parameters=(BETA,), searched=(), parity=odd),
         row("previous", 1, r"\left({0}\right)_{{t-1}}", _previous, kind=stateful, searched=(),
             parity=odd),
-        row("quotient", 2, r"\frac{{{0}}}{{{1}}}", torch.div, searched=()),
+        row("quotient", 2, r"\frac{{{0}}}{{{1}}}", _quotient, searched=(), parity=odd,
+            second_parity=odd),
     )  # fmt: skip
 
 
@@ -182,7 +192,9 @@ def function(
     searched: tuple[tuple[float, ...], ...] | None = None,
     searched_in_decay: bool = False,
     commutative: bool = False,
+    idempotent: bool = False,
     parity: Parity | None = None,
+    second_parity: Parity | None = None,
 ) -> Callable[[Callable[..., object]], Callable[..., object]]:
     r"""Register the decorated function of torch tensors as a function of the language.
 
@@ -200,7 +212,7 @@ def function(
     searched
         Parameter sets that the search draws; by default ``((),)`` for a function without
         parameters (it is drawn) and ``()`` for one with parameters (it is not).
-    searched_in_decay, commutative, parity
+    searched_in_decay, commutative, idempotent, parity, second_parity
         As in :class:`evolute.lang.registry.Function`.
 
     Raises
@@ -244,7 +256,9 @@ def function(
                 searched=drawn,
                 searched_in_decay=searched_in_decay,
                 commutative=commutative,
+                idempotent=idempotent,
                 parity=parity,
+                second_parity=second_parity,
             )
         )
         return compute

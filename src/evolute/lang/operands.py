@@ -73,7 +73,8 @@ def operand(
     Raises
     ------
     InputError
-        If the name is taken, or the meaning returned is no text.
+        If the name is taken, or the meaning returned is no text, or with all operands written out
+        is larger or deeper than the language allows.
     RuleSyntaxError
         If the meaning cannot be read.
 
@@ -88,7 +89,9 @@ def operand(
     """
 
     def register(define: Callable[[], str]) -> Callable[[], str]:
-        from evolute.lang.text import parse_expression  # text.py reads this table
+        # Both read this table.
+        from evolute.lang.expand import expand
+        from evolute.lang.text import check_size, parse_expression
 
         row_name = name or define.__name__
         definition = define()
@@ -97,7 +100,7 @@ def operand(
                 f"the operand {row_name!r} returned {type(definition).__name__}: its definition "
                 "returns a text in the language, such as 'g - previous(g)'"
             )
-        parse_expression(definition)
+        check_size(expand(parse_expression(definition)))
         OPERANDS.add(Operand(row_name, latex, definition, searched=searched))
         return define
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from evolute.errors import InputError, RuleSyntaxError, UnknownNameError, did_you_mean
+from evolute.errors import InputError, RuleSyntaxError, UnknownNameError, did_you_mean, shorten
 from evolute.lang.expression import (
     Call,
     Expression,
@@ -97,6 +97,7 @@ class Rule:
             check_size(self.schedule)
             require_schedule(self.schedule)
         self._hoist()
+        check_size(self.signed_update)  # the rule's own text must be readable
 
     def _hoist(self) -> None:
         """Move a minus or a decay at the root of the update into sign and schedule."""
@@ -153,13 +154,16 @@ class Rule:
         if colon:
             known = [momentum.value for momentum in Momentum]
             if head.strip() not in known:
+                given = shorten(head, limit=40)
                 raise RuleSyntaxError(
-                    f"unknown momentum type {head.strip()!r}: {did_you_mean(head.strip(), known)}",
-                    text,
-                    0,
+                    f"unknown momentum type {given!r}: {did_you_mean(given, known)}", text, 0
                 )
             momentum = Momentum(head.strip())
-        return cls(parse_expression(body, offset=offset, whole=text), momentum)
+        update = parse_expression(body, offset=offset, whole=text)
+        try:
+            return cls(update, momentum)
+        except InputError as error:
+            raise RuleSyntaxError(str(error), text, offset) from None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data that JSON can hold; :meth:`from_json` reverses it exactly."""
@@ -186,15 +190,15 @@ class Rule:
             raise InputError(f"a rule in JSON is an object, got {type(data).__name__}")
         for key in data:
             if key not in allowed:
-                raise UnknownNameError("key of a rule in JSON", str(key), allowed)
+                raise UnknownNameError("key of a rule in JSON", shorten(str(key)), allowed)
         update, schedule = data.get("update"), data.get("schedule")
         momentum, sign = data.get("momentum", "none"), data.get("sign", 1)
         if not isinstance(update, str) or not isinstance(schedule, str | None):
             raise InputError("a rule in JSON has texts 'update' and 'schedule' (or null)")
-        if momentum not in set(Momentum) or isinstance(sign, bool) or not isinstance(sign, int):
+        if momentum not in list(Momentum) or type(sign) is not int or sign not in (1, -1):
             raise InputError(
                 f"a rule in JSON has a 'momentum' among {', '.join(Momentum)} and a 'sign' 1 or "
-                f"-1, got {momentum!r} and {sign!r}"
+                f"-1, got {shorten(repr(momentum))} and {shorten(repr(sign))}"
             )
         return cls(
             parse_expression(update),

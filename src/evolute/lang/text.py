@@ -3,17 +3,22 @@
 Nothing is ever executed. ``+ - * /`` and the unary minus are the rows of the function table that
 have that infix; all else is a call; ``[decay]*value`` carries a decay; numbers are constants. So
 ``bessel_i1e(arctan([a13*a2]*g))`` is an expression. Printing and parsing are inverse to the letter.
+
+What no expression needs is refused before Python's own parser sees the text, so that a stranger's
+text costs neither much time nor deep recursion.
 """
 
 from __future__ import annotations
 
 import ast
 import itertools
+import keyword
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
-from evolute.errors import InputError, RuleSyntaxError, did_you_mean
+from evolute.errors import InputError, RuleSyntaxError, did_you_mean, shorten
 from evolute.lang.expression import (
     Call,
     Constant,
@@ -27,13 +32,13 @@ from evolute.lang.expression import (
 )
 from evolute.lang.registry import BASE_DECAYS, FUNCTIONS, OPERANDS, Kind
 
-MAX_LENGTH = 20_000
-"""Longest text that is read, in characters."""
+MAX_LENGTH = 100_000
+"""Longest text that is read, in characters: the largest expression prints shorter."""
 
 MAX_DEPTH = 64
 """Deepest expression."""
 
-MAX_NODES = 2_000
+MAX_NODES = 1_000
 """Largest expression, in nodes."""
 
 _INFIX_NODES: dict[type[ast.operator], str] = {
@@ -42,6 +47,15 @@ _INFIX_NODES: dict[type[ast.operator], str] = {
     ast.Mult: "mul",
     ast.Div: "div",
 }
+_PUNCTUATION = frozenset("+-*/()[],.")
+_NO_OPERATORS = {
+    "**": "write x*x, square(x) or abs_pow(x, y)",
+    "//": "write x/y",
+}
+_WORD = re.compile(r"[^\W\d]\w*")
+_ALLOWED = "use names, numbers, + - * /, calls such as tanh(x), and decays such as [a3]*x"
+_TOO_DEEP = f"the expression is nested too deeply: at most {MAX_DEPTH} levels are allowed"
+_TOO_LARGE = f"the expression is too large: at most {MAX_NODES} nodes are allowed"
 _SUM, _PRODUCT, _UNARY, _ATOM = range(4)
 _PRECEDENCE = {"add": _SUM, "sub": _SUM, "mul": _PRODUCT, "div": _PRODUCT}
 
@@ -117,19 +131,25 @@ class _Reader:
     def read(self, sort: Callable[[_Reader, ast.expr], Expression]) -> Expression:
         if len(self.whole) > MAX_LENGTH:
             self._fail(f"the text has {len(self.whole)} characters: at most {MAX_LENGTH} are read")
+        self._check_characters()
         self._check_nesting()
-        stripped = self.text.strip()
-        if not stripped:
+        # One line: what Python counts as a new line or as indentation means nothing here.
+        flat = "".join(" " if character.isspace() else character for character in self.text)
+        if not flat.strip():
             self._fail("an expression is missing: write one such as 'g' or 'v/sqrt(s)'")
         try:
-            tree = ast.parse(stripped, mode="eval").body
+            tree = ast.parse(flat.strip(), mode="eval").body
         except SyntaxError as error:
-            position = self._lead() + max((error.offset or 1) - 1, 0)
-            self._fail(f"not an expression: {error.msg}", position=position)
+            # Python gives no offset where a text ends too early.
+            found = error.msg if error.offset else "it ends too early"
+            column = error.offset - 1 if error.offset else len(flat.strip())
+            self._fail(
+                f"not an expression: {found}; write one such as 'v/sqrt(s)'",
+                position=min(self._lead() + column, len(self.text)),
+            )
         except (ValueError, RecursionError, MemoryError):
-            self._fail("not an expression: it is nested too deeply or holds a null character")
-        if sum(1 for _ in ast.walk(tree)) > 4 * MAX_NODES:
-            self._fail(f"the expression is too large: at most {MAX_NODES} nodes are read")
+            self._fail("not an expression: it is nested too deeply, write it shorter")
+        self._check_tree(tree)
         expression = sort(self, tree)
         check_size(expression, fail=self._fail)
         return expression
@@ -153,7 +173,8 @@ class _Reader:
                 if name in BASE_DECAYS:
                     return DecayRef(name)
                 self._fail(
-                    f"unknown base decay {name!r} in brackets: {did_you_mean(name, BASE_DECAYS)}",
+                    f"unknown base decay {shorten(name, limit=40)!r} in brackets: "
+                    f"{did_you_mean(name, BASE_DECAYS)}",
                     node,
                 )
             case ast.List():
@@ -176,7 +197,8 @@ class _Reader:
         if name in BASE_DECAYS:
             self._fail(f"the base decay {name!r} stands outside brackets: write [{name}]*x", node)
         known = [operand for operand in OPERANDS if not operand.isdigit()]
-        self._fail(f"unknown operand {name!r}: {did_you_mean(name, known)}", node)
+        given = shorten(name, limit=40)
+        self._fail(f"unknown operand {given!r}: {did_you_mean(name, known)}", node)
 
     def _scaled(self, decay: ast.List, value: ast.expr) -> Expression:
         if len(decay.elts) != 1:
@@ -187,7 +209,8 @@ class _Reader:
         """Read what both sorts share: numbers, infix operators and calls."""
         match node:
             case ast.Constant(bool() | str() | bytes() | None | complex()):
-                self._fail(f"{ast.unparse(node)} is no number: write one such as 0.5", node)
+                given = shorten(ast.unparse(node), limit=40)
+                self._fail(f"{given} is no number: write one such as 0.5", node)
             case ast.Constant(int() | float() as value):
                 return self._number(node, value)
             case ast.UnaryOp(ast.USub(), ast.Constant(int() | float() as value)) if not isinstance(
@@ -201,11 +224,8 @@ class _Reader:
             case ast.Call(ast.Name(name), arguments, []):
                 return self._call(node, name, arguments, sort)
             case _:
-                self._fail(
-                    f"{type(node).__name__} is not allowed: use names, numbers, + - * /, calls "
-                    "such as tanh(x), and decays such as [a3]*x",
-                    node,
-                )
+                given = shorten(ast.unparse(node), limit=40)
+                self._fail(f"{given!r} is not allowed: {_ALLOWED}", node)
 
     def _call(
         self,
@@ -215,7 +235,8 @@ class _Reader:
         sort: Callable[[ast.expr], Expression],
     ) -> Expression:
         if name not in FUNCTIONS:
-            self._fail(f"unknown function {name!r}: {did_you_mean(name, FUNCTIONS)}", node)
+            given = shorten(name, limit=40)
+            self._fail(f"unknown function {given!r}: {did_you_mean(name, FUNCTIONS)}", node)
         row = FUNCTIONS[name]
         if len(arguments) != row.arity + len(row.parameters):
             self._fail(f"{name} takes {describe_arguments(name)}, got {len(arguments)}", node)
@@ -239,23 +260,62 @@ class _Reader:
     def _lead(self) -> int:
         return len(self.text) - len(self.text.lstrip())
 
+    def _check_characters(self) -> None:
+        """Refuse characters, operators and words of Python that no expression holds."""
+        for position, character in enumerate(self.text):
+            if not (
+                character in _PUNCTUATION or character.isspace() or f"_{character}".isidentifier()
+            ):
+                self._fail(
+                    f"the character {character!r} is not allowed: {_ALLOWED}", position=position
+                )
+        for operator, instead in _NO_OPERATORS.items():
+            if operator in self.text:
+                self._fail(
+                    f"{operator!r} is not allowed: {instead}", position=self.text.index(operator)
+                )
+        for word in _WORD.finditer(self.text):
+            if keyword.iskeyword(word.group()):
+                self._fail(f"{word.group()!r} is not allowed: {_ALLOWED}", position=word.start())
+
     def _check_nesting(self) -> None:
-        """Refuse nesting that Python's own parser could not take, before it sees the text."""
-        level = minus = 0
+        """Refuse brackets and signs nested deeper than an expression can be."""
+        level = signs = 0
         for position, character in enumerate(self.text):
             level += (character in "([") - (character in ")]")
-            minus = minus + 1 if character in "-+~" else minus * (character == " ")
-            if max(level, minus) > MAX_DEPTH:
-                self._fail(
-                    f"nested too deeply: at most {MAX_DEPTH} levels are read", position=position
-                )
+            signs = signs + 1 if character in "+-" else signs * character.isspace()
+            if max(level, signs) > MAX_DEPTH:
+                self._fail(_TOO_DEEP, position=position)
+
+    def _check_tree(self, tree: ast.expr) -> None:
+        """Refuse, by a loop, a tree too deep for the recursion that reads it, or far too large."""
+        stack = [(tree, 1)]
+        nodes = 0
+        while stack:
+            node, level = stack.pop()
+            nodes += 1
+            if level > MAX_DEPTH:
+                self._fail(_TOO_DEEP, node)
+            if nodes > 4 * MAX_NODES:
+                self._fail(_TOO_LARGE, node)
+            for part in ast.iter_child_nodes(node):
+                if isinstance(part, ast.expr):
+                    # A decay's brackets and the minus of a number are no node of an expression.
+                    same = isinstance(node, ast.List) or (
+                        isinstance(node, ast.UnaryOp) and isinstance(part, ast.Constant)
+                    )
+                    stack.append((part, level if same else level + 1))
 
     def _fail(
         self, message: str, node: ast.expr | None = None, *, position: int | None = None
     ) -> NoReturn:
         if position is None:
-            position = 0 if node is None else self._lead() + node.col_offset
+            position = 0 if node is None else self._lead() + self._characters(node.col_offset)
         raise RuleSyntaxError(message, self.whole, self.offset + position)
+
+    def _characters(self, column: int) -> int:
+        """Turn a column of Python's parser, which counts bytes of UTF-8, into characters."""
+        return len(self.text.strip().encode()[:column].decode())
 
 
 def check_size(expression: Expression, *, fail: Callable[[str], object] | None = None) -> None:
@@ -268,6 +328,6 @@ def check_size(expression: Expression, *, fail: Callable[[str], object] | None =
 
     nodes = sum(1 for _ in itertools.islice(walk(expression), MAX_NODES + 1))
     if nodes > MAX_NODES:
-        refuse(f"the expression is too large: at most {MAX_NODES} nodes are allowed")
+        refuse(_TOO_LARGE)
     if depth(expression) > MAX_DEPTH:
-        refuse(f"the expression is nested too deeply: at most {MAX_DEPTH} levels are allowed")
+        refuse(_TOO_DEEP)
