@@ -148,7 +148,8 @@ def _random(instruction: Instruction) -> _Bound:
     node = instruction.noise
 
     def run(registers: list[Any], frame: _Frame) -> Any:
-        assert node is not None and frame.uniform is not None
+        assert node is not None
+        assert frame.uniform is not None
         return compute(*read(registers, frame), uniform=frame.uniform(node))
 
     return run
