@@ -7,6 +7,7 @@ folder of their own.
 from __future__ import annotations
 
 import contextlib
+import doctest
 import tempfile
 from typing import Any
 
@@ -17,6 +18,7 @@ from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 settings.register_profile("ci", deadline=None, derandomize=True, max_examples=100)
 settings.load_profile("ci")
 
+_OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 _STACK = "_leave_folder"
 
 
@@ -31,7 +33,7 @@ def _leave_folder(namespace: dict[str, Any]) -> None:
 
 
 pytest_collect_file = Sybil(
-    parsers=[PythonCodeBlockParser(), SkipParser()],
+    parsers=[PythonCodeBlockParser(doctest_optionflags=_OPTIONS), SkipParser()],
     patterns=["README.md", "docs/*.md"],
     setup=_enter_folder,
     teardown=_leave_folder,

@@ -3,6 +3,8 @@
 These are the public names; everything else may change without notice.
 """
 
+from evolute import schedules as schedules
+from evolute.compiler.optimizer import RuleOptimizer as RuleOptimizer
 from evolute.errors import EvoluteError as EvoluteError
 from evolute.errors import InputError as InputError
 from evolute.errors import StoreError as StoreError
@@ -10,3 +12,4 @@ from evolute.lang.decays import base_decay as base_decay
 from evolute.lang.functions import function as function
 from evolute.lang.operands import operand as operand
 from evolute.lang.rule import Rule as Rule
+from evolute.tasks.base import Task as Task

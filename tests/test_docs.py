@@ -1,0 +1,38 @@
+"""The pages say what the code says."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "perf" / "README.md",
+]
+LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
+BUILD_PROGRAM = """
+import sys
+sys.path.insert(0, "docs")
+from build_language_page import PAGE, build
+page = PAGE.read_text(encoding="utf-8")
+sys.exit(0 if build(page) == page else "run 'python docs/build_language_page.py' and commit it")
+"""
+
+
+def test_the_tables_of_the_language_page_are_those_of_the_registries() -> None:
+    # In a process of its own: other tests add rows to the registries of this one.
+    command = [sys.executable, "-c", BUILD_PROGRAM]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_between_pages_leads_somewhere(page: Path) -> None:
+    links = LINK.findall(page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
