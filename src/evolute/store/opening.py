@@ -184,7 +184,7 @@ def _revision(connection: Connection, name: str) -> str | None:
         )
     found = connection.execute(text(f"SELECT version_num FROM {schema.VERSION_TABLE}")).scalar()
     revision = str(found)
-    if not (revision.isdecimal() and revision <= schema.REVISION):
+    if revision not in schema.REVISIONS:
         raise StoreError(
             f"store {name} was written by a newer evolute (its schema is {shorten(revision)}, the "
             f"newest known here is {schema.REVISIONS[-1]}): update evolute, or give another store"

@@ -6,11 +6,17 @@ from alembic import context
 
 from evolute.store.schema import METADATA, VERSION_TABLE
 
-context.configure(
-    connection=context.config.attributes["connection"],
-    target_metadata=METADATA,
-    version_table=VERSION_TABLE,
-    transactional_ddl=True,  # all of a migration or none: SQLite can, though Alembic doubts it
-)
-with context.begin_transaction():
-    context.run_migrations()
+
+def _run() -> None:
+    context.configure(
+        connection=context.config.attributes["connection"],
+        target_metadata=METADATA,
+        version_table=VERSION_TABLE,
+        transactional_ddl=True,  # all of a migration or none: SQLite can, though Alembic doubts it
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+if hasattr(context, "config"):  # it is there only while Alembic runs this file
+    _run()
