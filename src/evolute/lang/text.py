@@ -162,6 +162,8 @@ class _Reader:
                 return self._scaled(decay, value)
             case ast.BinOp(value, ast.Mult(), ast.List() as decay):
                 return self._scaled(decay, value)
+            case ast.BinOp(ast.UnaryOp(ast.USub(), ast.List() as decay), ast.Mult(), value):
+                return Call("neg", (self._scaled(decay, value),))
             case ast.List():
                 self._fail("a decay in brackets multiplies a value: write [decay]*value", node)
             case _:
