@@ -1,0 +1,38 @@
+"""The table of search algorithms, by the names that users write."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from evolute.errors import UnknownNameError
+from evolute.search.base import Search
+from evolute.search.particles import ParticleConfig, ParticleSearch
+from evolute.search.random_search import RandomConfig, RandomSearch
+from evolute.search.space import SearchSpace
+
+
+class SearchFactory(Protocol):
+    """How a search class is called."""
+
+    def __call__(self, config: Any, *, seed: int, space: SearchSpace | None = None) -> Search:
+        """Return a search at its beginning."""
+
+
+ALGORITHMS: dict[str, tuple[type[Any], SearchFactory]] = {
+    "particles": (ParticleConfig, ParticleSearch),
+    "random": (RandomConfig, RandomSearch),
+}
+"""Name -> (configuration class, search class), the default first."""
+
+
+def find_algorithm(name: str) -> tuple[type[Any], SearchFactory]:
+    """Return the configuration class and the search class of an algorithm.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is none of that name.
+    """
+    if name not in ALGORITHMS:
+        raise UnknownNameError("search algorithm", name, ALGORITHMS)
+    return ALGORITHMS[name]
