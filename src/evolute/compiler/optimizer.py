@@ -90,6 +90,13 @@ class RuleOptimizer(Optimizer):
         _require_options({**self.defaults, **param_group}, self._program, self.rule)
         super().add_param_group(param_group)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "rule": self.rule, "seed": self.seed}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._program = compile_rule(self.rule)
+
     @overload
     def step(self, closure: None = None) -> None: ...
 
