@@ -1,0 +1,1 @@
+"""Runs: the one room that joins search, training and storage."""

@@ -1,0 +1,1 @@
+"""Executors: what turns trial requests into trials."""

@@ -1,0 +1,35 @@
+"""Decay curves drawn in the terminal."""
+
+from __future__ import annotations
+
+import math
+
+import plotext
+
+from evolute.lang.curve import curve
+from evolute.lang.expression import Expression, Scaled, walk
+from evolute.lang.rule import Rule
+from evolute.lang.text import print_expression
+
+POINTS = 100
+HEIGHT, WIDTH = 12, 64
+
+
+def decays_of(rule: Rule) -> dict[str, Expression]:
+    """Return a rule's schedule factor and inner decays by their text, each once."""
+    found = [] if rule.schedule is None else [rule.schedule]
+    found += [node.decay for node in walk(rule.update) if isinstance(node, Scaled)]
+    return {print_expression(schedule): schedule for schedule in found}
+
+
+def draw_decay(schedule: Expression) -> str:
+    """Return a drawing of a decay function over t/T in [0, 1), as text without colour."""
+    values = [value if math.isfinite(value) else None for value in curve(schedule, POINTS).tolist()]
+    plotext.clear_figure()
+    plotext.theme("clear")
+    plotext.plotsize(WIDTH, HEIGHT)
+    kept = [(step / POINTS, value) for step, value in enumerate(values) if value is not None]
+    plotext.plot([x for x, _ in kept], [y for _, y in kept], marker="braille")
+    plotext.xlabel("t/T")
+    drawing: str = plotext.uncolorize(plotext.build())
+    return drawing

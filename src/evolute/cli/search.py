@@ -1,0 +1,205 @@
+"""``evolute search``: the main job, from a task to a leaderboard, a verdict and a saved rule."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from evolute.benchmark.verdict import Verdict
+from evolute.cli.leaderboard import leaderboard_table
+from evolute.cli.output import console, format_option, print_json, table
+from evolute.cli.progress import ProgressDisplay
+from evolute.discover import DEFAULT_PRESET, DEFAULT_STORE, SearchResult
+from evolute.discover import search as run_search
+from evolute.errors import InputError
+from evolute.leaderboard import Leaderboard
+from evolute.presets import PRESETS
+from evolute.runs.budget import format_seconds
+from evolute.search.algorithms import ALGORITHMS
+from evolute.settings import read_toml, resolve
+
+SHOWN_ROWS = 10
+
+EXAMPLES = f"""\b
+Presets:
+{chr(10).join(f"  {name:<9} {preset.description}" for name, preset in PRESETS.items())}
+
+\b
+Examples:
+  evolute search --task digits --preset quick --seed 0
+  evolute search --task digits --budget 10m
+  evolute search --task digits --budget 500 --algorithm regularized_evolution
+  evolute search --task path/to/file.py:build     your own model and data
+  evolute search --task digits --config my.toml
+  evolute search --task digits --show-config      print all settings as TOML, and stop
+
+Running the same command again resumes it: nothing that was scored is trained twice.
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.option("--task", help="Name of a task, or path/to/file.py:build, which runs that file.")
+@click.option("--preset", help=f"Numbers to begin from.  [default: {DEFAULT_PRESET}]")
+@click.option("--seed", type=click.IntRange(min=0), help="Seed of everything random.  [default: 0]")
+@click.option("--budget", help="Time such as 10m, or a number of candidates to train.")
+@click.option("--algorithm", help=f"One of: {', '.join(ALGORITHMS)}.")
+@click.option(
+    "--config", type=click.Path(path_type=Path), help="TOML file of settings; options override it."
+)
+@click.option(
+    "--store", default=DEFAULT_STORE, show_default=True, help="File in which trials are remembered."
+)
+@click.option("--workers", type=click.IntRange(min=1), help="Processes that train; one per core.")
+@click.option("--verdict/--no-verdict", default=True, help="Compare with hand-made optimizers.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    help="File for the best rule.  [default: RUN.best.json]",
+)
+@click.option("--show-config", is_flag=True, help="Print all settings as TOML, and stop.")
+@format_option()
+def search(
+    task: str | None,
+    preset: str | None,
+    seed: int | None,
+    budget: str | None,
+    algorithm: str | None,
+    config: Path | None,
+    store: str,
+    workers: int | None,
+    verdict: bool,
+    output: Path | None,
+    show_config: bool,
+    output_format: str,
+) -> None:
+    """Search for an optimizer for a task, and compare it with hand-made ones."""
+    settings = read_toml(config) if config else {}
+    named = {"task": task, "preset": preset, "seed": seed, "budget": budget, "algorithm": algorithm}
+    settings |= {key: value for key, value in named.items() if value is not None}
+    if "task" not in settings:
+        raise InputError("no task is given: add --task, such as --task digits; see 'evolute tasks'")
+    if show_config:
+        click.echo(resolve(DEFAULT_PRESET, settings).to_toml(), nl=False)
+        return
+    errors = Console(stderr=True)
+    try:
+        with ProgressDisplay(errors) as display:
+            result = run_search(
+                settings["task"],
+                config=settings,
+                store=store,
+                workers=workers,
+                verdict=verdict,
+                listener=display,
+            )
+    except KeyboardInterrupt:
+        again = shlex.join(["evolute", *sys.argv[1:]])
+        errors.print(Text(f"\nStopped; every finished trial is stored. To resume: {again}"))
+        raise
+    saved = _save(result, output)
+    if output_format == "json":
+        print_json(_as_data(result, saved))
+    else:
+        _print_for_people(result, saved, store)
+
+
+def _save(result: SearchResult, output: Path | None) -> Path | None:
+    """Write the best rule to a file; return where."""
+    if result.best is None:
+        return None
+    path = output or Path(f"{result.name}.best.json")
+    data = result.best.to_json() | {
+        "run": result.name,
+        "verdict": None if result.verdict is None else result.verdict.sentence,
+    }
+    try:
+        path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"cannot write the best rule to {path}: {error.strerror}; give --output a file in a "
+            "folder you can write to (the search itself is stored)"
+        ) from None
+    return path
+
+
+def _as_data(result: SearchResult, saved: Path | None) -> dict[str, Any]:
+    return {
+        "name": result.name,
+        "run": result.run,
+        "ending": str(result.ending),
+        "sampled": result.progress.sampled,
+        "degenerate": result.progress.degenerate,
+        "duplicate": result.progress.duplicate,
+        "trained": result.progress.trained,
+        "failed": result.progress.failed,
+        "seconds": result.progress.seconds,
+        "leaderboard": [row.to_dict() for row in result.leaderboard],
+        "best": None if result.best is None else result.best.to_json(),
+        "verdict": None if result.verdict is None else result.verdict.to_json(),
+        "saved": None if saved is None else str(saved),
+    }
+
+
+def _print_for_people(result: SearchResult, saved: Path | None, store: str) -> None:
+    screen = console()
+    progress = result.progress
+    screen.print(
+        Text(
+            f"{result.name}: {result.ending} after {format_seconds(progress.seconds)}: "
+            f"{progress.sampled} rules sampled, {progress.degenerate} degenerate, "
+            f"{progress.duplicate} duplicates, {progress.trained} trained, "
+            f"{progress.failed} of them failed."
+        )
+    )
+    if result.best is None:
+        screen.print(
+            Text("No candidate finished: try a larger --budget, or another --preset or --seed.")
+        )
+        return
+    rows = Leaderboard(result.leaderboard.rows[:SHOWN_ROWS])
+    title = f"Leaderboard (best {len(rows)} of {len(result.leaderboard)}, validation split)"
+    screen.print(leaderboard_table(rows, title=f"\n{title}"))
+    if result.verdict is not None:
+        print_verdict(screen, result.verdict)
+    screen.print(Text(f"\nBest rule: {result.best.rule}", style="bold green"))
+    screen.print(
+        Text(f"at learning rate {result.best.learning_rate:.3g}, saved in {saved}; run in {store}")
+    )
+    screen.print(Text("Next: evolute show best; evolute leaderboard --top 50"))
+
+
+def print_verdict(screen: Console, verdict: Verdict) -> None:
+    """Print a verdict's table, its notes and its sentence."""
+    columns = ["optimizer", "rate#", "test loss#", "± s.e.#", f"test {verdict.metric or 'metric'}#"]
+    columns += [
+        "to best hand-made#",
+        "95% interval#".replace("95", f"{verdict.confidence:.0%}"[:-1]),
+    ]
+    rows = []
+    for row in verdict.table:
+        best, versus = row.finalist.tuning.best, row.versus_reference
+        interval = None if versus is None else versus.interval
+        rows.append(
+            (
+                row.finalist.name,
+                None if best is None else best.learning_rate,
+                None if row.loss is None else row.loss.mean,
+                None if row.loss is None else row.loss.standard_error,
+                None if row.metric is None else row.metric.mean,
+                None if interval is None else f"{interval.mean:+.4f}",
+                None if interval is None else f"{interval.lower:+.4f} … {interval.upper:+.4f}",
+            )
+        )
+    seeds = max((len(row.finalist.runs) for row in verdict.table), default=0)
+    title = f"\nVerdict (test split, {seeds} fresh seeds, rates tuned alike on both sides)"
+    screen.print(table(columns, rows, title=title))
+    for note in verdict.notes:
+        screen.print(Text(f"  note: {note}"))
+    screen.print(Text(f"\n{verdict.sentence}", style="bold"))

@@ -1,0 +1,376 @@
+"""Discover: search for an optimizer, judge it against hand-made ones, and hand over the best.
+
+The Python face of the whole program, in three lines::
+
+    result = evolute.search(task="digits", budget="2m")
+    print(result.leaderboard, result.verdict.sentence)
+    optimizer = result.best.optimizer(model.parameters(), total_steps=1000)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch.optim.optimizer import ParamsT
+
+from evolute import zoo
+from evolute.benchmark.config import expected_trials
+from evolute.benchmark.procedure import Candidate, judge
+from evolute.benchmark.verdict import Side, Verdict
+from evolute.compiler.optimizer import RuleOptimizer
+from evolute.errors import InputError, StoreError, UnknownNameError
+from evolute.lang.rule import Rule
+from evolute.leaderboard import Leaderboard, read_leaderboard
+from evolute.runs.evaluate import Evaluator
+from evolute.runs.executors.base import Executor, TrialRequest
+from evolute.runs.executors.in_process import InProcessExecutor
+from evolute.runs.executors.local import LocalExecutor
+from evolute.runs.run import Ending, Progress, Run
+from evolute.settings import Settings, resolve
+from evolute.store.base import RunRecord, Store
+from evolute.store.sql import open_store
+from evolute.tasks.base import Task
+from evolute.tasks.check import check_task
+from evolute.tasks.user import load_task
+from evolute.trial import Trial
+
+DEFAULT_STORE = "evolute.sqlite"
+"""Where searches are remembered unless another place is given."""
+
+DEFAULT_PRESET = "quick"
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a search is going to cost, estimated from the hand-made optimizers' trials.
+
+    Parameters
+    ----------
+    workers
+        Trials that run at the same time.
+    seconds_per_candidate
+        Time of one trial with its probes, on one worker.
+    candidates
+        Candidates to be trained at most; None if only the budget of time ends the search.
+    search_seconds
+        Time of the search phase; an upper bound, since failing candidates end early.
+    verdict_trials, verdict_seconds
+        Trainings and time of the verdict, 0 without one.
+    """
+
+    workers: int
+    seconds_per_candidate: float
+    candidates: int | None
+    search_seconds: float | None
+    verdict_trials: int
+    verdict_seconds: float
+
+
+class Listener:
+    """Hears how a search goes; each method does nothing unless overridden."""
+
+    def baselines(self, done: int, expected: int) -> None:
+        """Hear how many hand-made optimizers are scored."""
+
+    def forecast(self, forecast: Forecast) -> None:
+        """Hear what it is going to cost, before it begins."""
+
+    def progress(self, progress: Progress) -> None:
+        """Hear where the search stands."""
+
+    def verdict(self, done: int, expected: int) -> None:
+        """Hear how many trainings of the verdict have ended, of at least how many."""
+
+
+@dataclass(frozen=True, slots=True)
+class BestRule:
+    """The best rule that a search found, ready for use.
+
+    Parameters
+    ----------
+    rule
+        The rule.
+    learning_rate
+        Its best peak learning rate: tuned by the verdict, or from the probes without one.
+    fitness
+        What the search's own trial scored; higher is better.
+    trial
+        Digest of that trial.
+    """
+
+    rule: Rule
+    learning_rate: float
+    fitness: float
+    trial: str
+
+    def optimizer(
+        self,
+        params: ParamsT,
+        *,
+        lr: float | None = None,
+        total_steps: int | None = None,
+        momentum: float = 0.9,
+    ) -> RuleOptimizer:
+        """Return a ``torch.optim.Optimizer`` that applies the rule.
+
+        Parameters
+        ----------
+        params
+            Parameters or groups of them.
+        lr
+            Peak learning rate; the one found by the search unless given.
+        total_steps
+            T; required by a rule with decays.
+        momentum
+            Coefficient μ of a rule with momentum.
+
+        Raises
+        ------
+        InputError
+            As :class:`evolute.RuleOptimizer`.
+        """
+        rate = self.learning_rate if lr is None else lr
+        return RuleOptimizer(params, self.rule, lr=rate, total_steps=total_steps, momentum=momentum)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data that JSON can hold."""
+        return {
+            "rule": self.rule.to_json(),
+            "text": str(self.rule),
+            "learning_rate": self.learning_rate,
+            "fitness": self.fitness,
+            "trial": self.trial,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """What a search found.
+
+    Parameters
+    ----------
+    name, run
+        Name and digest of the run in the store.
+    ending
+        Why the search phase ended.
+    progress
+        Its last figures.
+    leaderboard
+        Distinct trained rules, best first.
+    best
+        The discovered champion of the verdict, or the leaderboard's first without one; None if no
+        candidate finished.
+    verdict
+        Comparison with hand-made optimizers; None if none was asked for or no candidate finished.
+    """
+
+    name: str
+    run: str
+    ending: Ending
+    progress: Progress
+    leaderboard: Leaderboard
+    best: BestRule | None
+    verdict: Verdict | None
+
+
+@dataclass
+class _Counter:
+    """Counts trials as they become known, and passes the count on."""
+
+    tell: Any
+    expected: int
+    done: int = 0
+
+    def __call__(self, _trial: Trial, _trained: bool) -> None:
+        self.done += 1
+        self.tell(self.done, max(self.expected, self.done))
+
+
+def search(
+    task: str | Task,
+    *,
+    budget: str | None = None,
+    seed: int | None = None,
+    preset: str = DEFAULT_PRESET,
+    algorithm: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    store: str | Path = DEFAULT_STORE,
+    workers: int | None = None,
+    verdict: bool = True,
+    listener: Listener | None = None,
+) -> SearchResult:
+    """Search for an optimizer for a task, and compare what is found with hand-made optimizers.
+
+    Running the same search again resumes it: what the store holds is not trained again. With equal
+    arguments the result is the same whatever the number of workers, budgets of time excepted.
+
+    Parameters
+    ----------
+    task
+        Name of a task, ``path/to/file.py:build`` (runs that file), or a :class:`evolute.Task`.
+    budget
+        Time of the search phase such as ``"10m"``, or a number of candidates to train.
+    seed
+        Seed of everything random; the preset's (0) unless given.
+    preset
+        Numbers to begin from: ``quick``, ``standard`` or ``paper``.
+    algorithm
+        Search algorithm: ``particles``, ``random`` or ``regularized_evolution``.
+    config
+        Further settings as nested plain data, with the keys of a config file.
+    store
+        File in which trials are remembered.
+    workers
+        Processes that train; one per core unless given. A Task object is trained in this process.
+    verdict
+        Whether to compare the finalists with hand-made optimizers on the test split.
+    listener
+        Hears how it goes.
+
+    Raises
+    ------
+    InputError
+        If an argument is not allowed; TaskError if the task is at fault.
+    StoreError
+        If the store cannot be read or written.
+    """
+    hear = listener or Listener()
+    named = {"seed": seed, "budget": budget, "algorithm": algorithm}
+    named["task"] = task if isinstance(task, str) else task.name
+    settings = resolve(preset, config or {}, named)
+    loaded = load_task(task) if isinstance(task, str) else task
+    check_task(loaded)
+    with (
+        open_store(store) as opened,
+        _executor(task, loaded, settings=settings, workers=workers) as executor,
+    ):
+        evaluator = Evaluator(loaded, opened, executor)
+        run = Run(
+            config=settings.run_config(loaded.name),
+            search=settings.run_config(loaded.name).new_search(),
+            evaluator=evaluator,
+            budget=settings.parsed_budget(),
+            observe=hear.progress,
+        )
+        baselines = _score_hand_made(settings, evaluator, hear)
+        hear.forecast(_forecast(settings, run, baselines, with_verdict=verdict))
+        ending = run.execute()
+        record = find_run(opened, run.digest)
+        rows = read_leaderboard(opened, record)
+        judged = _judge(settings, rows, evaluator, hear) if verdict and rows else None
+        best = _best(rows, judged)
+        if judged is not None:
+            opened.put_document(run.digest, "verdict", judged.to_json())
+        if best is not None:
+            opened.put_document(run.digest, "best", best.to_json())
+    return SearchResult(record.name, run.digest, ending, run.progress, rows, best, judged)
+
+
+def find_run(store: Store, name: str | None) -> RunRecord:
+    """Return the run of that name or beginning of digest; the newest one without a name.
+
+    Raises
+    ------
+    StoreError
+        If the store holds no run.
+    UnknownNameError
+        If it holds none of that name.
+    """
+    runs = store.runs()
+    if not runs:
+        raise StoreError("the store holds no run yet: begin one with 'evolute search'")
+    if name is None:
+        return runs[-1]
+    matching = [run for run in runs if run.name == name or run.digest.startswith(name)]
+    if not matching:
+        raise UnknownNameError("run", name, {run.name for run in runs})
+    return matching[-1]
+
+
+@contextlib.contextmanager
+def _executor(
+    task: str | Task, loaded: Task, *, settings: Settings, workers: int | None
+) -> Iterator[Executor]:
+    """Make the executor that fits the task: processes can load a named one, not an object."""
+    if workers is not None and workers < 1:
+        raise InputError(f"the number of workers is {workers}: give at least 1")
+    executor: Executor
+    if isinstance(task, str):
+        executor = LocalExecutor(
+            task,
+            loaded,
+            workers=workers or len(os.sched_getaffinity(0)),
+            timeout_seconds=settings.timeout_seconds,
+        )
+    else:
+        executor = InProcessExecutor(loaded, timeout_seconds=settings.timeout_seconds)
+    with executor:
+        yield executor
+
+
+def _score_hand_made(settings: Settings, evaluator: Evaluator, hear: Listener) -> list[Trial]:
+    """Score the hand-made optimizers like any candidate: the verdict looks these trials up."""
+    requests = [
+        TrialRequest(rule.canonical(), settings.main, settings.seed)
+        for rule in zoo.HAND_MADE.values()
+    ]
+    return replace(evaluator, on_trial=_Counter(hear.baselines, len(requests)))(requests)
+
+
+def _forecast(
+    settings: Settings, run: Run, baselines: Sequence[Trial], *, with_verdict: bool
+) -> Forecast:
+    """Estimate the cost from the median hand-made trial."""
+    workers = run.evaluator.executor.workers
+    seconds = statistics.median(trial.provenance.seconds for trial in baselines)
+    limits = [run.search.expected_evaluations, run.budget.evaluations]
+    candidates = min((limit for limit in limits if limit is not None), default=None)
+    times = [run.budget.seconds]
+    if candidates is not None:
+        times.append(candidates * seconds / workers)
+    trials = expected_trials(settings.verdict, len(zoo.HAND_MADE)) if with_verdict else 0
+    protocol = settings.main
+    training = protocol.training.steps / protocol.most_steps
+    return Forecast(
+        workers=workers,
+        seconds_per_candidate=seconds,
+        candidates=candidates,
+        search_seconds=min((time for time in times if time is not None), default=None),
+        verdict_trials=trials,
+        verdict_seconds=trials * training * seconds / workers,
+    )
+
+
+def _judge(settings: Settings, rows: Leaderboard, evaluator: Evaluator, hear: Listener) -> Verdict:
+    """Compare the best of the leaderboard with hand-made optimizers."""
+    count = expected_trials(settings.verdict, len(zoo.HAND_MADE))
+    finalists = [
+        Candidate(f"discovered #{row.rank}", Rule.parse(row.rule), row.fitness, row.learning_rate)
+        for row in rows[: settings.verdict.finalists]
+    ]
+    return judge(
+        finalists,
+        zoo.HAND_MADE,
+        evaluate=replace(evaluator, on_trial=_Counter(hear.verdict, count)),
+        protocol=settings.main,
+        seed=settings.seed,
+        metric=evaluator.task.metric,
+        config=settings.verdict,
+    )
+
+
+def _best(rows: Leaderboard, verdict: Verdict | None) -> BestRule | None:
+    """Return the verdict's discovered champion, else the first of the leaderboard."""
+    champion = None if verdict is None else verdict.champion(Side.DISCOVERED)
+    for row in rows:
+        if champion is None or row.rule == champion.rule:
+            tuned = None if champion is None else champion.tuning.best
+            rate = row.learning_rate if tuned is None else tuned.learning_rate
+            return BestRule(Rule.parse(row.rule), rate, row.fitness, row.trial)
+    return None

@@ -1,0 +1,115 @@
+"""Leaderboard: the distinct trained rules of a run, best first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, overload
+
+from evolute.store.base import RunRecord, Store
+from evolute.trial import OutcomeKind, Trial
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderboardRow:
+    """One trained rule and what it scored.
+
+    Parameters
+    ----------
+    rank
+        From 1.
+    rule
+        Canonical text.
+    fitness
+        What the search selected by; higher is better.
+    loss, metric
+        Loss and metric on the validation split.
+    learning_rate
+        Best of the probed peak learning rates.
+    trial
+        Digest of the trial.
+    """
+
+    rank: int
+    rule: str
+    fitness: float
+    loss: float
+    metric: float | None
+    learning_rate: float
+    trial: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data that JSON can hold."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Leaderboard(Sequence[LeaderboardRow]):
+    """Rows, best first; prints as a table.
+
+    Trials of different protocols are not comparable: a leaderboard holds those of one, the main
+    stage's, or the initial stage's while nothing has finished in the main one.
+    """
+
+    rows: tuple[LeaderboardRow, ...]
+
+    @overload
+    def __getitem__(self, index: int) -> LeaderboardRow: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[LeaderboardRow, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> LeaderboardRow | tuple[LeaderboardRow, ...]:
+        return self.rows[index]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[LeaderboardRow]:
+        return iter(self.rows)
+
+    def __repr__(self) -> str:
+        shown = "\n".join(
+            f"{row.rank:>4}  {row.fitness:>9.4f}  {row.learning_rate:>8.2g}  {row.rule}"
+            for row in self.rows[:20]
+        )
+        more = f"\n… and {len(self) - 20} more" if len(self) > 20 else ""
+        return f"rank    fitness      rate  rule\n{shown}{more}"
+
+
+def read_leaderboard(store: Store, run: RunRecord, *, limit: int | None = None) -> Leaderboard:
+    """Return the leaderboard of a run.
+
+    Parameters
+    ----------
+    store
+        Where the run is.
+    run
+        The run.
+    limit
+        Most rows; None for all.
+    """
+    config = json.loads(run.config_json)
+    finished = [
+        stored.trial for stored in store.trials(run=run.digest, outcomes=[OutcomeKind.FINISHED])
+    ]
+    for stage in ("main", "initial"):
+        trials = [trial for trial in finished if trial.key.protocol == config[stage]]
+        if trials:
+            break
+    return Leaderboard(tuple(_row(rank, trial) for rank, trial in enumerate(trials[:limit], 1)))
+
+
+def _row(rank: int, trial: Trial) -> LeaderboardRow:
+    score = trial.score
+    assert score is not None  # finished trials have one
+    return LeaderboardRow(
+        rank=rank,
+        rule=trial.key.rule,
+        fitness=score.fitness,
+        loss=score.loss,
+        metric=score.metric,
+        learning_rate=score.learning_rate,
+        trial=trial.key.digest,
+    )

@@ -1,0 +1,103 @@
+"""The presets: complete settings under a name, to begin a search from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from evolute.benchmark.config import VerdictConfig
+from evolute.search.algorithms import find_algorithm
+from evolute.search.particles import ParticleConfig
+from evolute.search.random_search import RandomConfig
+from evolute.search.regularized_evolution import RegularizedEvolutionConfig
+from evolute.train.protocol import PROTOCOLS, Stages
+
+SECONDS_PER_HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Settings under a name.
+
+    Parameters
+    ----------
+    description
+        One line for people.
+    stages
+        Protocols of the two stages.
+    searches
+        Config of each algorithm, by its name; one that is not named keeps its defaults.
+    verdict
+        How much work the verdict does.
+    budget
+        Budget unless another is given.
+    timeout_seconds
+        Longest time for one trial.
+    algorithm
+        Algorithm unless another is given.
+    nesterov
+        Form of the Nesterov momentum that is searched.
+    """
+
+    description: str
+    stages: Stages
+    searches: Mapping[str, Any]
+    verdict: VerdictConfig
+    budget: str | None = None
+    timeout_seconds: float | None = None
+    algorithm: str = "particles"
+    nesterov: Literal["textbook", "published"] = "textbook"
+
+    def defaults(self, algorithm: str) -> dict[str, Any]:
+        """Return the settings of this preset for an algorithm as plain nested data."""
+        config, _ = find_algorithm(algorithm)
+        search = self.searches.get(algorithm) or config()
+        return {
+            "seed": 0,
+            "budget": self.budget,
+            "timeout_seconds": self.timeout_seconds,
+            "duplicate_tolerance": 1e-3,
+            "nesterov": self.nesterov,
+            "initial": dataclasses.asdict(self.stages.initial),
+            "main": dataclasses.asdict(self.stages.main),
+            "search": dataclasses.asdict(search),
+            "verdict": dataclasses.asdict(self.verdict),
+        }
+
+
+PRESETS: dict[str, Preset] = {
+    "quick": Preset(
+        description="minutes: short trainings, eight particles; a first answer",
+        stages=PROTOCOLS["quick"],
+        searches={
+            "particles": ParticleConfig(
+                initial_candidates=64, particles=8, time_steps=5, children=4, tries=2
+            ),
+            "random": RandomConfig(candidates=220),
+            "regularized_evolution": RegularizedEvolutionConfig(population=40, sample=8, batch=8),
+        },
+        verdict=VerdictConfig(finalists=4, tuning_seeds=2, fresh_seeds=12),
+        timeout_seconds=120.0,
+    ),
+    "standard": Preset(
+        description="hours: longer trainings, twenty particles; an answer to act on",
+        stages=PROTOCOLS["standard"],
+        searches={
+            "particles": ParticleConfig(
+                initial_candidates=200, particles=20, time_steps=5, children=7, tries=4
+            ),
+        },
+        verdict=VerdictConfig(),
+        timeout_seconds=SECONDS_PER_HOUR,
+    ),
+    "paper": Preset(
+        description="the published search to the letter: 500 candidates, 50 particles; days",
+        stages=PROTOCOLS["paper"],
+        searches={"particles": ParticleConfig()},
+        verdict=VerdictConfig(),
+        nesterov="published",
+    ),
+}
+"""The presets by name, the smallest first."""

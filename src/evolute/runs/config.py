@@ -1,0 +1,68 @@
+"""RunConfig: everything that determines which trials a run asks for."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from evolute.search.algorithms import find_algorithm
+from evolute.search.base import Search, Stage
+from evolute.search.space import SearchSpace
+from evolute.train.protocol import Protocol
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What a run is: two runs with equal configs on the same task ask for the same trials.
+
+    Parameters
+    ----------
+    name
+        What people call the run; no part of its identity.
+    task
+        Name of the task.
+    seed
+        Seed of the search and of every trial in it.
+    algorithm
+        Name of the search algorithm.
+    search
+        Config of that algorithm.
+    initial, main
+        Protocols of the search's two stages.
+    space
+        What the search draws from.
+    duplicate_tolerance
+        Largest relative difference of two updates that count as the same rule.
+    """
+
+    name: str
+    task: str
+    seed: int
+    algorithm: str
+    search: Any
+    initial: Protocol
+    main: Protocol
+    space: SearchSpace
+    duplicate_tolerance: float = 1e-3
+
+    def protocol(self, stage: Stage) -> Protocol:
+        """Return the protocol of a stage of the search."""
+        return self.initial if stage is Stage.INITIAL else self.main
+
+    def new_search(self) -> Search:
+        """Return the search at its very beginning."""
+        _, make_search = find_algorithm(self.algorithm)
+        return make_search(self.search, seed=self.seed, space=self.space)
+
+    def identity(self) -> dict[str, Any]:
+        """Return, as plain data, all that determines the trials."""
+        return {
+            "task": self.task,
+            "seed": self.seed,
+            "algorithm": self.algorithm,
+            "search": asdict(self.search),
+            "space": asdict(self.space),
+            "initial": self.initial.to_json(),
+            "main": self.main.to_json(),
+            "duplicate_tolerance": self.duplicate_tolerance,
+        }

@@ -1,0 +1,42 @@
+"""What the local executor and its workers say to each other: one JSON object per line.
+
+A worker is first told its task, answers ``ready``, then answers each request with one trial. All of
+it is data: nothing is pickled and nothing in it is executed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from evolute.lang.rule import Rule
+from evolute.runs.executors.base import TrialRequest
+from evolute.train.protocol import Protocol
+
+
+def encode(message: Mapping[str, Any]) -> str:
+    """Write a message as one line, its end included."""
+    return json.dumps(message) + "\n"
+
+
+def encode_request(request: TrialRequest, *, timeout_seconds: float | None) -> str:
+    """Write a trial request as one line; :func:`decode_request` reverses it."""
+    return encode(
+        {
+            "rule": request.rule.to_json(),
+            "protocol": request.protocol.to_json(),
+            "seed": request.seed,
+            "timeout_seconds": timeout_seconds,
+        }
+    )
+
+
+def decode_request(message: Mapping[str, Any]) -> tuple[TrialRequest, float | None]:
+    """Read what :func:`encode_request` wrote: the request and its time limit in seconds."""
+    request = TrialRequest(
+        rule=Rule.from_json(message["rule"]),
+        protocol=Protocol.from_json(message["protocol"]),
+        seed=message["seed"],
+    )
+    return request, message["timeout_seconds"]

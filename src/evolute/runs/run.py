@@ -1,0 +1,273 @@
+"""Run: ask, screen, evaluate, tell, save, until the search or its budget ends.
+
+A run is a deterministic program that asks the store: what was scored is looked up, what was not is
+trained. So resuming is running the same command again, and nothing but trials is saved.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from evolute.lang.rule import Rule
+from evolute.runs.budget import Budget
+from evolute.runs.config import RunConfig
+from evolute.runs.evaluate import Evaluator
+from evolute.runs.executors.base import TrialRequest
+from evolute.runs.screening import Screened, TwinFinder, screen
+from evolute.search.base import Result, Search
+from evolute.store.base import RunEntry, RunRecord
+from evolute.train.fingerprint import record
+from evolute.train.trainer import trial_key
+from evolute.trial import PROGRAM_VERSION, Outcome, OutcomeKind, Trial, canonical_json
+
+
+class Ending(StrEnum):
+    """Why a run ended."""
+
+    COMPLETE = "the search is complete"
+    BUDGET = "the budget is used up"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a run stands; handed to the observer after every change.
+
+    Parameters
+    ----------
+    phase
+        What the search is doing, in words.
+    sampled
+        Rules proposed.
+    degenerate, duplicate
+        Proposals that cost no training: unsound ones, and repetitions of a trained rule.
+    trained
+        Distinct candidates scored, the failed ones included.
+    failed
+        Of these, how many diverged, stayed below a threshold, timed out or crashed.
+    reused
+        Of these, how many the store already held.
+    best_rule, best_fitness
+        The best so far.
+    seconds
+        Time spent on the search phase, earlier sittings included.
+    fraction
+        Part of the budget or of the search that is done, 0 to 1; None if unknown.
+    """
+
+    phase: str = ""
+    sampled: int = 0
+    degenerate: int = 0
+    duplicate: int = 0
+    trained: int = 0
+    failed: int = 0
+    reused: int = 0
+    best_rule: str | None = None
+    best_fitness: float | None = None
+    seconds: float = 0.0
+    fraction: float | None = None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Time left at the pace so far; None while it cannot be told."""
+        if not self.fraction:
+            return None
+        return self.seconds * (1 - self.fraction) / self.fraction
+
+
+Observer = Callable[[Progress], None]
+
+
+def run_digest(config: RunConfig, task_version: str) -> str:
+    """Return the name of a run in the store: the same for the same search on the same task."""
+    facts = {
+        "config": config.identity(),
+        "task_version": task_version,
+        "program_version": PROGRAM_VERSION,
+    }
+    return hashlib.sha256(canonical_json(facts).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A sound proposal waiting for its score: trained itself, or answered by its twin's trial."""
+
+    screened: Screened
+    request: TrialRequest
+    digest: str
+    twin: str | None
+
+
+@dataclass
+class Run:
+    """One search on one task, from its first proposal to its end.
+
+    Parameters
+    ----------
+    config
+        What the run is; with the task's version it determines every trial.
+    search
+        The search, newly made.
+    evaluator
+        Answers trial requests; its task and store are the run's.
+    budget
+        When to stop before the search ends by itself.
+    observe
+        Called with the progress after every change.
+    clock
+        Seconds of a steady clock, for budgets of time.
+    """
+
+    config: RunConfig
+    search: Search
+    evaluator: Evaluator
+    budget: Budget = field(default_factory=Budget)
+    observe: Observer = field(default=lambda _: None)
+    clock: Callable[[], float] = field(default=time.monotonic)
+    progress: Progress = field(default_factory=Progress, init=False)
+
+    def __post_init__(self) -> None:
+        self.digest = run_digest(self.config, self.evaluator.task.version)
+        self._results: dict[str, Result] = {}
+        self._pending: list[_Candidate] = []
+        self._reused_seconds = 0.0
+        self._started = self.clock()
+
+    def execute(self) -> Ending:
+        """Run to the end of the search or of the budget; a run begun before goes on.
+
+        Raises
+        ------
+        TaskError
+            If the user's task raises.
+        StoreError
+            If the store cannot be read or written; what is stored stays.
+        """
+        task, store = self.evaluator.task, self.evaluator.store
+        store.open_run(
+            RunRecord(
+                digest=self.digest,
+                name=self.config.name,
+                config_json=canonical_json(self.config.identity()),
+                program_version=PROGRAM_VERSION,
+            )
+        )
+        self._twins = TwinFinder(record(task, self.config.seed), self.config.duplicate_tolerance)
+        self._evaluate = replace(self.evaluator, on_trial=self._note_trial, stop=self._out_of_time)
+        self._started = self.clock()
+        while True:
+            proposals = self.search.ask()
+            if proposals:
+                self._admit(screen(proposals))
+            elif not self._pending:
+                self._show(phase=str(Ending.COMPLETE))
+                return Ending.COMPLETE
+            elif not self._settle_pending():
+                self._show(phase=str(Ending.BUDGET))
+                return Ending.BUDGET
+
+    def _admit(self, batch: Sequence[Screened]) -> None:
+        """Tell the search of degenerate proposals at once; keep the sound ones for training."""
+        faulty: list[tuple[Screened, Trial]] = []
+        for item in batch:
+            protocol = self.config.protocol(item.proposal.stage)
+            request = TrialRequest(item.rule, protocol, self.config.seed)
+            if item.fault is not None:
+                key = trial_key(item.rule, self.evaluator.task, protocol, seed=self.config.seed)
+                outcome = Outcome(OutcomeKind.DEGENERATE, item.fault)
+                faulty.append((item, Trial(key, outcome, None)))
+                continue
+            digest = self.evaluator.digest(request)
+            twin = self._twins.find_or_add(item.rule, protocol=protocol.to_json(), digest=digest)
+            self._pending.append(_Candidate(item, request, digest, twin))
+        self.evaluator.store.put_many([trial for _, trial in faulty])
+        self._record([self._entry(item, trial.key.digest) for item, trial in faulty])
+        for item, _ in faulty:
+            self.search.tell(item.proposal.number, Result(OutcomeKind.DEGENERATE, None))
+        self._show(
+            sampled=self.progress.sampled + len(batch),
+            degenerate=self.progress.degenerate + len(faulty),
+        )
+
+    def _settle_pending(self) -> bool:
+        """Train what waits and tell the search; return whether all of it was trained."""
+        self._train([item.request for item in self._pending if item.twin is None])
+        settled = [item for item in self._pending if (item.twin or item.digest) in self._results]
+        self._record([self._entry(item.screened, item.twin or item.digest) for item in settled])
+        for item in settled:
+            result = self._results[item.twin or item.digest]
+            if item.twin is not None:
+                result = Result(OutcomeKind.DUPLICATE, result.fitness)
+            self.search.tell(item.screened.proposal.number, result)
+        complete = len(settled) == len(self._pending)
+        self._show(
+            duplicate=self.progress.duplicate + sum(item.twin is not None for item in settled)
+        )
+        self._pending = []
+        return complete
+
+    def _train(self, requests: Sequence[TrialRequest]) -> None:
+        """Train what the budget allows of these requests, in their order."""
+        fresh = {self.evaluator.digest(request): request for request in requests}
+        waiting = [request for digest, request in fresh.items() if digest not in self._results]
+        if self.budget.evaluations is not None:
+            waiting = waiting[: max(self.budget.evaluations - len(self._results), 0)]
+        self._show(phase=self.search.phase)
+        self._evaluate.until_stopped(waiting)
+
+    def _note_trial(self, trial: Trial, trained: bool) -> None:
+        """Keep a trial's result and show it."""
+        fitness = None if trial.score is None else trial.score.fitness
+        self._results[trial.key.digest] = Result(trial.outcome.kind, fitness)
+        changes: dict[str, object] = {"trained": len(self._results)}
+        if not trained:
+            changes["reused"] = self.progress.reused + 1
+            self._reused_seconds += trial.provenance.seconds / self.evaluator.executor.workers
+        if fitness is None:
+            changes["failed"] = self.progress.failed + 1
+        elif self.progress.best_fitness is None or fitness > self.progress.best_fitness:
+            changes |= {"best_rule": trial.key.rule, "best_fitness": fitness}
+        self._show(**changes)
+
+    def _entry(self, item: Screened, digest: str) -> RunEntry:
+        proposal = item.proposal
+        facts = proposal.to_dict() | {"rule": str(item.rule)}
+        return RunEntry(position=proposal.number, trial=digest, facts=facts)
+
+    def _record(self, entries: Sequence[RunEntry]) -> None:
+        self.evaluator.store.record_many(self.digest, entries)
+
+    def _seconds(self) -> float:
+        return self.clock() - self._started + self._reused_seconds
+
+    def _out_of_time(self) -> bool:
+        return self.budget.seconds is not None and self._seconds() >= self.budget.seconds
+
+    def _fraction(self) -> float | None:
+        """Part of the search or of its budget that is done, whichever is nearer its end."""
+        parts = []
+        for limit, spent in (
+            (self.budget.evaluations, len(self._results)),
+            (self.budget.seconds, self._seconds()),
+            (self.search.expected_evaluations, len(self._results)),
+        ):
+            if limit:
+                parts.append(min(spent / limit, 1.0))
+        return max(parts, default=None)
+
+    def _show(self, **changes: object) -> None:
+        self.progress = replace(
+            self.progress,
+            **changes,  # type: ignore[arg-type]  # names and types are Progress's own fields
+            seconds=self._seconds(),
+            fraction=self._fraction(),
+        )
+        self.observe(self.progress)
+
+
+def rule_of(entry: RunEntry) -> Rule:
+    """Return the rule that a run entry proposed."""
+    return Rule.parse(str(entry.facts["rule"]))
