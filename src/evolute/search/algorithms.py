@@ -7,12 +7,13 @@ from typing import Any, Protocol
 from evolute.errors import UnknownNameError
 from evolute.search.base import Search
 from evolute.search.particles import ParticleConfig, ParticleSearch
-from evolute.search.random_search import RandomConfig, RandomSearch
+from evolute.search.random_search import RandomConfig, random_search
+from evolute.search.regularized_evolution import EvolutionConfig, regularized_evolution
 from evolute.search.space import SearchSpace
 
 
 class SearchFactory(Protocol):
-    """How a search class is called."""
+    """What makes a search: its configuration, a seed, and a space to draw from."""
 
     def __call__(self, config: Any, *, seed: int, space: SearchSpace | None = None) -> Search:
         """Return a search at its beginning."""
@@ -20,13 +21,14 @@ class SearchFactory(Protocol):
 
 ALGORITHMS: dict[str, tuple[type[Any], SearchFactory]] = {
     "particles": (ParticleConfig, ParticleSearch),
-    "random": (RandomConfig, RandomSearch),
+    "random": (RandomConfig, random_search),
+    "evolution": (EvolutionConfig, regularized_evolution),
 }
-"""Name -> (configuration class, search class), the default first."""
+"""Name -> (configuration class, what makes the search), the default first."""
 
 
 def find_algorithm(name: str) -> tuple[type[Any], SearchFactory]:
-    """Return the configuration class and the search class of an algorithm.
+    """Return the configuration class of an algorithm and what makes its search.
 
     Raises
     ------

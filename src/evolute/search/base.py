@@ -134,7 +134,8 @@ class Search(ABC):
       number. Asked at other points (more workers, another pace), proposals may get other numbers
       and come in another order, but the same (stage, particle, depth, slot, attempt) holds the
       same rule and leads to the same best, as long as a rule's result does not depend on the pace.
-    - *No waiting without need.* ``ask`` returns every proposal that can be made from what was told.
+    - *No waiting without need.* ``ask`` returns all that the algorithm can propose from what was
+      told; where it works in batches, that is nothing until the batch is told.
     - *Nothing twice.* A proposal is asked once; no chain proposes two rules of one canonical text,
       a promotion apart.
     - *Failure.* A misuse (unknown number, a number told twice, a fitness that is not finite)

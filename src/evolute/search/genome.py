@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from evolute.lang.curve import curve
-from evolute.lang.expression import Call, Constant, DecayRef, Expression, OperandRef, Scaled
+from evolute.lang.expression import Call, DecayRef, Expression, Scaled, read_operand
 from evolute.lang.rule import Momentum, Rule
 from evolute.search.space import Operation
 
@@ -135,10 +135,8 @@ class Genome:
     def _value(self, edge: Edge) -> Expression:
         if isinstance(edge.source, int):
             value = self._call(edge.source)
-        elif edge.source.isdigit():
-            value = Constant(float(edge.source))
         else:
-            value = OperandRef(edge.source)
+            value = read_operand(edge.source)
         return value if edge.decay is None else Scaled(edge.decay.express(), value)
 
 
