@@ -1,8 +1,8 @@
-"""LaTeX of expressions and rules, by the templates in the tables of operands and functions.
+r"""LaTeX of expressions and rules, by the templates in the tables of operands and functions.
 
 Every line stands for itself and uses what matplotlib's mathtext also renders: no environments.
-Brackets are set where a template leaves its argument open: ``{0} \\cdot {1}`` takes a sum only in
-brackets, ``\\left|{0}\\right|`` takes it as it is. So the template of a user needs no care.
+Brackets are set where a template leaves its argument open: ``{0} \cdot {1}`` takes a sum only in
+brackets, ``\left|{0}\right|`` takes it as it is. So the template of a user needs no care.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from evolute.lang.registry import BASE_DECAYS, FUNCTIONS, OPERANDS
 from evolute.lang.rule import Momentum, Rule
 from evolute.lang.text import print_number
 
-_STEP = r"w_{t+1} = w_t"
-_BUFFER = r"m_{t+1} = \mu m_t - "
+_STEP = r"w_{{t+1}} = w_t"
+_BUFFER = r"m_{{t+1}} = \mu m_t - "
 _APPLIED = {
     Momentum.NONE: (_STEP + " - {0}",),
     Momentum.MOMENTUM: (_BUFFER + "{0}", _STEP + " + m_{{t+1}}"),
@@ -46,16 +46,16 @@ class _Formula:
 
 
 def rule_to_latex(rule: Rule) -> str:
-    """Return the update equations of a rule, one a line, as a paper prints them.
+    r"""Return the update equations of a rule, one a line, as a paper prints them.
 
     u is the update, η the learning rate, μ the momentum coefficient, a with an index a base decay.
 
     Examples
     --------
     >>> print(rule_to_latex(Rule.parse("momentum: [a3]*(v-tanh(g))")))
-    u_t = \\hat{v}-\\tanh\\left(g\\right)
-    \\eta_t = \\eta \\cdot a_{3}
-    m_{t+1} = \\mu m_t - \\eta_t u_t
+    u_t = \hat{v}-\tanh\left(g\right)
+    \eta_t = \eta \cdot a_{3}
+    m_{t+1} = \mu m_t - \eta_t u_t
     w_{t+1} = w_t + m_{t+1}
     """
     update = rule.update if rule.sign == 1 else Call("neg", (rule.update,))
@@ -70,13 +70,13 @@ def rule_to_latex(rule: Rule) -> str:
 
 
 def expression_to_latex(expression: Expression) -> str:
-    """Return the formula of an expression of either sort.
+    r"""Return the formula of an expression of either sort.
 
     Examples
     --------
     >>> from evolute.lang.text import parse_expression
     >>> print(expression_to_latex(parse_expression("[a3*a2]*(g+v)")))
-    a_{3} \\cdot a_{2} \\cdot \\left(g+\\hat{v}\\right)
+    a_{3} \cdot a_{2} \cdot \left(g+\hat{v}\right)
     """
     return _formula(expression).text
 
