@@ -36,3 +36,9 @@ def test_the_tables_of_the_language_page_are_those_of_the_registries() -> None:
 def test_every_link_between_pages_leads_somewhere(page: Path) -> None:
     links = LINK.findall(page.read_text(encoding="utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_page_on_your_own_model_shows_the_example_as_it_is() -> None:
+    example = (ROOT / "examples" / "own_task.py").read_text(encoding="utf-8")
+    program = example.split('"""\n\n', maxsplit=1)[1]
+    assert program in (ROOT / "docs" / "your-model.md").read_text(encoding="utf-8")
