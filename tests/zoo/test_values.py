@@ -39,12 +39,12 @@ class Now:
 
     @property
     def g(self) -> Array:
-        return self.gradients[-1]
+        return np.asarray(self.gradients[-1])
 
     def raw(self, power: int, beta: float) -> Array:
         """Σᵢ (1−β)·β^(t−i)·gᵢ^power."""
         ages = np.arange(self.t, -1, -1)
-        weighted = (1 - beta) * beta**ages[:, None] * self.gradients**power
+        weighted = (1 - beta) * beta ** ages[:, None] * self.gradients**power
         return np.asarray(weighted.sum(axis=0))
 
     def hat(self, power: int, beta: float) -> Array:
@@ -178,11 +178,14 @@ def follow(momentum: Momentum, formula: Callable[[Now], Array]) -> Array:
     for t in range(STEPS):
         step = RATE * formula(Now(weight, GRADIENTS[: t + 1], t))
         speed = COEFFICIENT * speed - step
-        weight = weight + {
-            Momentum.NONE: -step,
-            Momentum.MOMENTUM: speed,
-            Momentum.NESTEROV: COEFFICIENT * speed - step,
-        }[momentum]
+        weight = (
+            weight
+            + {
+                Momentum.NONE: -step,
+                Momentum.MOMENTUM: speed,
+                Momentum.NESTEROV: COEFFICIENT * speed - step,
+            }[momentum]
+        )
         path.append(weight)
     return np.array(path)
 

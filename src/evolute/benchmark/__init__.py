@@ -1,0 +1,1 @@
+"""Is a rule really better? Procedure (equal tuning, paired fresh seeds), statistics, verdict."""
