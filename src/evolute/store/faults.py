@@ -32,8 +32,6 @@ def translated(store: str) -> Iterator[None]:
         yield
     except DBAPIError as error:
         raise StoreError(f"store {store} {_sentence(error.orig)}") from error
-    except sqlite3.Error as error:
-        raise StoreError(f"store {store} {_sentence(error)}") from error
     except (SQLAlchemyError, UnicodeError, OverflowError) as error:
         raise StoreError(f"store {store} cannot be used: {shorten(str(error))}") from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from pathlib import Path
 
@@ -19,6 +18,13 @@ BUSY_TIMEOUT_SECONDS = 10.0
 
 SMALLEST_DATABASE_BYTES = 512
 """One page of the smallest size; SQLite takes a file of a single byte for an empty database."""
+
+SETTINGS = (
+    "foreign_keys = ON",
+    "synchronous = FULL",  # a commit outlives a power cut; in WAL mode less would not
+    "trusted_schema = OFF",  # triggers and views in a stranger's file get no functions to call
+)
+"""What SQLite forgets with each connection."""
 
 MEMORY = ":memory:"
 
@@ -83,6 +89,8 @@ def _path(path_or_url: str | Path) -> Path | None:
 def _check_path(path: Path, name: str, *, must_exist: bool) -> None:
     """Refuse what SQLite would answer with a riddle, or would take for an empty database."""
     try:
+        if "\0" in str(path):
+            raise StoreError(f"store {name} cannot be made: no path holds a zero byte")
         if path.exists():
             if not path.is_file():
                 raise StoreError(f"store {name} is no file: give the path of a file")
@@ -107,10 +115,12 @@ def _engine(address: str) -> Engine:
             isolation_level=None,
             check_same_thread=False,
         )
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA synchronous = FULL")
-        # A file from a stranger may hold triggers and views: they get no functions to call.
-        connection.execute("PRAGMA trusted_schema = OFF")
+        try:
+            for setting in SETTINGS:
+                connection.execute(f"PRAGMA {setting}")
+        except sqlite3.Error:
+            connection.close()
+            raise
         return connection
 
     return create_engine("sqlite://", creator=connect, poolclass=StaticPool)
@@ -137,12 +147,10 @@ def _opened_for_reading(path: Path, address: str, name: str) -> SqlStore:
         return _opened(_engine(f"{address}?mode=ro"), name, read_only=True)
     except StoreError as error:
         cause = getattr(error.__cause__, "orig", error.__cause__)
-        waiting = Path(f"{path}-wal")
-        if (
-            primary_code(cause) not in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
-            or os.access(path.absolute().parent, os.W_OK)
-            or (waiting.exists() and waiting.stat().st_size)
-        ):
+        if primary_code(cause) not in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}:
+            raise
+        logs = (Path(f"{path}{suffix}") for suffix in ("-wal", "-journal"))
+        if any(log.exists() and log.stat().st_size for log in logs):
             raise
     return _opened(_engine(f"{address}?immutable=1"), name, read_only=True)
 
@@ -156,12 +164,18 @@ def _prepare(engine: Engine, name: str, *, read_only: bool) -> None:
         connection.rollback()
         # Only now that the file is known to be ours or empty: this changes it.
         connection.exec_driver_sql("PRAGMA journal_mode = WAL")
-        connection.exec_driver_sql("BEGIN IMMEDIATE")  # says at once if the store is not writable
-        if _revision(connection, name) != schema.REVISIONS[-1]:
-            # Not at the top: Alembic takes long to load, and most stores need no migration.
-            from evolute.store.migrations import migrate
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        if _revision(connection, name) == schema.REVISIONS[-1]:
+            # A write that changes nothing: a store that refuses it is refused before the training.
+            connection.exec_driver_sql(
+                f"UPDATE {schema.VERSION_TABLE} SET version_num = version_num"
+            )
+            connection.rollback()
+            return
+        # Not at the top: Alembic takes long to load, and most stores need no migration.
+        from evolute.store.migrations import migrate
 
-            migrate(connection)
+        migrate(connection)
         connection.commit()
 
 

@@ -1,0 +1,1 @@
+"""Contract suites for authors of tasks, searches, stores and executors; nothing imports them."""

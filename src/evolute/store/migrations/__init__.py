@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import threading
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection
+
+_ALEMBIC = threading.Lock()
 
 
 def migrate(connection: Connection) -> None:
@@ -17,4 +20,5 @@ def migrate(connection: Connection) -> None:
     folder = str(Path(__file__).parent)
     config.set_main_option("script_location", folder.replace("%", "%%"))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    with _ALEMBIC:  # it keeps the migration that runs in a module of its own
+        command.upgrade(config, "head")

@@ -1,0 +1,361 @@
+"""What every Store promises, as tests to inherit.
+
+A test file of a store holds no more than how it is opened::
+
+    class TestMyStore(DurableStoreContract):
+        def open(self, folder: Path) -> Store:
+            return MyStore(folder / "trials")
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from evolute.errors import InputError, StoreError
+from evolute.store.base import RunEntry, RunRecord, Store
+from evolute.trial import EpochRecord, Outcome, OutcomeKind, Provenance, Score, Trial, TrialKey
+
+RUN = RunRecord(digest="ab" * 32, name="first", config_json='{"seed":0}', program_version="1")
+
+AWKWARD_FLOATS = (0.1, 1 / 3, 1e-310, 5e-324, -1.7976931348623157e308, 2.0**53 + 1, 1.0)
+"""Floats that a detour over decimal digits or single precision would change."""
+
+
+def example_trial(number: int = 0, *, fitness: float | None = None, task: str = "digits") -> Trial:
+    """Return a trial of its own key per number and task; without a fitness, a diverged one."""
+    key = TrialKey(f"none: g*{number}", task, "1", '{"batch_size":128}', seed=number)
+    if fitness is None:
+        return Trial(key, Outcome(OutcomeKind.DIVERGED, "the loss became NaN at step 3"), None)
+    score = Score(fitness, 0.1, loss=-fitness, metric=None, train_loss=0.3, steps=900)
+    return Trial(key, Outcome(OutcomeKind.FINISHED, "trained to its end"), score)
+
+
+def example_entry(position: int, trial: Trial) -> RunEntry:
+    """Return an entry of a run that names this trial."""
+    return RunEntry(position, trial.key.digest, {"stage": "initial", "parent": None})
+
+
+def without_time(trial: Trial) -> Trial:
+    """Return the trial as it was before a store stamped it."""
+    return replace(trial, provenance=replace(trial.provenance, created_at=""))
+
+
+class StoreContract(ABC):
+    """Guarantees of every store; one that outlives its process inherits the durable ones."""
+
+    @abstractmethod
+    def open(self, folder: Path) -> Store:
+        """Open the store of this folder, an empty one the first time."""
+
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Iterator[Store]:
+        """Return an empty store, closed after the test."""
+        with self.open(tmp_path) as opened:
+            yield opened
+
+    # Trials
+
+    def test_a_trial_is_read_as_it_was_written(self, store: Store) -> None:
+        trial = replace(
+            example_trial(1, fitness=-0.25),
+            curve=(
+                EpochRecord(200, 0.5, None, 0.75, None),
+                EpochRecord(400, 1 / 3, 0.5, 0.25, 0.75),
+            ),
+            twin="cd" * 32,
+            provenance=Provenance(1.5, "2026-01-02T03:04:05+00:00", "a processor, torch 2"),
+        )
+        assert store.put(trial) == trial
+        assert store.get(trial.key.digest) == trial
+
+    def test_a_trial_without_a_score_is_read_without_one(self, store: Store) -> None:
+        trial = example_trial(1)
+        store.put(trial)
+        held = store.get(trial.key.digest)
+        assert held is not None
+        assert held.score is None
+        assert held.outcome == trial.outcome
+
+    @pytest.mark.parametrize("value", AWKWARD_FLOATS)
+    def test_a_float_keeps_its_last_bit(self, store: Store, value: float) -> None:
+        score = Score(value, value, loss=value, metric=value, train_loss=value, steps=2**40)
+        trial = replace(
+            example_trial(1, fitness=0.0),
+            score=score,
+            curve=(EpochRecord(1, value, value, value, None),),
+            provenance=Provenance(seconds=value),
+        )
+        store.put(trial)
+        held = store.get(trial.key.digest)
+        assert held is not None
+        assert held.score == score
+        assert held.curve == trial.curve
+        assert held.provenance.seconds == value
+
+    def test_a_curve_may_end_in_nan_and_infinity(self, store: Store) -> None:
+        curve = (EpochRecord(1, math.inf, None, -math.inf, math.nan),)
+        trial = replace(example_trial(1), curve=curve)
+        store.put(trial)
+        held = store.get(trial.key.digest)
+        assert held is not None
+        assert str(held.curve) == str(curve)
+
+    def test_texts_and_seeds_of_any_kind_are_kept(self, store: Store) -> None:
+        text = '\'; DROP TABLE trials; -- é ∇ 𝛃 \n\t"%s" :name ?'
+        key = TrialKey(text, text, text, text, seed=2**63 - 1, program_version=text)
+        trial = Trial(key, Outcome(OutcomeKind.CRASHED, text), None)
+        assert without_time(store.put(trial)) == trial
+        assert len(store.trials(task=text)) == 1
+
+    def test_the_first_write_wins(self, store: Store) -> None:
+        first = store.put(example_trial(1, fitness=0.5))
+        other = replace(first, outcome=Outcome(OutcomeKind.TIMED_OUT, "too slow"), score=None)
+        assert store.put(other) == first
+        assert store.get(first.key.digest) == first
+        assert len(store.trials()) == 1
+
+    def test_a_trial_given_twice_in_one_call_is_stored_once(self, store: Store) -> None:
+        first = example_trial(1, fitness=0.5)
+        held = store.put_many([first, example_trial(2), replace(first, twin="cd" * 32)])
+        assert [without_time(trial) for trial in held] == [first, example_trial(2), first]
+        assert len(store.trials()) == 2
+
+    def test_a_trial_is_stamped_when_it_is_stored(self, store: Store) -> None:
+        held = store.put(example_trial(1))
+        assert held.provenance.created_at.endswith("+00:00")
+
+    def test_many_are_read_by_digest_and_the_unknown_left_out(self, store: Store) -> None:
+        trials = store.put_many([example_trial(number) for number in range(1200)])
+        digests = [trial.key.digest for trial in trials]
+        assert store.get_many([*digests, "cd" * 32]) == dict(zip(digests, trials, strict=True))
+
+    def test_nothing_is_written_or_read_where_nothing_is_given(self, store: Store) -> None:
+        assert store.put_many([]) == []
+        assert store.get_many([]) == {}
+        assert store.get("cd" * 32) is None
+
+    def test_a_trial_is_found_by_the_beginning_of_its_digest(self, store: Store) -> None:
+        trials = store.put_many([example_trial(number) for number in range(20)])
+        for trial in trials:
+            assert store.find_trial(trial.key.digest[:12]) == trial
+            assert store.find_trial(trial.key.digest.upper()) == trial
+
+    def test_a_beginning_of_several_digests_names_them(self, store: Store) -> None:
+        digests = [trial.key.digest for trial in store.put_many([*map(example_trial, range(20))])]
+        first = next(digest[0] for digest in digests if sum(d[0] == digest[0] for d in digests) > 1)
+        with pytest.raises(InputError, match="give more digits"):
+            store.find_trial(first)
+
+    @pytest.mark.parametrize("prefix", ["", "xyz", "%", "ab_", "a" * 65, "ab cd", "ab\n"])
+    def test_what_is_no_beginning_of_a_digest_is_refused(self, store: Store, prefix: str) -> None:
+        store.put(example_trial(1))
+        with pytest.raises(InputError, match="hexadecimal digits"):
+            store.find_trial(prefix)
+
+    def test_a_beginning_of_no_digest_is_refused(self, store: Store) -> None:
+        with pytest.raises(InputError, match=r"no trial in store .* begins with 'abc'"):
+            store.find_trial("abc")
+
+    # Listings
+
+    def test_the_best_come_first_and_the_unscored_last(self, store: Store) -> None:
+        fitnesses = (0.5, None, 0.75, -1.0, 0.75, None)
+        for number, fitness in enumerate(fitnesses):
+            store.put(example_trial(number, fitness=fitness))
+        listed = [stored.trial.key.seed for stored in store.trials()]
+        assert listed == [2, 4, 0, 3, 1, 5]
+        assert [stored.trial.key.seed for stored in store.trials(limit=2)] == [2, 4]
+        assert store.trials(limit=0) == ()
+
+    def test_trials_are_listed_in_the_order_of_storing(self, store: Store) -> None:
+        for number in (2, 0, 1):
+            store.put(example_trial(number, fitness=float(number)))
+        assert [stored.trial.key.seed for stored in store.trials(order="stored")] == [2, 0, 1]
+
+    def test_a_listing_keeps_to_its_task_and_outcomes(self, store: Store) -> None:
+        store.put_many([example_trial(1, fitness=0.5), example_trial(2), example_trial(3)])
+        store.put(example_trial(1, fitness=0.5, task="other"))
+        assert len(store.trials(task="digits")) == 3
+        assert len(store.trials(task="digits", outcomes=[OutcomeKind.FINISHED])) == 1
+        assert len(store.trials(outcomes=[OutcomeKind.FINISHED, OutcomeKind.DIVERGED])) == 4
+        assert store.trials(outcomes=[]) == ()
+        assert store.trials(task="none such") == ()
+
+    def test_a_listing_that_cannot_be_is_refused(self, store: Store) -> None:
+        with pytest.raises(InputError, match="limit of -1"):
+            store.trials(limit=-1)
+        with pytest.raises(InputError, match="name the run"):
+            store.trials(order="position")
+        with pytest.raises(InputError, match="did you mean 'fitness'"):
+            store.trials(order="fitnes")  # type: ignore[arg-type]  # as a command line may give it
+
+    # Runs
+
+    def test_a_run_is_opened_once_and_then_found(self, store: Store) -> None:
+        first = store.open_run(RUN)
+        assert first.created_at
+        assert store.open_run(replace(RUN, name="renamed", config_json='{ "seed": 0 }')) == first
+        second = store.open_run(replace(RUN, digest="cd" * 32, config_json='{"seed":1}'))
+        assert store.runs() == (first, second)
+
+    @pytest.mark.parametrize("change", [{"config_json": '{"seed":1}'}, {"program_version": "2"}])
+    def test_one_digest_never_stands_for_two_runs(
+        self, store: Store, change: dict[str, str]
+    ) -> None:
+        first = store.open_run(RUN)
+        with pytest.raises(StoreError, match="another configuration or program version"):
+            store.open_run(replace(RUN, **change))
+        assert store.runs() == (first,)
+
+    def test_a_run_lists_its_own_trials_with_their_first_entry(self, store: Store) -> None:
+        store.open_run(RUN)
+        trials = store.put_many([example_trial(n, fitness=float(n)) for n in range(4)])
+        entries = [example_entry(position, trials[n]) for position, n in ((5, 1), (2, 2), (7, 1))]
+        store.record_many(RUN.digest, entries)
+        assert [(stored.trial, stored.entry) for stored in store.trials(run=RUN.digest)] == [
+            (trials[2], entries[1]),
+            (trials[1], entries[0]),
+        ]
+        by_position = store.trials(run=RUN.digest, order="position", limit=1)
+        assert [stored.trial for stored in by_position] == [trials[2]]
+        assert store.run_entries(RUN.digest) == (entries[1], entries[0], entries[2])
+
+    def test_equal_trials_of_a_run_are_listed_by_position(self, store: Store) -> None:
+        store.open_run(RUN)
+        trials = store.put_many([example_trial(n, fitness=0.5) for n in range(3)])
+        store.record_many(RUN.digest, [example_entry(2 - n, trials[n]) for n in range(3)])
+        assert [stored.trial.key.seed for stored in store.trials(run=RUN.digest)] == [2, 1, 0]
+
+    def test_recording_the_same_again_changes_nothing(self, store: Store) -> None:
+        store.open_run(RUN)
+        entries = [example_entry(n, store.put(example_trial(n))) for n in range(3)]
+        store.record_many(RUN.digest, entries[:2])
+        store.record_many(RUN.digest, entries)
+        store.record_many(RUN.digest, [])
+        assert store.run_entries(RUN.digest) == tuple(entries)
+
+    @pytest.mark.parametrize("together", [False, True])
+    def test_a_position_never_holds_two_proposals(self, store: Store, *, together: bool) -> None:
+        store.open_run(RUN)
+        first, second, third = (example_entry(0, store.put(example_trial(n))) for n in range(3))
+        store.record_many(RUN.digest, [first])
+        held = replace(third, position=1)
+        conflicting = [held, replace(second, position=1)] if together else [held, second]
+        with pytest.raises(StoreError, match="holds another proposal"):
+            store.record_many(RUN.digest, conflicting)
+        with pytest.raises(StoreError, match="holds another proposal"):
+            store.record_many(RUN.digest, [replace(first, facts={"stage": "main"})])
+        assert store.run_entries(RUN.digest) == (first,)
+
+    def test_an_entry_names_a_stored_trial(self, store: Store) -> None:
+        store.open_run(RUN)
+        with pytest.raises(StoreError, match="holds no trial"):
+            store.record_many(RUN.digest, [example_entry(0, example_trial(0))])
+
+    def test_every_position_of_a_run_is_counted_once(self, store: Store) -> None:
+        store.open_run(RUN)
+        finished = store.put(example_trial(0, fitness=0.5))
+        diverged = store.put(example_trial(1))
+        unsound = Outcome(OutcomeKind.DEGENERATE, "no gradient reaches the update")
+        degenerate = store.put(replace(example_trial(2), outcome=unsound))
+        store.put(example_trial(3))
+        order = [finished, degenerate, finished, diverged, degenerate, finished]
+        entries = [example_entry(position, trial) for position, trial in enumerate(order)]
+        store.record_many(RUN.digest, entries)
+        assert store.counts(RUN.digest) == {
+            OutcomeKind.FINISHED: 1,
+            OutcomeKind.DIVERGED: 1,
+            OutcomeKind.DEGENERATE: 2,
+            OutcomeKind.DUPLICATE: 2,
+        }
+
+    def test_a_document_is_kept_until_the_next_of_its_name(self, store: Store) -> None:
+        store.open_run(RUN)
+        assert store.document(RUN.digest, "verdict") is None
+        store.put_document(RUN.digest, "verdict", {"sentence": "none", "gain": [0.1, None]})
+        store.put_document(RUN.digest, "other", [1])
+        assert store.document(RUN.digest, "verdict") == {"sentence": "none", "gain": [0.1, None]}
+        store.put_document(RUN.digest, "verdict", "better")
+        assert store.document(RUN.digest, "verdict") == "better"
+        assert store.document(RUN.digest, "other") == [1]
+
+    @pytest.mark.parametrize("document", [math.nan, object(), {"a": {1, 2}}])
+    def test_what_json_cannot_hold_is_refused(self, store: Store, document: object) -> None:
+        store.open_run(RUN)
+        with pytest.raises(StoreError, match="must be what JSON can hold"):
+            store.put_document(RUN.digest, "verdict", document)
+        entry = replace(example_entry(0, store.put(example_trial(0))), facts={"a": document})
+        with pytest.raises(StoreError, match="must be what JSON can hold"):
+            store.record_many(RUN.digest, [entry])
+        with pytest.raises(StoreError, match="must be what JSON can hold"):
+            store.open_run(replace(RUN, config_json="{"))
+
+    def test_a_run_that_is_not_stored_is_refused(self, store: Store) -> None:
+        for ask in (store.counts, store.run_entries, lambda run: store.trials(run=run)):
+            with pytest.raises(StoreError, match="holds no run 'none'"):
+                ask("none")
+        with pytest.raises(StoreError, match="holds no run"):
+            store.record_many("none", [example_entry(0, store.put(example_trial(0)))])
+        with pytest.raises(StoreError, match="holds no run"):
+            store.put_document("none", "verdict", 1)
+        with pytest.raises(StoreError, match="holds no run"):
+            store.document("none", "verdict")
+
+    # Use
+
+    def test_many_threads_may_share_a_store(self, store: Store) -> None:
+        faults: list[Exception] = []
+
+        def work(start: int) -> None:
+            try:
+                for number in range(start, start + 30):
+                    held = store.put(example_trial(number, fitness=float(number)))
+                    assert store.get(held.key.digest) == held
+            except Exception as fault:  # noqa: BLE001  # whatever a thread raises, the test must see
+                faults.append(fault)
+
+        threads = [threading.Thread(target=work, args=(start,)) for start in (0, 10, 20, 30)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert faults == []
+        assert [row.trial.key.seed for row in store.trials()] == list(range(59, -1, -1))
+
+    def test_a_closed_store_says_so(self, store: Store) -> None:
+        store.close()
+        store.close()
+        with pytest.raises(StoreError, match="is closed"):
+            store.put(example_trial(1))
+
+
+class DurableStoreContract(StoreContract):
+    """Guarantees of a store that outlives its process and may be opened several times at once."""
+
+    def test_what_was_written_is_there_when_opened_again(self, tmp_path: Path) -> None:
+        with self.open(tmp_path) as store:
+            trial = store.put(example_trial(1, fitness=1 / 3))
+            run = store.open_run(RUN)
+            store.record_many(RUN.digest, [example_entry(0, trial)])
+            store.put_document(RUN.digest, "verdict", [1])
+        with self.open(tmp_path) as store:
+            assert store.get(trial.key.digest) == trial
+            assert store.runs() == (run,)
+            assert store.run_entries(RUN.digest) == (example_entry(0, trial),)
+            assert store.document(RUN.digest, "verdict") == [1]
+
+    def test_two_open_stores_see_each_other_and_the_first_write_wins(self, tmp_path: Path) -> None:
+        with self.open(tmp_path) as one, self.open(tmp_path) as two:
+            first = one.put(example_trial(1, fitness=0.5))
+            assert two.put(example_trial(1, fitness=0.25)) == first
+            assert two.open_run(RUN) == one.open_run(replace(RUN, name="later"))
+            two.record_many(RUN.digest, [example_entry(0, first)])
+            one.record_many(RUN.digest, [example_entry(0, first)])
+            assert one.counts(RUN.digest) == {OutcomeKind.FINISHED: 1}
