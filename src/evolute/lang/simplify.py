@@ -42,6 +42,8 @@ _NEUTRAL = {"mul": (0, 1), "quotient": (1,)}
 def simplify_rule(rule: Rule) -> Rule:
     """Return the canonical form of a rule: equal for rules that differ only as written.
 
+    Rules that descend along +u and −u differ in their sign alone: g − v is −(v − g).
+
     Raises
     ------
     InputError
@@ -52,7 +54,8 @@ def simplify_rule(rule: Rule) -> Rule:
     >>> print(simplify_rule(Rule.parse("none: identity(-[1*a3]*(tanh(-v)*max(g2, g2)))")))
     none: [a3]*(g2*tanh(v))
     """
-    return Rule(simplify(rule.signed_update), rule.momentum)
+    sign, update = _split_sign(_normal(expand(rule.signed_update)))
+    return Rule(_fold(update), rule.momentum, sign)
 
 
 def simplify(expression: Expression) -> Expression:
@@ -65,7 +68,7 @@ def simplify(expression: Expression) -> Expression:
     --------
     >>> from evolute.lang.text import parse_expression
     >>> print_expression(simplify(parse_expression("v - -[identity(a1)]*([a2]*g)*1")))
-    'v+[a1*a2]*g'
+    '[a1*a2]*g+v'
     """
     return _fold(_normal(expand(expression)))
 
