@@ -184,13 +184,11 @@ def test_a_text_that_is_no_rule_is_refused() -> None:
 
 def test_groups_have_rates_momenta_and_lengths_of_their_own() -> None:
     slow, fast = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
-    optimizer = RuleOptimizer(
-        [{"params": [slow]}, {"params": [fast], "lr": 0.2, "total_steps": 4, "momentum": 0.0}],
-        "momentum: [a1]*g",
-        lr=0.1,
-        total_steps=2,
-        momentum=0.5,
-    )
+    groups: list[dict[str, Any]] = [
+        {"params": [slow]},
+        {"params": [fast], "lr": 0.2, "total_steps": 4, "momentum": 0.0},
+    ]
+    optimizer = RuleOptimizer(groups, "momentum: [a1]*g", lr=0.1, total_steps=2, momentum=0.5)
     for _ in range(2):
         slow.grad = fast.grad = torch.ones(2)
         optimizer.step()
