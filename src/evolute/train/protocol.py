@@ -229,30 +229,51 @@ _PAPER = Stages(
     main=Protocol(width=48, augment=True, training=Training(steps=16_000)),
 )
 
-_ANY_LOSS = Threshold(accuracy=None, loss_fraction=0.9)
+# Trained at fewer steps, a rule must pass at more rates before it counts as hopeless: with the
+# published three (10, 0.01, 1e-5), SGD failed all of quick's first probes.
+_FIRST_RATES = (1.0, 0.1, 1e-2, 1e-3)
+_HALF_WAY = Threshold(accuracy=None, loss_fraction=0.95)
+_AT_THE_END = Threshold(accuracy=None, loss_fraction=0.9)
 
 _STANDARD = Protocol(
-    batch_size=128,
-    probe=Probe(steps=200, epoch_steps=50, warmup_steps=20, abandon=_ANY_LOSS, accept=_ANY_LOSS),
+    probe=Probe(
+        steps=200,
+        epoch_steps=50,
+        warmup_steps=20,
+        first_rates=_FIRST_RATES,
+        other_rates=(10.0, 1e-4, 1e-5),
+        abandon_epoch=2,
+        abandon=_HALF_WAY,
+        accept=_AT_THE_END,
+    ),
     training=Training(
-        steps=2000, epoch_steps=200, warmup_steps=200, abandon_epoch=2, abandon=_ANY_LOSS
+        steps=2000, epoch_steps=200, warmup_steps=200, abandon_epoch=2, abandon=_AT_THE_END
     ),
     fitness="loss",
     fitness_epoch="last",
 )
 
+# Measured on digits over the 22 rules of the zoo, 4 seeds. Probes of 100 steps choose the rate that
+# is best after 200 steps for every rule that can be trained; probes of 40 to 80 do not (Lion, 0.1
+# for 0.01: loss 1.5 for 0.3). A rule's best probe stands at 0.02 to 0.20 of the first loss at the
+# end and at 0.13 to 0.87 in its second epoch, other rates mostly above 0.9. Loss after 200 steps:
+# Adam 0.12, RMSprop 0.16, SGD 0.17, Opt7 0.20, Lion 0.33; paired noise 0.012; accuracies 0.94 to
+# 0.97 are too close to tell rules apart. About 560 steps and 0.6 s on one core of an AMD EPYC;
+# a rule that fails every first probe costs 160 steps.
 _QUICK = Protocol(
     batch_size=64,
     probe=Probe(
-        steps=40,
-        epoch_steps=10,
-        warmup_steps=4,
-        abandon_epoch=3,
-        abandon=_ANY_LOSS,
-        accept=_ANY_LOSS,
+        steps=100,
+        epoch_steps=20,
+        warmup_steps=10,
+        first_rates=_FIRST_RATES,
+        other_rates=(10.0, 1e-4),
+        abandon_epoch=2,
+        abandon=_HALF_WAY,
+        accept=_AT_THE_END,
     ),
     training=Training(
-        steps=250, epoch_steps=50, warmup_steps=25, abandon_epoch=2, abandon=_ANY_LOSS
+        steps=200, epoch_steps=50, warmup_steps=20, abandon_epoch=2, abandon=_AT_THE_END
     ),
     fitness="loss",
     fitness_epoch="last",
