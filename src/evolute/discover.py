@@ -27,12 +27,13 @@ from evolute.compiler.optimizer import RuleOptimizer
 from evolute.errors import InputError, StoreError, UnknownNameError
 from evolute.lang.rule import Rule
 from evolute.leaderboard import Leaderboard, read_leaderboard
+from evolute.presets import resolve
 from evolute.runs.evaluate import Evaluator
 from evolute.runs.executors.base import Executor, TrialRequest
 from evolute.runs.executors.in_process import InProcessExecutor
 from evolute.runs.executors.local import LocalExecutor
 from evolute.runs.run import Ending, Progress, Run
-from evolute.settings import Settings, resolve
+from evolute.settings import Settings
 from evolute.store.base import RunRecord, Store
 from evolute.store.sql import open_store
 from evolute.tasks.base import Task

@@ -1,4 +1,4 @@
-"""The presets: complete settings under a name, to begin a search from."""
+"""The presets: complete settings under a name, and what a file and options lay over them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from evolute.benchmark.config import VerdictConfig
+from evolute.errors import UnknownNameError
 from evolute.search.algorithms import find_algorithm
 from evolute.search.particles import ParticleConfig
 from evolute.search.random_search import RandomConfig
-from evolute.search.regularized_evolution import RegularizedEvolutionConfig
+from evolute.search.regularized_evolution import EvolutionConfig
+from evolute.settings import Settings, merge, validate
 from evolute.train.protocol import PROTOCOLS, Stages
 
 SECONDS_PER_HOUR = 3600.0
@@ -76,7 +78,9 @@ PRESETS: dict[str, Preset] = {
                 initial_candidates=64, particles=8, time_steps=5, children=4, tries=2
             ),
             "random": RandomConfig(candidates=220),
-            "regularized_evolution": RegularizedEvolutionConfig(population=40, sample=8, batch=8),
+            "regularized_evolution": EvolutionConfig(
+                candidates=220, population=40, sample=8, batch=8
+            ),
         },
         verdict=VerdictConfig(finalists=4, tuning_seeds=2, fresh_seeds=12),
         timeout_seconds=120.0,
@@ -101,3 +105,36 @@ PRESETS: dict[str, Preset] = {
     ),
 }
 """The presets by name, the smallest first."""
+
+
+def resolve(preset: str, *overlays: Mapping[str, Any]) -> Settings:
+    """Return a preset's settings with these overlays applied, later ones over earlier ones.
+
+    Parameters
+    ----------
+    preset
+        Name of the preset; an overlay may name another.
+    overlays
+        Plain nested data, such as a TOML file's; a value of None leaves what was there.
+
+    Raises
+    ------
+    ConfigError
+        If a key is unknown, or a value out of range or of the wrong type.
+    UnknownNameError
+        If the preset or the algorithm is unknown.
+    """
+    merged: dict[str, Any] = {}
+    for overlay in overlays:
+        merged = merge(merged, overlay)
+    preset = merged.pop("preset", None) or preset
+    if preset not in PRESETS:
+        raise UnknownNameError("preset", preset, PRESETS)
+    base = PRESETS[preset]
+    algorithm = merged.get("algorithm") or base.algorithm
+    find_algorithm(algorithm)
+    data = merge(base.defaults(algorithm), merged) | {"preset": preset, "algorithm": algorithm}
+    settings: Settings = validate(Settings, data, "")
+    settings.run_config(settings.task)
+    settings.parsed_budget()
+    return settings

@@ -1,4 +1,4 @@
-"""Settings of a search: presets, overlaid by a TOML file, overlaid by options.
+"""Settings of a search, and how they are read from TOML and from plain data.
 
 Every number that a search works with is in here, typed, with its range; an unknown key or a value
 out of range is a ConfigError that names it.
@@ -18,7 +18,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from evolute.benchmark.config import VerdictConfig
-from evolute.errors import ConfigError, UnknownNameError, did_you_mean
+from evolute.errors import ConfigError, did_you_mean
 from evolute.runs.budget import Budget
 from evolute.runs.config import RunConfig
 from evolute.search.algorithms import find_algorithm
@@ -79,7 +79,7 @@ class Settings:
             task=task_name,
             seed=self.seed,
             algorithm=self.algorithm,
-            search=_validate(find_algorithm(self.algorithm)[0], self.search, "search."),
+            search=validate(find_algorithm(self.algorithm)[0], self.search, "search."),
             initial=self.initial,
             main=self.main,
             space=SearchSpace.from_registries(momentum_types=_MOMENTUM_TYPES[self.nesterov]),
@@ -93,41 +93,6 @@ class Settings:
     def to_toml(self) -> str:
         """Return the settings as a TOML file that gives them back."""
         return tomli_w.dumps(_without_none(dataclasses.asdict(self)))
-
-
-def resolve(preset: str, *overlays: Mapping[str, Any]) -> Settings:
-    """Return a preset's settings with these overlays applied, later ones over earlier ones.
-
-    Parameters
-    ----------
-    preset
-        Name of the preset; an overlay may name another.
-    overlays
-        Plain nested data, such as a TOML file's; a value of None leaves what was there.
-
-    Raises
-    ------
-    ConfigError
-        If a key is unknown, or a value out of range or of the wrong type.
-    UnknownNameError
-        If the preset or the algorithm is unknown.
-    """
-    from evolute.presets import PRESETS  # presets.py builds Settings
-
-    merged: dict[str, Any] = {}
-    for overlay in overlays:
-        merged = _merge(merged, overlay)
-    preset = merged.pop("preset", None) or preset
-    if preset not in PRESETS:
-        raise UnknownNameError("preset", preset, PRESETS)
-    base = PRESETS[preset]
-    algorithm = merged.get("algorithm") or base.algorithm
-    find_algorithm(algorithm)
-    data = _merge(base.defaults(algorithm), merged) | {"preset": preset, "algorithm": algorithm}
-    settings: Settings = _validate(Settings, data, "")
-    settings.run_config(settings.task)
-    settings.parsed_budget()
-    return settings
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -147,12 +112,12 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"the config file {path} is no TOML: {error}") from None
 
 
-def _merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
+def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
     """Lay plain nested data over other plain nested data."""
     merged = dict(base)
     for key, value in overlay.items():
         if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
-            merged[key] = _merge(merged[key], value)
+            merged[key] = merge(merged[key], value)
         elif value is not None:
             merged[key] = value
     return merged
@@ -167,7 +132,7 @@ def _without_none(data: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _validate(kind: Any, data: Mapping[str, Any], prefix: str) -> Any:
+def validate(kind: Any, data: Mapping[str, Any], prefix: str) -> Any:
     """Build a config dataclass from plain data, or say what is wrong with the first bad key."""
     try:
         return TypeAdapter(kind).validate_python(dict(data))

@@ -20,10 +20,10 @@ from evolute.discover import DEFAULT_PRESET, DEFAULT_STORE, SearchResult
 from evolute.discover import search as run_search
 from evolute.errors import InputError
 from evolute.leaderboard import Leaderboard
-from evolute.presets import PRESETS
+from evolute.presets import PRESETS, resolve
 from evolute.runs.budget import format_seconds
 from evolute.search.algorithms import ALGORITHMS
-from evolute.settings import read_toml, resolve
+from evolute.settings import read_toml
 
 SHOWN_ROWS = 10
 
