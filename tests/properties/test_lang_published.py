@@ -12,8 +12,9 @@ from evolute.lang.published_log import parse_published, print_published
 from evolute.lang.rule import Rule
 
 _FRAGMENTS = (
-    "None ~ ", "(", ")", "[", "][", "]", "|", "1/(1+exp(-", "/(1+|", "|)", "g", "v hat", "a1",
-    "a13", "sqrt(", "(0.95*(", ")+0.05*(", ")^2", "drop(", ", 0.5)", ") / (", "-(", "ln(|1+exp(", "é",
+    "None ~ ", "-(", "é", "(", ")", "[", "][", "]", "|", "1/(1+exp(-", "/(1+|", "|)", "g",
+    "v hat", "a1", "a13", "ln(|1+exp(", "sqrt(", "(0.95*(", ")+0.05*(", ")^2", ") / (",
+    "drop(", ", 0.5)",
 )  # fmt: skip
 
 

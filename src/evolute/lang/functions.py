@@ -174,8 +174,7 @@ def _rows() -> tuple[Function, ...]:
             kind=stateful, parameters=(BETA,), searched=(), parity=odd),
         row("previous", 1, r"\left({0}\right)_{{t-1}}", _previous, kind=stateful, searched=(),
             parity=odd),
-        row("quotient", 2, r"\frac{{{0}}}{{{1}}}", _quotient, searched=(), parity=odd,
-            second_parity=odd),
+        row("quotient", 2, r"\frac{{{0}}}{{{1}}}", _quotient, searched=(), parity=odd),
     )  # fmt: skip
 
 

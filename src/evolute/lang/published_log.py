@@ -318,7 +318,7 @@ def _print(expression: Expression, sort: _Sort) -> str:
             return name
         case OperandRef(name):
             spelling = OPERANDS[name].published
-        case Constant(value) if print_number(value) in OPERANDS:
+        case Constant(value) if sort is _Sort.TENSOR and print_number(value) in OPERANDS:
             spelling = OPERANDS[print_number(value)].published
         case Scaled(decay, value):
             return _SCALED.format(_print(decay, _Sort.SCHEDULE), _print(value, sort))

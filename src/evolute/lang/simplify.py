@@ -8,7 +8,8 @@ left is read back into operands. The rewrites, each applied to a node whose part
 - operands of commutative functions stand in the order of their texts, written out, and so do those
   of a difference while it is rewritten: y − x is −(x − y);
 - identity(x) → x; x + 0 → x; 1·x → x; x/1 → x; f(f(x)) → f(x) and f(x, x) → x of idempotent f;
-- brackets: [a]·([b]·x) → [a·b]·x, the factors in the order of their texts; [1]·x → x.
+- brackets: [a]·([b]·x) → [a·b]·x, the factors in the order of their texts; [1]·x → x. A decay whose
+  values lie in [0, 1] keeps them there: its sign stays inside.
 
 Every rewrite preserves every value to the bit, but for the sign of a zero (no function tells it);
 only the brackets reorder a product, of numbers in [0, 1], to rounding (1e-12). Noise follows the
@@ -172,32 +173,34 @@ def _is_repeated(call: Call, arguments: list[Expression]) -> bool:
 
 
 def _scaled(decay: Expression, value: Expression) -> Expression:
-    """Return [decay] · value."""
-    decay_sign, decay = _split_sign(decay)
+    """Return [decay] · value; a decay in [0, 1] stays there, so its sign stays with it."""
     value_sign, value = _split_sign(value)
-    factors = _factors(decay)
+    decay_sign, factors = _factors(decay)
     if isinstance(value, Scaled):
-        factors += _factors(value.decay)
+        inner_sign, inner = _factors(value.decay)
+        decay_sign *= inner_sign
+        factors += inner
         value = value.value
     factors = sorted((factor for factor in factors if factor != Constant(1)), key=print_expression)
-    if factors:
-        product = factors[0]
-        for factor in factors[1:]:
-            product = Call("mul", (product, factor))
-        value = Scaled(product, value)
-    return _signed(decay_sign * value_sign, value)
+    if not factors:
+        return _signed(decay_sign * value_sign, value)
+    product = factors[0]
+    for factor in factors[1:]:
+        product = Call("mul", (product, factor))
+    return _signed(value_sign, Scaled(_signed(decay_sign, product), value))
 
 
-def _factors(decay: Expression) -> list[Expression]:
-    """Return the factors of a product of schedules."""
-    factors, left = [], [decay]
+def _factors(decay: Expression) -> tuple[int, list[Expression]]:
+    """Return the sign of a canonical schedule and the factors of the product it is."""
+    sign, rest = _split_sign(decay)
+    factors, left = [], [rest]
     while left:
         match left.pop():
             case Call("mul", arguments, _):
                 left.extend(arguments)
             case factor:
                 factors.append(factor)
-    return factors
+    return sign, factors
 
 
 def _in_order(left: Expression, right: Expression) -> tuple[Expression, Expression]:
@@ -212,7 +215,7 @@ def _fold(expression: Expression) -> Expression:
         case OperandRef() | DecayRef() | Constant():
             return expression
         case Scaled(decay, value):
-            return Scaled(decay, _fold(value))
+            return Scaled(_fold(decay), _fold(value))
         case Call(function, arguments, parameters):
             if expression in meanings:
                 return meanings[expression]

@@ -242,16 +242,24 @@ class _Reader:
         row = FUNCTIONS[name]
         if len(arguments) != row.arity + len(row.parameters):
             self._fail(f"{name} takes {describe_arguments(name)}, got {len(arguments)}", node)
-        numbers = [self._common(argument, sort) for argument in arguments[row.arity :]]
-        if not all(isinstance(number, Constant) for number in numbers):
-            self._fail(f"{name} takes {describe_arguments(name)}: a parameter is a number", node)
-        parameters = tuple(number.value for number in numbers if isinstance(number, Constant))
+        parameters = tuple(self._parameter(name, number) for number in arguments[row.arity :])
         try:
             return Call(name, tuple(sort(part) for part in arguments[: row.arity]), parameters)
         except RuleSyntaxError:
             raise
         except InputError as error:
             self._fail(str(error), node)
+
+    def _parameter(self, function: str, node: ast.expr) -> float:
+        match node:
+            case ast.Constant() | ast.UnaryOp(ast.USub(), ast.Constant()):
+                number = self.tensor(node)
+                if isinstance(number, Constant):
+                    return number.value
+            case _:
+                pass
+        takes = describe_arguments(function)
+        self._fail(f"{function} takes {takes}: a parameter is a number", node)
 
     def _number(self, node: ast.expr, value: float) -> Constant:
         try:
