@@ -1,0 +1,75 @@
+"""The task's contract, over the tasks of the package and one of a user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from evolute.tasks.base import ModelSource, Task
+from evolute.tasks.data import DataLike
+from evolute.tasks.randomness import seeded
+from evolute.tasks.registry import TASKS
+from evolute.tasks.user import load_task
+from evolute.testing.task_contract import TaskContract
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "own_task.py"
+
+
+class TestBuiltinTasks(TaskContract):
+    @pytest.fixture(params=list(TASKS))
+    def task(self, request: pytest.FixtureRequest) -> Task:
+        self._name: str = request.param
+        return self.build()
+
+    def build(self) -> Task:
+        return load_task(self._name)
+
+
+class TestTheExampleOfAnOwnTask(TaskContract):
+    def build(self) -> Task:
+        return load_task(f"{EXAMPLE}:build")
+
+
+class NoisyDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Examples with a random transform, drawn from the global generator of torch."""
+
+    def __len__(self) -> int:
+        return 48
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        noise = 0.1 * torch.randn(3)
+        return torch.tensor([index / 48, 1.0, -index / 48]) + noise, torch.tensor([index / 48])
+
+
+def regression(name: str, model: ModelSource, data: Callable[[], DataLike]) -> Task:
+    train, validation, test = data(), data(), data()
+    return Task(name=name, model=model, loss="mse", train=train, validation=validation, test=test)
+
+
+class TestDatasetWithRandomTransforms(TaskContract):
+    def build(self) -> Task:
+        return regression("noisy", self._model, NoisyDataset)
+
+    def _model(self) -> nn.Module:
+        return nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5), nn.Linear(4, 1))
+
+
+class TestShuffledLoaderWithItsOwnGenerator(TaskContract):
+    def build(self) -> Task:
+        return regression("loader", lambda: nn.Linear(3, 1), self._loader)
+
+    def _loader(self) -> DataLoader[tuple[torch.Tensor, torch.Tensor]]:
+        return DataLoader(NoisyDataset(), batch_size=8, shuffle=True, generator=torch.Generator())
+
+
+class TestFineTuning(TaskContract):
+    draws_weights = False
+
+    def build(self) -> Task:
+        with seeded(0):
+            return regression("fine-tuning", nn.Linear(3, 1), NoisyDataset)
