@@ -14,11 +14,6 @@ class TestSqliteFile(DurableStoreContract):
         return open_store(folder / "a store 100%?#.sqlite")
 
 
-class TestSqliteAddress(DurableStoreContract):
-    def open(self, folder: Path) -> Store:
-        return open_store(f"sqlite:///{folder}/store.sqlite")
-
-
 class TestSqliteInMemory(StoreContract):
     def open(self, folder: Path) -> Store:
         return open_store(":memory:")

@@ -22,7 +22,15 @@ from evolute.trial import (
 
 KEY_COLUMNS = ("rule", "task", "task_version", "protocol", "seed", "program_version")
 SCORE_COLUMNS = ("fitness", "learning_rate", "loss", "metric", "train_loss", "steps")
-TEXT_COLUMNS = ("sentence", "created_at", "machine")
+TYPES = {
+    "sentence": str,
+    "created_at": str,
+    "machine": str,
+    "twin": str | None,
+    "steps": int | None,
+    "seconds": float,
+}
+"""What SQLite must give back where nothing else would notice that it gives something else."""
 
 DAMAGE = (ValueError, TypeError, KeyError, RecursionError)
 """What reading a row can raise whose content no store has written."""
@@ -55,15 +63,16 @@ def row_to_trial(row: RowMapping) -> Trial:
     key = TrialKey(**{name: row[name] for name in KEY_COLUMNS})
     if key.digest != row["digest"]:
         raise ValueError("its key and its digest do not belong together")
-    if not all(isinstance(row[name], str) for name in TEXT_COLUMNS):
-        raise TypeError("a text is no text")
+    for name, kind in TYPES.items():
+        if not isinstance(row[name], kind):
+            raise TypeError(f"{name} is of another type than it was written in")
     return Trial(
         key=key,
         outcome=Outcome(OutcomeKind(row["outcome"]), row["sentence"]),
         score=_row_to_score(row),
         curve=_text_to_curve(row["curve"]),
         twin=row["twin"],
-        provenance=Provenance(float(row["seconds"]), row["created_at"], row["machine"]),
+        provenance=Provenance(row["seconds"], row["created_at"], row["machine"]),
     )
 
 

@@ -1,0 +1,197 @@
+"""What survives the death of a process, a full disk and other processes at the same store."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+import evolute
+from evolute.errors import StoreError
+from evolute.store import migrations
+from evolute.store.sql import open_store
+from evolute.store.sql_store import SqlStore
+from evolute.testing.store_contract import RUN, example_entry, example_trial
+from evolute.trial import Trial, canonical_json
+
+WITHOUT_THE_FACE = f"""
+import sys, types
+face = types.ModuleType("evolute")
+face.__path__ = {list(evolute.__path__)!r}
+sys.modules["evolute"] = face
+"""
+"""The store needs none of the libraries, slow to load, that the package's face brings."""
+
+WRITER = """
+import sys
+from evolute.store.sql import open_store
+from evolute.testing.store_contract import example_trial
+from evolute.trial import canonical_json
+
+path, start, stop = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+with open_store(path) as store:
+    for number in range(start, stop):
+        held = store.put(example_trial(number, fitness=1 / (number + 1)))
+        print(canonical_json(held.to_dict()), flush=True)
+"""
+
+KILLED_BEFORE_COMMIT = """
+import os, signal, sys
+from sqlalchemy import event
+from evolute.store.sql import open_store
+from evolute.testing.store_contract import example_trial
+
+store = open_store(sys.argv[1])
+event.listen(store._engine, "commit", lambda _: os.kill(os.getpid(), signal.SIGKILL))
+store.put_many([example_trial(number) for number in range(1000)])
+"""
+
+
+def start(program: str, *arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", WITHOUT_THE_FACE + program, *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def kill_after(writer: subprocess.Popen[str], *, lines: int, path: Path) -> list[str]:
+    """Kill a writer after so many lines, 0: as soon as its file is there; return its lines."""
+    assert writer.stdout is not None
+    seen = [writer.stdout.readline() for _ in range(lines)]
+    while not lines and not path.exists():
+        time.sleep(0.001)
+    writer.send_signal(signal.SIGKILL)
+    rest, _ = writer.communicate()
+    assert writer.returncode == -signal.SIGKILL
+    # The last line may be cut short: its print had not returned.
+    return seen + [line for line in rest.splitlines(keepends=True) if line.endswith("\n")]
+
+
+def require_sound(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def held_texts(store: SqlStore) -> set[str]:
+    return {canonical_json(stored.trial.to_dict()) for stored in store.trials()}
+
+
+def test_what_a_killed_process_was_told_is_stored_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    told: set[str] = set()
+    for round_number, lines in enumerate((0, 1, 20, 150)):
+        writer = start(WRITER, path, 1000 * round_number, 1000 * round_number + 100_000)
+        told |= {line.strip() for line in kill_after(writer, lines=lines, path=path)}
+        with open_store(path) as store:
+            held = held_texts(store)
+        assert told <= held
+        require_sound(path)
+    assert len(told) >= 171
+
+
+def test_a_process_killed_before_its_commit_leaves_nothing_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    with open_store(path) as store:
+        first = store.put(example_trial(5000))
+    writer = start(KILLED_BEFORE_COMMIT, path)
+    writer.communicate()
+    assert writer.returncode == -signal.SIGKILL
+    with open_store(path) as store:
+        assert [stored.trial for stored in store.trials()] == [first]
+    require_sound(path)
+
+
+def test_two_processes_that_store_the_same_hold_one_copy(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    writers = [start(WRITER, path, 0, 150) for _ in range(2)]
+    told = [writer.communicate()[0].splitlines() for writer in writers]
+    assert [writer.returncode for writer in writers] == [0, 0]
+    assert told[0] == told[1]
+    with open_store(path) as store:
+        assert held_texts(store) == set(told[0])
+        assert len(store.trials()) == 150
+
+
+def test_an_update_of_the_schema_is_made_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "store.sqlite"
+    whole = migrations.migrate
+
+    def interrupted(connection: object) -> None:
+        whole(connection)  # type: ignore[arg-type]  # handed on as it came
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(migrations, "migrate", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            open_store(path)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT * FROM sqlite_master").fetchall() == []
+    with open_store(path) as store:
+        assert store.trials() == ()
+
+
+def fill(store: SqlStore, accepted: list[Trial]) -> None:
+    """Store trials until the disk is full; note those that were accepted."""
+    for number in range(10_000):
+        accepted.append(store.put(example_trial(number, fitness=float(number))))  # noqa: PERF401
+
+
+def test_a_full_disk_loses_nothing_and_the_store_goes_on_once_there_is_space(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "store.sqlite"
+    with open_store(path) as store:
+        store.open_run(RUN)
+        with store._engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA max_page_count = 40")
+        accepted: list[Trial] = []
+        with pytest.raises(StoreError, match="no space left on its disk: free some"):
+            fill(store, accepted)
+        assert accepted
+        assert [stored.trial for stored in store.trials(order="stored")] == accepted
+        with pytest.raises(StoreError, match="no space left"):
+            store.put_document(RUN.digest, "verdict", "x" * 100_000)
+        with store._engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA max_page_count = 100000")
+        store.put_document(RUN.digest, "verdict", "x" * 100_000)
+        store.record_many(RUN.digest, [example_entry(0, accepted[0])])
+    with open_store(path) as store:
+        assert [stored.trial for stored in store.trials(order="stored")] == accepted
+    require_sound(path)
+
+
+def test_a_write_that_fails_in_the_middle_leaves_nothing_of_it(tmp_path: Path) -> None:
+    with open_store(tmp_path / "store.sqlite") as store:
+        store.open_run(RUN)
+        first = store.put(example_trial(0))
+        with pytest.raises(StoreError, match="holds no trial"):
+            store.record_many(
+                RUN.digest, [example_entry(0, first), example_entry(1, example_trial(1))]
+            )
+        too_large = [example_trial(1), example_trial(2**63)]
+        with pytest.raises(StoreError, match="cannot be used: Python int too large"):
+            store.put_many(too_large)
+        assert [stored.trial for stored in store.trials()] == [first]
+        assert store.run_entries(RUN.digest) == ()
+
+
+def test_a_commit_waits_for_the_disk(tmp_path: Path) -> None:
+    with open_store(tmp_path / "store.sqlite") as store, store._engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        full = 2
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == full
+
+
+def test_a_store_leaves_no_logs_beside_it_when_it_is_closed(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    with open_store(path) as store:
+        store.put(example_trial(1))
+        assert os.path.exists(f"{path}-wal")  # noqa: PTH110  # a suffix, not a path of its own
+    assert list(tmp_path.iterdir()) == [path]
