@@ -24,6 +24,19 @@ page = PAGE.read_text(encoding="utf-8")
 sys.exit(0 if build(page) == page else "run 'python docs/build_language_page.py' and commit it")
 """
 
+BUDGET_OF_THE_README = 'budget="2m"'
+SMALL_BUDGET = """budget="6", config={
+    "search": {"initial_candidates": 4, "particles": 1, "time_steps": 1, "children": 2},
+    "verdict": {"finalists": 1, "tuning_seeds": 1, "grid_half_width": 1, "widenings": 0,
+                "fresh_seeds": 2},
+}"""
+FACTS_OF_THE_FACE = """
+assert len(result.leaderboard) > 0
+assert str(result.leaderboard.rows[0].rule) in str(result.leaderboard)
+assert isinstance(optimizer, evolute.RuleOptimizer)
+assert optimizer.param_groups[0]["lr"] == result.best.learning_rate
+"""
+
 
 def test_the_tables_of_the_language_page_are_those_of_the_registries() -> None:
     # In a process of its own: other tests add rows to the registries of this one.
@@ -36,6 +49,17 @@ def test_the_tables_of_the_language_page_are_those_of_the_registries() -> None:
 def test_every_link_between_pages_leads_somewhere(page: Path) -> None:
     links = LINK.findall(page.read_text(encoding="utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_python_face_in_the_readme_runs_on_a_small_budget(tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = readme.split("## From Python")[1].split("```python\n")[1].split("```")[0]
+    assert BUDGET_OF_THE_README in block
+    program = block.replace(BUDGET_OF_THE_README, SMALL_BUDGET) + FACTS_OF_THE_FACE
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
 
 
 def test_the_page_on_your_own_model_shows_the_example_as_it_is() -> None:

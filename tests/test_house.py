@@ -65,8 +65,11 @@ def public_things() -> Iterator[tuple[str, object]]:
 
 
 def public_methods(prefix: str, owner: type) -> Iterator[tuple[str, object]]:
+    fields = getattr(owner, "__dataclass_fields__", {})  # documented on the class
     for name, value in vars(owner).items():
-        if not name.startswith("_") and (inspect.isfunction(value) or isinstance(value, property)):
+        if name.startswith(("_", "test_")) or name in fields:
+            continue
+        if inspect.isfunction(value) or isinstance(value, property):
             yield f"{prefix}.{name}", getattr(owner, name)
 
 

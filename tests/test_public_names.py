@@ -15,11 +15,13 @@ PUBLIC_NAMES = {
     "InputError",
     "Rule",
     "RuleOptimizer",
+    "SearchResult",
     "StoreError",
     "Task",
     "base_decay",
     "function",
     "operand",
+    "search",
 }
 
 

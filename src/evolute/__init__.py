@@ -5,6 +5,8 @@ These are the public names; everything else may change without notice.
 
 from evolute import schedules as schedules
 from evolute.compiler.optimizer import RuleOptimizer as RuleOptimizer
+from evolute.discover import SearchResult as SearchResult
+from evolute.discover import search as search
 from evolute.errors import EvoluteError as EvoluteError
 from evolute.errors import InputError as InputError
 from evolute.errors import StoreError as StoreError
