@@ -1,0 +1,590 @@
+"""Trials: pure functions of their key, typed outcomes, and only finite scores."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from evolute.errors import InputError, TaskError
+from evolute.lang.rule import Rule
+from evolute.tasks.base import Split, Task
+from evolute.tasks.digits import digits
+from evolute.train.protocol import PROTOCOLS, Probe, Protocol, Threshold, Training
+from evolute.train.trainer import run_trial, trial_key
+from evolute.trial import OutcomeKind, Provenance, Trial
+
+SGD = Rule.parse("g")
+ADAM = Rule.parse("v/sqrt(s)")
+ANYTHING = Threshold(accuracy=None, loss_fraction=1.0)
+SHORT = Training(steps=12, epoch_steps=4, warmup_steps=2, abandon=ANYTHING)
+AT_RATE = Protocol(
+    batch_size=8,
+    probe=None,
+    learning_rate=0.1,
+    training=SHORT,
+    fitness="loss",
+    fitness_epoch="last",
+)
+PROBED = replace(
+    AT_RATE,
+    learning_rate=None,
+    probe=Probe(
+        steps=6,
+        epoch_steps=2,
+        warmup_steps=1,
+        first_rates=(1.0, 0.01),
+        other_rates=(0.1,),
+        abandon=ANYTHING,
+        accept=ANYTHING,
+    ),
+)
+
+
+def pairs(examples: int, seed: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(examples, 4, generator=generator)
+    return inputs, inputs[:, :3].argmax(1)
+
+
+def dropping() -> nn.Module:
+    return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 3))
+
+
+def make(**changes: Any) -> Task:
+    parts: dict[str, Any] = {
+        "name": "small",
+        "version": "1",
+        "model": dropping,
+        "train": pairs(40, 0),
+        "validation": pairs(20, 1),
+        "test": pairs(20, 2),
+        "metric": "accuracy",
+    }
+    return Task(**(parts | changes))
+
+
+def untimed(trial: Trial) -> Trial:
+    return replace(trial, provenance=Provenance(0.0))
+
+
+def run(rule: Rule = ADAM, task: Task | None = None, protocol: Protocol = PROBED) -> Trial:
+    return untimed(run_trial(rule, task or make(), protocol, seed=3))
+
+
+def test_good_rules_finish_and_hopeless_ones_do_not_under_quick() -> None:
+    quick, task = PROTOCOLS["quick"].main, digits()
+    adam, sgd, constant, uphill = (
+        run_trial(Rule.parse(text), task, quick, seed=0) for text in ("v/sqrt(s)", "g", "1", "-g")
+    )
+    assert adam.score is not None
+    assert sgd.score is not None
+    assert adam.score.loss < sgd.score.loss < 0.25
+    assert adam.score.fitness == -adam.score.loss
+    assert adam.score.metric is not None
+    assert adam.score.metric > 0.9
+    assert adam.outcome.sentence.startswith("finished: loss 0.1")
+    assert constant.outcome.kind is OutcomeKind.BELOW_THRESHOLD
+    assert uphill.outcome.kind in (OutcomeKind.BELOW_THRESHOLD, OutcomeKind.DIVERGED)
+    for failed in (constant, uphill):
+        assert failed.score is None
+        assert "every first probe failed (learning rates 1, 0.1, 0.01" in failed.outcome.sentence
+
+
+# --- purity -----------------------------------------------------------------------------------
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+        assert torch.get_num_threads() == count
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def default_dtype() -> Iterator[None]:
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+        assert torch.get_default_dtype() is torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@contextmanager
+def low_precision() -> Iterator[None]:
+    torch.set_float32_matmul_precision("medium")
+    try:
+        yield
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+@contextmanager
+def flushed_denormals() -> Iterator[None]:
+    torch.set_flush_denormal(True)
+    try:
+        yield
+        assert (torch.tensor(2e-38) * 0.25).item() == 0
+    finally:
+        torch.set_flush_denormal(False)
+
+
+@contextmanager
+def default_device() -> Iterator[None]:
+    torch.set_default_device("meta")
+    try:
+        yield
+        assert torch.get_default_device().type == "meta"
+    finally:
+        torch.set_default_device(None)
+
+
+@contextmanager
+def autocast() -> Iterator[None]:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        yield
+        assert torch.is_autocast_enabled("cpu")
+
+
+@contextmanager
+def another_history() -> Iterator[None]:
+    run(SGD)
+    torch.rand(17)
+    yield
+
+
+SURROUNDINGS: dict[str, Callable[[], AbstractContextManager[None]]] = {
+    "threads": lambda: threads(2),
+    "default dtype": default_dtype,
+    "matmul precision": low_precision,
+    "flushed denormals": flushed_denormals,
+    "default device": default_device,
+    "autocast": autocast,
+    "no gradients": torch.no_grad,
+    "inference mode": torch.inference_mode,
+    "another history": another_history,
+}
+
+
+@pytest.mark.parametrize("surroundings", SURROUNDINGS)
+def test_a_trial_is_bit_identical_whatever_surrounds_it(surroundings: str) -> None:
+    task = make()
+    expected = run(task=task)
+    assert expected.score is not None
+    with SURROUNDINGS[surroundings]():
+        assert run(task=task) == expected
+
+
+@pytest.mark.parametrize("surroundings", SURROUNDINGS)
+def test_inside_a_trial_torch_is_set_as_stated(surroundings: str) -> None:
+    seen = set()
+
+    def watching(output: Tensor, target: Tensor) -> Tensor:
+        settings = (
+            torch.get_num_threads(),
+            torch.get_default_dtype(),
+            torch.get_default_device().type,
+            torch.get_float32_matmul_precision(),
+            torch.is_autocast_enabled("cpu"),
+            torch.is_inference_mode_enabled(),
+            (torch.tensor(2e-38) * 0.25).item() > 0,
+        )
+        seen.add(settings)
+        return nn.functional.cross_entropy(output, target)
+
+    task = make(loss=watching)
+    with SURROUNDINGS[surroundings]():
+        run(task=task, protocol=AT_RATE)
+    assert seen == {(1, torch.float32, "cpu", "highest", False, False, True)}
+
+
+def test_the_global_generators_are_as_before() -> None:
+    before = torch.default_generator.get_state(), np.random.get_state(), random.getstate()
+    run()
+    assert torch.equal(torch.default_generator.get_state(), before[0])
+    assert str(np.random.get_state()) == str(before[1])
+    assert random.getstate() == before[2]
+
+
+def test_settings_come_back_when_the_task_raises() -> None:
+    def failing(output: Tensor, target: Tensor) -> Tensor:
+        raise ValueError("mine")
+
+    task = make(loss=failing)
+    with threads(2), default_dtype():
+        state = torch.default_generator.get_state()
+        with pytest.raises(TaskError, match="task 'small': its loss raised ValueError: mine"):
+            run(task=task)
+        assert torch.equal(torch.default_generator.get_state(), state)
+
+
+def test_a_model_given_as_a_module_is_left_as_it_was() -> None:
+    net = dropping().eval()
+    before = [value.clone() for value in net.state_dict().values()]
+    first, again = (run(task=make(model=net)) for _ in range(2))
+    assert first == again
+    assert not net.training
+    assert all(map(torch.equal, net.state_dict().values(), before))
+
+
+def test_all_ways_to_write_a_rule_are_one_trial() -> None:
+    one, other = Rule.parse("v*g + g2"), Rule.parse("g2 + g*v")
+    assert run(one) == run(other)
+    assert run(one).key == trial_key(other, make(), PROBED, seed=3)
+
+
+def test_a_trial_survives_json() -> None:
+    trial = run()
+    assert Trial.from_dict(json.loads(json.dumps(trial.to_dict()))) == trial
+
+
+# --- common random numbers --------------------------------------------------------------------
+
+
+def recorded(rule: Rule, *, seed: int, protocol: Protocol = AT_RATE) -> list[Tensor]:
+    """First weights, then the inputs and the dropout mask of every training batch."""
+    seen: list[Tensor] = []
+
+    class Recording(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 3)
+            seen.append(self.layer.weight.detach().clone())
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            if self.training:
+                mask = nn.functional.dropout(torch.ones(6))
+                seen.extend((inputs.clone(), mask))
+            output: Tensor = self.layer(inputs)
+            return output
+
+    run_trial(rule, make(model=Recording), protocol, seed=seed)
+    return seen
+
+
+def test_rules_and_rates_of_one_seed_see_the_same_weights_batches_and_masks() -> None:
+    first = recorded(SGD, seed=1)
+    noisy = recorded(Rule.parse("nesterov: dropout(v/sqrt(s), 0.5)"), seed=1)
+    other_rate = recorded(SGD, seed=1, protocol=AT_RATE.at_rate(0.001))
+    assert len(first) == 1 + 2 * SHORT.steps
+    for seen in (noisy, other_rate):
+        assert len(seen) == len(first)
+        assert all(map(torch.equal, seen, first))
+
+
+def test_probes_begin_like_the_training() -> None:
+    seen = recorded(SGD, seed=1, protocol=PROBED)
+    at_rate = recorded(SGD, seed=1)
+    assert PROBED.probe is not None
+    length = 1 + 2 * PROBED.probe.steps
+    for start in (0, length, 2 * length):
+        assert all(map(torch.equal, seen[start : start + length], at_rate[:length]))
+
+
+def test_seeds_differ_in_weights_batches_and_masks() -> None:
+    first, other = recorded(SGD, seed=1), recorded(SGD, seed=2)
+    assert not torch.equal(first[0], other[0])
+    assert not torch.equal(first[1], other[1])
+    assert not torch.equal(torch.stack(first[2::2]), torch.stack(other[2::2]))
+
+
+def test_the_noise_of_a_rule_follows_the_seed() -> None:
+    rule = Rule.parse("dropout(g, 0.5)")
+    fixed = make(model=nn.Linear(4, 3), train=[pairs(8, 0)])
+    first, again, other = (run_trial(rule, fixed, AT_RATE, seed=seed).score for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+
+
+# --- outcomes ---------------------------------------------------------------------------------
+
+
+def explode(step: int, value: float) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return a loss that turns into a value at its n-th training batch."""
+    calls = itertools.count(1)
+
+    def loss(output: Tensor, target: Tensor) -> Tensor:
+        entropy = nn.functional.cross_entropy(output, target)
+        return entropy * value if output.requires_grad and next(calls) == step else entropy
+
+    return loss
+
+
+@pytest.mark.parametrize(("value", "word"), [(math.nan, "NaN"), (math.inf, "infinite")])
+def test_a_loss_that_is_not_finite_ends_the_trial_where_it_happens(value: float, word: str) -> None:
+    trial = run(task=make(loss=explode(7, value)), protocol=AT_RATE)
+    assert trial.outcome.kind is OutcomeKind.DIVERGED
+    assert trial.outcome.sentence == (
+        f"diverged: the loss became {word} at step 7 of the training at learning rate 0.1"
+    )
+    assert trial.score is None
+    assert [record.step for record in trial.curve] == [4]
+
+
+INFINITE = "exp(exp(exp(g*0+3)))"
+
+
+@pytest.mark.parametrize(("text", "word"), [(INFINITE, "infinite"), (f"{INFINITE}*(g*0)", "NaN")])
+def test_weights_that_the_very_last_step_breaks_are_no_score(text: str, word: str) -> None:
+    one_step = Training(steps=1, epoch_steps=1, warmup_steps=0, abandon=ANYTHING)
+    trial = run(Rule.parse(text), protocol=replace(AT_RATE, training=one_step))
+    assert trial.outcome.sentence == (
+        f"diverged: a weight became {word} at step 1 of the training at learning rate 0.1"
+    )
+    assert trial.score is None
+
+
+def test_a_weight_that_no_loss_sees_must_be_finite_too() -> None:
+    class Hidden(nn.Linear):
+        def __init__(self) -> None:
+            super().__init__(4, 3)
+            self.register_buffer("seen", torch.zeros(()))
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            self.seen: Tensor = self.seen + math.inf
+            return super().forward(inputs)
+
+    trial = run(task=make(model=Hidden), protocol=AT_RATE)
+    assert trial.outcome.sentence == (
+        "diverged: a weight became infinite at step 4 of the training at learning rate 0.1"
+    )
+
+
+@pytest.mark.parametrize("split", [Split.VALIDATION, Split.TEST])
+def test_a_scored_loss_or_metric_that_is_not_finite_is_no_score(split: Split) -> None:
+    inputs, targets = pairs(20, 1)
+    protocol = AT_RATE.at_rate(0.1, split="test")
+    trial = run(task=make(**{split: (inputs * math.nan, targets)}), protocol=protocol)
+    assert trial.outcome.kind is OutcomeKind.DIVERGED
+    assert f"the {split} loss became NaN" in trial.outcome.sentence
+    assert trial.score is None
+
+    def metric(output: Tensor, target: Tensor) -> float:
+        return math.nan if len(target) == 19 else 1.0
+
+    nineteen = make(metric=metric, **{split: pairs(19, 1)})
+    assert (
+        f"the {split} metric became NaN" in run(task=nineteen, protocol=protocol).outcome.sentence
+    )
+
+
+def test_a_training_metric_that_is_not_finite_is_no_score() -> None:
+    def metric(output: Tensor, target: Tensor) -> float:
+        return math.inf if len(target) == 8 else 1.0
+
+    trial = run(task=make(metric=metric), protocol=AT_RATE)
+    assert "the training metric became infinite" in trial.outcome.sentence
+
+
+def test_a_training_under_its_threshold_is_stopped_at_the_stated_epoch() -> None:
+    strict = replace(SHORT, abandon_epoch=2, abandon=Threshold(accuracy=0.999, loss_fraction=0.0))
+    trial = run(protocol=replace(AT_RATE, training=strict))
+    assert trial.outcome.kind is OutcomeKind.BELOW_THRESHOLD
+    assert trial.outcome.sentence.startswith(
+        "below threshold: stopped after step 8 of the training at learning rate 0.1: training "
+        "accuracy 0."
+    )
+    assert [record.step for record in trial.curve] == [4]
+
+
+def test_a_task_without_accuracy_is_stopped_by_its_loss() -> None:
+    strict = replace(SHORT, abandon_epoch=1, abandon=Threshold(accuracy=0.0, loss_fraction=0.01))
+    trial = run(task=make(metric=None), protocol=replace(AT_RATE, training=strict))
+    assert trial.outcome.kind is OutcomeKind.BELOW_THRESHOLD
+    assert "training loss" in trial.outcome.sentence
+
+
+def test_a_trial_ends_when_its_time_is_over() -> None:
+    def slow(output: Tensor, target: Tensor) -> Tensor:
+        time.sleep(0.02)
+        return nn.functional.cross_entropy(output, target)
+
+    for protocol, stage in ((PROBED, "probe"), (AT_RATE, "training")):
+        trial = run_trial(ADAM, make(loss=slow), protocol, seed=0, timeout_seconds=0.05)
+        assert trial.outcome.kind is OutcomeKind.TIMED_OUT
+        assert trial.outcome.sentence.startswith("timed out: 0.05 seconds were over at step ")
+        assert f"of the {stage} at" in trial.outcome.sentence
+        assert trial.score is None
+
+
+@pytest.mark.parametrize("timeout", [0.0, -1.0, math.nan])
+def test_a_time_limit_that_is_none_is_refused(timeout: float) -> None:
+    with pytest.raises(InputError, match="timeout_seconds"):
+        run_trial(ADAM, make(), AT_RATE, seed=0, timeout_seconds=timeout)
+
+
+def test_scoring_by_a_metric_that_the_task_has_not_is_refused() -> None:
+    with pytest.raises(TaskError, match="has no metric and the protocol scores by it"):
+        run(task=make(metric=None), protocol=replace(AT_RATE, fitness="metric"))
+
+
+# --- learning rates ---------------------------------------------------------------------------
+
+
+def test_the_rate_of_the_lowest_training_loss_is_trained_at() -> None:
+    task = digits()
+    probe = Probe(
+        steps=30,
+        epoch_steps=15,
+        warmup_steps=3,
+        first_rates=(1e-5, 1.0),
+        other_rates=(1e-3,),
+        abandon_epoch=9,
+        accept=ANYTHING,
+    )
+    trial = run(SGD, task, replace(PROBED, batch_size=64, probe=probe))
+    assert trial.score is not None
+    assert trial.score.learning_rate == 1.0
+    assert trial.score.steps == 3 * 30 + SHORT.steps
+
+
+def test_probing_and_then_training_is_training_at_that_rate() -> None:
+    probed = run()
+    assert probed.score is not None
+    direct = run(protocol=PROBED.at_rate(probed.score.learning_rate))
+    assert direct.score is not None
+    assert direct.curve == probed.curve
+    assert replace(direct.score, steps=0) == replace(probed.score, steps=0)
+
+
+def test_other_rates_are_not_tried_when_every_first_one_fails() -> None:
+    made = []
+
+    def model() -> nn.Module:
+        made.append(1)
+        return nn.Linear(4, 3)
+
+    hopeless = replace(PROBED.probe, abandon=Threshold(accuracy=1.0, loss_fraction=0.0))  # type: ignore[type-var]
+    trial = run(Rule.parse("1"), make(model=model), replace(PROBED, probe=hopeless))
+    assert trial.outcome.kind is OutcomeKind.BELOW_THRESHOLD
+    assert len(made) == 2
+
+
+def test_first_probes_that_all_diverge_are_a_divergence() -> None:
+    trial = run(task=make(loss=lambda output, target: output.sum() * math.nan))
+    assert trial.outcome.kind is OutcomeKind.DIVERGED
+    assert trial.outcome.sentence == (
+        "diverged: every first probe failed (learning rates 1, 0.01); diverged: the loss became "
+        "NaN at step 1 of the probe at learning rate 0.01"
+    )
+
+
+def test_the_best_probe_must_be_acceptable() -> None:
+    strict = replace(PROBED.probe, accept=Threshold(accuracy=1.0, loss_fraction=0.0))  # type: ignore[type-var]
+    trial = run(protocol=replace(PROBED, probe=strict))
+    assert trial.outcome.kind is OutcomeKind.BELOW_THRESHOLD
+    assert trial.outcome.sentence.startswith("below threshold: after the best probe, at learning")
+
+
+def test_a_probe_that_diverges_leaves_the_choice_to_the_others() -> None:
+    def fragile(output: Tensor, target: Tensor) -> Tensor:
+        loss = nn.functional.cross_entropy(output, target)
+        return loss * math.nan if output.abs().max() > 50 else loss
+
+    probe = replace(PROBED.probe, first_rates=(1e5, 0.01), other_rates=())  # type: ignore[type-var]
+    model = lambda: nn.Linear(4, 3)  # noqa: E731
+    trial = run(SGD, make(loss=fragile, model=model), replace(PROBED, probe=probe))
+    assert trial.score is not None
+    assert trial.score.learning_rate == 0.01
+
+
+# --- what is scored ---------------------------------------------------------------------------
+
+
+def test_the_curve_has_a_point_per_epoch_with_the_remainder_as_the_last() -> None:
+    training = Training(steps=10, epoch_steps=4, warmup_steps=1, abandon=ANYTHING)
+    trial = run(protocol=replace(AT_RATE, training=training))
+    assert [record.step for record in trial.curve] == [4, 8, 10]
+    assert trial.score is not None
+    last = trial.curve[-1]
+    assert (trial.score.loss, trial.score.metric, trial.score.train_loss) == (
+        last.validation_loss,
+        last.validation_metric,
+        last.train_loss,
+    )
+
+
+def test_the_best_epoch_is_scored_where_the_protocol_says_so() -> None:
+    rough = replace(AT_RATE, learning_rate=3.0, fitness="metric", fitness_epoch="best")
+    differs = 0
+    for seed in range(6):
+        trial = run_trial(ADAM, make(), rough, seed=seed)
+        assert trial.score is not None
+        metrics = [record.validation_metric or 0.0 for record in trial.curve]
+        assert trial.score.fitness == max(metrics)
+        differs += trial.score.fitness > metrics[-1]
+    assert differs, "in no trial was the best epoch another than the last"
+
+
+def test_the_test_split_is_scored_at_the_epoch_that_validation_chose() -> None:
+    rough = replace(AT_RATE, learning_rate=3.0, fitness_epoch="best")
+    for seed in range(4):
+        on_test = run_trial(ADAM, make(), rough.at_rate(3.0, split="test"), seed=seed)
+        validated = run_trial(ADAM, make(test=pairs(20, 1)), rough, seed=seed)
+        swapped = run_trial(
+            ADAM, make(test=pairs(20, 1)), rough.at_rate(3.0, split="test"), seed=seed
+        )
+        assert on_test.score is not None
+        assert validated.score is not None
+        assert swapped.score is not None
+        assert on_test.curve == validated.curve
+        assert on_test.score.loss != validated.score.loss
+        assert swapped.score.loss == validated.score.loss
+
+
+def test_the_augmentation_is_the_protocol_s_choice() -> None:
+    def mirror(inputs: Tensor, generator: torch.Generator) -> Tensor:
+        return -inputs
+
+    task = make(augment=mirror)
+    plain, augmented = (
+        run(task=task, protocol=replace(AT_RATE, augment=augment)).score
+        for augment in (False, True)
+    )
+    assert plain != augmented
+    assert run(protocol=AT_RATE).score == plain
+
+
+def test_the_width_is_the_protocol_s_choice() -> None:
+    widths = []
+
+    def model(width: int = 2) -> nn.Module:
+        widths.append(width)
+        return nn.Sequential(nn.Linear(4, width), nn.Linear(width, 3))
+
+    run(task=make(model=model), protocol=AT_RATE)
+    run(task=make(model=model), protocol=replace(AT_RATE, width=5))
+    assert widths == [2, 5]
+
+
+def test_warm_up_begins_at_a_rate_of_zero() -> None:
+    weights: list[Tensor] = []
+
+    def watching(output: Tensor, target: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(output, target)
+
+    class Watched(nn.Linear):
+        def forward(self, inputs: Tensor) -> Tensor:
+            weights.append(self.weight.detach().clone())
+            return super().forward(inputs)
+
+    run(SGD, make(model=lambda: Watched(4, 3), loss=watching), AT_RATE)
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[1], weights[2])
