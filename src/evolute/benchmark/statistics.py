@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 POWER = 0.8
 """Chance of showing a difference of the size seen, by convention (Cohen 1988)."""
@@ -89,7 +89,7 @@ def paired_interval(differences: Sequence[float], *, confidence: float) -> Inter
     center = estimate(differences)
     if center is None or center.standard_error is None:
         return None
-    quantile = float(stats.t.ppf((1 + confidence) / 2, center.runs - 1))
+    quantile = float(special.stdtrit(center.runs - 1, (1 + confidence) / 2))
     half_width = quantile * center.standard_error
     if not math.isfinite(abs(center.mean) + half_width):
         return None
@@ -106,7 +106,7 @@ def sign_test(wins: int, losses: int) -> float:
     """
     if wins + losses == 0:
         return 1.0
-    return float(stats.binomtest(wins, wins + losses).pvalue)
+    return min(1.0, 2 * float(special.bdtr(min(wins, losses), wins + losses, 0.5)))
 
 
 def seeds_needed(mean: float, deviation: float, *, confidence: float) -> int | None:
@@ -132,7 +132,7 @@ def seeds_needed(mean: float, deviation: float, *, confidence: float) -> int | N
     if deviation == 0.0:
         return 2 if mean else None
     effect = abs(mean) / deviation
-    normal = stats.norm.ppf((1 + confidence) / 2) + stats.norm.ppf(POWER)
+    normal = special.ndtri((1 + confidence) / 2) + special.ndtri(POWER)
     if effect * math.sqrt(MOST_SEEDS) < normal:
         return None
     # The t test needs a few pairs more than the normal approximation from which we start.
@@ -144,8 +144,8 @@ def seeds_needed(mean: float, deviation: float, *, confidence: float) -> int | N
 
 def _power(effect: float, pairs: int, confidence: float) -> float:
     """P(|T| > t₍ₙ₋₁₎) for T noncentral t with n−1 degrees of freedom and noncentrality d·√n."""
-    quantile = stats.t.ppf((1 + confidence) / 2, pairs - 1)
+    quantile = special.stdtrit(pairs - 1, (1 + confidence) / 2)
     noncentrality = min(effect * math.sqrt(pairs), _LARGEST_NONCENTRALITY)
-    upper = stats.nct.sf(quantile, pairs - 1, noncentrality)
-    lower = stats.nct.cdf(-quantile, pairs - 1, noncentrality)
+    upper = 1 - special.nctdtr(pairs - 1, noncentrality, quantile)
+    lower = special.nctdtr(pairs - 1, noncentrality, -quantile)
     return float(upper + lower)

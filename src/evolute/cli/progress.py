@@ -94,7 +94,8 @@ class ProgressDisplay(Listener):
             self._live.update(_panel(phase, fraction, facts, best))
         elif time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
-            self._console.print(Text(f"{phase}: {facts}" + (f"  best {best}" if best else "")))
+            line = f"{phase}: {facts}" + (f"  best {best}" if best else "")
+            self._console.print(Text(line), soft_wrap=True)
 
 
 def _panel(phase: str, fraction: float | None, facts: str, best: str | None) -> Table:

@@ -198,7 +198,7 @@ def print_verdict(screen: Console, verdict: Verdict) -> None:
             )
         )
     seeds = max((len(row.finalist.runs) for row in verdict.table), default=0)
-    title = f"\nVerdict (test split, {seeds} fresh seeds, rates tuned alike on both sides)"
+    title = f"\nVerdict (test split, {seeds} fresh seeds, in the order of tuning, which is alike for both sides)"
     screen.print(table(columns, rows, title=title))
     for note in verdict.notes:
         screen.print(Text(f"  note: {note}"))

@@ -13,7 +13,6 @@ from functools import cache
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from evolute.tasks.base import Task
@@ -71,6 +70,8 @@ def _digits_convnet(width: int = CONVNET_WIDTH) -> nn.Module:
 @cache
 def _splits(shape: tuple[int, ...]) -> tuple[_Pair, _Pair, _Pair]:
     """Return the three splits, each input of this shape."""
+    from sklearn.datasets import load_digits  # takes seconds to import, and few tasks need it
+
     images, labels = load_digits(return_X_y=True)
     order = np.random.RandomState(0).permutation(len(labels))
     inputs = torch.from_numpy(images[order] / BRIGHTEST).to(torch.float32).reshape(-1, *shape)

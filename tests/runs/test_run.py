@@ -1,0 +1,229 @@
+"""Runs: deterministic, resumable, within their budget, and never training the same rule twice."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import tomli_w
+from tiny import TINY_CONFIG, TINY_TASK, build
+
+import evolute
+from evolute.discover import SearchResult, find_run
+from evolute.lang.rule import Rule
+from evolute.presets import resolve
+from evolute.runs.budget import Budget
+from evolute.runs.evaluate import Evaluator
+from evolute.runs.executors.in_process import InProcessExecutor
+from evolute.runs.run import Ending, Progress, Run
+from evolute.search.base import Proposal, ProposalKind, Result, Search, Stage
+from evolute.store.sql import open_store
+from evolute.trial import OutcomeKind, Provenance
+
+
+def search(store: Path, *, task: str | evolute.Task = TINY_TASK, **options: object) -> SearchResult:
+    given = {"verdict": False, "workers": 1, **options}
+    return evolute.search(task, config=TINY_CONFIG, store=store, **given)  # type: ignore[arg-type]
+
+
+def everything_stored(store: Path) -> list[object]:
+    """Return proposals and trials of the newest run in order, without times and machines."""
+    with open_store(store, create=False) as opened:
+        run = find_run(opened, None)
+        entries = opened.run_entries(run.digest)
+        trials = opened.get_many([entry.trial for entry in entries])
+        return [
+            (entry, replace(trials[entry.trial], provenance=Provenance(0.0))) for entry in entries
+        ]
+
+
+def test_the_result_is_the_same_whatever_the_workers(tmp_path: Path) -> None:
+    here = search(tmp_path / "here.sqlite", task=build())
+    two = search(tmp_path / "two.sqlite", workers=2)
+    assert everything_stored(tmp_path / "here.sqlite") == everything_stored(tmp_path / "two.sqlite")
+    assert list(here.leaderboard) == list(two.leaderboard)
+    assert here.best == two.best
+    assert here.ending is Ending.COMPLETE
+    assert len(here.leaderboard) > 3
+
+
+def test_the_same_command_again_trains_nothing_and_finds_the_same(tmp_path: Path) -> None:
+    store = tmp_path / "store.sqlite"
+    first, second = search(store, task=build()), search(store, task=build())
+    assert second.progress.reused == second.progress.trained == first.progress.trained
+    assert (second.leaderboard, second.best) == (first.leaderboard, first.best)
+
+
+def test_another_seed_is_another_run(tmp_path: Path) -> None:
+    store = tmp_path / "store.sqlite"
+    first, second = search(store, task=build()), search(store, task=build(), seed=1)
+    assert first.run != second.run
+    assert [row.rule for row in first.leaderboard] != [row.rule for row in second.leaderboard]
+
+
+def test_a_budget_of_evaluations_is_kept_and_a_larger_one_goes_on(tmp_path: Path) -> None:
+    store = tmp_path / "store.sqlite"
+    small = search(store, task=build(), budget="5")
+    assert small.progress.trained == 5
+    assert small.ending is Ending.BUDGET
+    grown = search(store, task=build(), budget="12")
+    assert (grown.progress.trained, grown.progress.reused) == (12, 5)
+    at_once = tmp_path / "at_once.sqlite"
+    search(at_once, task=build(), budget="12")
+    assert everything_stored(store) == everything_stored(at_once)
+
+
+def test_a_budget_of_time_counts_the_time_of_earlier_sittings(tmp_path: Path) -> None:
+    ticks = iter(range(10**6))
+    run = tiny_run(tmp_path / "store.sqlite", budget=Budget(seconds=40), clock=lambda: next(ticks))
+    assert run.execute() is Ending.BUDGET
+    assert 0 < run.progress.trained < 20
+    again = tiny_run(tmp_path / "store.sqlite", budget=Budget(seconds=1e-9))
+    assert again.execute() is Ending.BUDGET
+    assert again.progress.trained == again.progress.reused
+    assert again.progress.seconds > 0
+
+
+@pytest.mark.parametrize("stored", [1, 9, 20])
+def test_a_search_killed_at_any_moment_resumes_to_the_same_result(
+    tmp_path: Path, stored: int
+) -> None:
+    undisturbed, killed = tmp_path / "undisturbed.sqlite", tmp_path / "killed.sqlite"
+    search(undisturbed, task=build())
+    config = tmp_path / "tiny.toml"
+    config.write_text(tomli_w.dumps(TINY_CONFIG))
+    command = [sys.executable, "-m", "evolute", "search", "--task", TINY_TASK, "--workers", "1"]
+    command += ["--config", str(config), "--store", str(killed), "--no-verdict"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while trials_in(killed) < stored and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    before = trials_in(killed)
+    assert before >= stored
+    search(killed, task=build())
+    assert everything_stored(killed) == everything_stored(undisturbed)
+
+
+def trials_in(path: Path) -> int:
+    """Count the trials of a store that another process is writing."""
+    if not path.exists():
+        return 0
+    try:
+        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        try:
+            return int(connection.execute("SELECT count(*) FROM trials").fetchone()[0])
+        finally:
+            connection.close()
+    except sqlite3.OperationalError:  # not yet created
+        return 0
+
+
+class ListSearch(Search):
+    """Proposes given rules, one after another, and keeps what it is told."""
+
+    def __init__(self, rules: Sequence[str], *, at_once: bool = True) -> None:
+        self._waiting = list(enumerate(rules))
+        self._at_once = at_once
+        self.told: dict[int, Result] = {}
+
+    def ask(self) -> tuple[Proposal, ...]:
+        count = len(self._waiting) if self._at_once else 1
+        asked, self._waiting = self._waiting[:count], self._waiting[count:]
+        return tuple(
+            Proposal(number, Rule.parse(text), Stage.MAIN, ProposalKind.RANDOM)
+            for number, text in asked
+        )
+
+    def tell(self, number: int, result: Result) -> None:
+        assert number not in self.told
+        self.told[number] = result
+
+    @property
+    def finished(self) -> bool:
+        return not self._waiting
+
+    @property
+    def best(self) -> None:
+        return None
+
+    @property
+    def phase(self) -> str:
+        return "a list"
+
+    @property
+    def progress(self) -> float | None:
+        return None
+
+    @property
+    def proposed(self) -> int:
+        return 0
+
+    @property
+    def expected_evaluations(self) -> int | None:
+        return None
+
+
+def tiny_run(store: Path, search: Search | None = None, **options: object) -> Run:
+    config = resolve("quick", TINY_CONFIG, {"task": "tiny"}).run_config("tiny")
+    task = build()
+    evaluator = Evaluator(task, open_store(store), InProcessExecutor(task))
+    given: Mapping[str, object] = {"config": config, "evaluator": evaluator, **options}
+    return Run(search=search or config.new_search(), **given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_an_equivalent_rule_is_never_trained_twice(tmp_path: Path, at_once: bool) -> None:
+    dressed_up = "none: v+[a3]*(1e-08*w)"
+    search = ListSearch(
+        ["none: v", dressed_up, "none: sign_v", "none: identity(v)"], at_once=at_once
+    )
+    run = tiny_run(tmp_path / "store.sqlite", search)
+    run.execute()
+    kinds = [search.told[number].kind for number in range(4)]
+    assert kinds[0] is not OutcomeKind.DUPLICATE
+    assert kinds[1] is OutcomeKind.DUPLICATE
+    assert search.told[1].fitness == search.told[0].fitness
+    assert kinds[2] is not OutcomeKind.DUPLICATE
+    assert search.told[3].fitness == search.told[0].fitness
+    assert (run.progress.trained, run.progress.duplicate) == (2, 1)
+
+
+def test_a_degenerate_rule_costs_no_training_and_is_stored_with_its_reason(tmp_path: Path) -> None:
+    search = ListSearch(["none: 1", "none: v"])
+    run = tiny_run(tmp_path / "store.sqlite", search)
+    run.execute()
+    assert search.told[0] == Result(OutcomeKind.DEGENERATE, None)
+    assert (run.progress.degenerate, run.progress.trained) == (1, 1)
+    (degenerate,) = run.evaluator.store.trials(outcomes=[OutcomeKind.DEGENERATE])
+    assert degenerate.trial.outcome.sentence
+
+
+def test_a_rule_that_climbs_is_trained_with_its_sign_turned(tmp_path: Path) -> None:
+    search = ListSearch(["none: -v"])
+    run = tiny_run(tmp_path / "store.sqlite", search)
+    run.execute()
+    (stored,) = run.evaluator.store.trials()
+    assert stored.trial.key.rule == "none: v"
+
+
+def test_the_observer_sees_every_figure_of_the_progress(tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    run = tiny_run(tmp_path / "store.sqlite", observe=seen.append)
+    run.execute()
+    last = seen[-1]
+    assert last.sampled >= last.trained + last.degenerate
+    assert last.trained > 10
+    assert last.best_rule is not None
+    assert last.fraction is not None
+    assert [progress.trained for progress in seen] == sorted(progress.trained for progress in seen)
+    assert last.phase == str(Ending.COMPLETE)
