@@ -69,6 +69,12 @@ def _previous(x: Tensor, *, state: Tensor, step: int) -> tuple[Tensor, Tensor]:
     return state, x
 
 
+def _accumulate(x: Tensor, y: Tensor, *, state: Tensor, step: int) -> tuple[Tensor, Tensor]:
+    """n ← y·n + x; returns n: a running sum where y is 1, heavy-ball momentum where it is less."""
+    accumulated = y * state + x
+    return accumulated, accumulated
+
+
 def _clip(x: Tensor, y: Tensor) -> Tensor:
     """max(min(x, |y|), −|y|)."""
     bound = y.abs()
@@ -174,6 +180,8 @@ def _rows() -> tuple[Function, ...]:
             kind=stateful, parameters=(BETA,), searched=(), parity=odd),
         row("previous", 1, r"\left({0}\right)_{{t-1}}", _previous, kind=stateful, searched=(),
             parity=odd),
+        row("accumulate", 2, r"\mathrm{{acc}}\left({0}, {1}\right)", _accumulate, kind=stateful,
+            searched=(), parity=odd),
         row("quotient", 2, r"\frac{{{0}}}{{{1}}}", _quotient, searched=(), parity=odd),
     )  # fmt: skip
 
