@@ -14,7 +14,7 @@ from evolute.search.base import Result
 from evolute.search.candidate import Candidate
 from evolute.trial import OutcomeKind
 
-MAX_ATTEMPTS = 300
+MAX_ATTEMPTS = 100
 """Candidates for one slot, nearly all degenerate, before it stays empty."""
 
 MAX_DUPLICATES = 30

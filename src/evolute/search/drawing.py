@@ -43,14 +43,15 @@ class DrawConfig:
     identity
         Chance that a unary function is the identity; the others are drawn evenly.
     operand
-        Chance that an input is an operand rather than another hidden node. In a decay: that an
-        input of its root is a base decay rather than its hidden node. (The page leaves the second
-        open; 4 of the 24 decays in the log's initial stage read their hidden node.)
+        Chance that an input is an operand rather than another hidden node.
     decay, decay_unary_root
         Chance that an edge carries a decay, and that the edge of a unary root does (0.85 comes
         from a reversed comparison in the authors' program and is kept with it).
     decay_node_unary
         Chance that a node of a decay is unary.
+    base_decay
+        Chance that an input of a decay's root is a base decay rather than its hidden node. The
+        page does not say it; 4 of the 24 decays in the log's initial stage read the hidden node.
     """
 
     hidden_nodes: Annotated[int, Field(ge=1, le=8)] = 5
@@ -61,6 +62,7 @@ class DrawConfig:
     decay: Probability = 0.15
     decay_unary_root: Probability = 0.85
     decay_node_unary: Probability = 0.80
+    base_decay: Probability = 0.80
 
 
 def draw_genome(space: SearchSpace, config: DrawConfig, generator: random.Random) -> Genome:
@@ -192,6 +194,8 @@ def draw_decay_node(
     first = draw_decay_source(space, config, generator, is_root=is_root)
     if arity == 1:
         return DecayNode(function, (first,))
+    if first == DECAY_HIDDEN:
+        return DecayNode(function, (first, generator.choice(space.base_decays)))
     second = first
     while second == first:  # ends: a space with decays has at least two base decays
         second = draw_decay_source(space, config, generator, is_root=is_root)
@@ -207,7 +211,7 @@ def draw_decay_source(
     space: SearchSpace, config: DrawConfig, generator: random.Random, *, is_root: bool
 ) -> Source:
     """Draw a base decay, or, for the root only, the hidden node."""
-    if is_root and not chance(generator, config.operand):
+    if is_root and not chance(generator, config.base_decay):
         return DECAY_HIDDEN
     return generator.choice(space.base_decays)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Annotated, TypeVar
 
@@ -28,10 +28,11 @@ from evolute.search.genome import (
     Edge,
     Genome,
     Node,
+    Source,
     decay_curve,
     is_valid_decay,
 )
-from evolute.search.space import SearchSpace
+from evolute.search.space import Operation, SearchSpace
 
 SAME_CURVE_DISTANCE = 1e-4
 """L2 distance over the 100 points up to which a mutant decay counts as unchanged."""
@@ -116,16 +117,13 @@ class Mutator:
             self._change_momentum: config.momentum,
             self._change_decay: config.decay,
         }
-        change = self._weighted(kinds)
-        child = _until_found(lambda: change(genome, index))
+        child = self._weighted(kinds)(genome, index)
         return None if child is None or child.is_cyclic() else child
 
     def _change_function(self, genome: Genome, index: int) -> Genome | None:
         node = genome.nodes[index]
-        operation = draw_operation(
-            self._space, self._drawing, self._generator, arity=len(node.inputs)
-        )
-        if operation == node.operation:
+        operation = _another(lambda: self._draw_operation(len(node.inputs)), (node.operation,))
+        if operation is None:
             return None
         return _with_node(genome, index, replace(node, operation=operation))
 
@@ -133,24 +131,34 @@ class Mutator:
         inputs = genome.nodes[index].inputs
         if len(inputs) == 2 and chance(self._generator, self._config.swap):
             return self._with_inputs(genome, index, inputs[::-1])
-        place = self._generator.randrange(len(inputs))
-        source = draw_source(self._space, self._drawing, self._generator, index=index)
-        if source == inputs[place].source:
-            return None
-        changed = replace(inputs[place], source=source)
-        return self._with_inputs(genome, index, _put(inputs, place, changed))
+        # Another input is tried where none other is possible: a root's only hidden node of all.
+        return _until_found(
+            lambda: self._reconnected(genome, index, self._generator.randrange(len(inputs)))
+        )
+
+    def _reconnected(self, genome: Genome, index: int, place: int) -> Genome | None:
+        """Draw sources for one input until one is another and allowed; its decay stays."""
+        inputs = genome.nodes[index].inputs
+
+        def draw() -> Genome | None:
+            edge = replace(inputs[place], source=self._draw_source(index))
+            changed = _put(inputs, place, edge)
+            return None if changed == inputs else self._with_inputs(genome, index, changed)
+
+        return _until_found(draw)
 
     def _change_arity(self, genome: Genome, index: int) -> Genome | None:
+        return _until_found(lambda: self._with_other_arity(genome, index))
+
+    def _with_other_arity(self, genome: Genome, index: int) -> Genome | None:
         """Add an input without a decay at a random place, or drop one; the function is drawn."""
         inputs = genome.nodes[index].inputs
         if len(inputs) == 2:
             inputs = (self._generator.choice(inputs),)
         else:
-            source = draw_source(self._space, self._drawing, self._generator, index=index)
-            added = (*inputs, Edge(source))
+            added = (*inputs, Edge(self._draw_source(index)))
             inputs = added if chance(self._generator, 0.5) else added[::-1]
-        operation = draw_operation(self._space, self._drawing, self._generator, arity=len(inputs))
-        node = replace(genome.nodes[index], operation=operation)
+        node = replace(genome.nodes[index], operation=self._draw_operation(len(inputs)))
         return self._with_inputs(_with_node(genome, index, node), index, inputs)
 
     def _change_momentum(self, genome: Genome, _index: int) -> Genome | None:
@@ -188,8 +196,7 @@ class Mutator:
             self._change_decay_connection: config.decay_connection,
             self._change_decay_arity: config.decay_arity,
         }
-        change, old = self._weighted(kinds), decay.root if is_root else decay.hidden
-        node = _until_found(lambda: change(old, is_root))
+        node = self._weighted(kinds)(decay.root if is_root else decay.hidden, is_root)
         if node is None:
             return None
         mutant = replace(decay, root=node) if is_root else replace(decay, hidden=node)
@@ -199,31 +206,44 @@ class Mutator:
         return mutant if distance > SAME_CURVE_DISTANCE else None
 
     def _change_decay_function(self, node: DecayNode, _is_root: bool) -> DecayNode | None:
-        function = draw_decay_function(self._space, self._generator, arity=len(node.inputs))
-        return None if function == node.function else replace(node, function=function)
+        function = _another(lambda: self._draw_decay_function(len(node.inputs)), (node.function,))
+        return None if function is None else replace(node, function=function)
 
     def _change_decay_connection(self, node: DecayNode, is_root: bool) -> DecayNode | None:
         place = self._generator.randrange(len(node.inputs))
-        source = draw_decay_source(self._space, self._drawing, self._generator, is_root=is_root)
-        return (
-            None
-            if source in node.inputs
-            else replace(node, inputs=_put(node.inputs, place, source))
-        )
+        source = self._draw_new_decay_source(node, is_root=is_root)
+        return None if source is None else replace(node, inputs=_put(node.inputs, place, source))
 
     def _change_decay_arity(self, node: DecayNode, is_root: bool) -> DecayNode | None:
-        inputs = node.inputs
-        if len(inputs) == 2:
-            inputs = (self._generator.choice(inputs),)
-        else:
-            source = draw_decay_source(self._space, self._drawing, self._generator, is_root=is_root)
-            if source in inputs:
-                return None
-            added = (*inputs, source)
-            inputs = added if chance(self._generator, 0.5) else added[::-1]
+        """Add an input at a random place, or drop one; the function is drawn."""
+        if len(node.inputs) == 2:
+            kept = self._generator.choice(node.inputs)
+            return DecayNode(self._draw_decay_function(1), (kept,))
+        source = self._draw_new_decay_source(node, is_root=is_root)
+        if source is None:
+            return None
+        inputs = (*node.inputs, source)
         return DecayNode(
-            draw_decay_function(self._space, self._generator, arity=len(inputs)), inputs
+            self._draw_decay_function(2),
+            inputs if chance(self._generator, 0.5) else inputs[::-1],
         )
+
+    def _draw_operation(self, arity: int) -> Operation:
+        return draw_operation(self._space, self._drawing, self._generator, arity=arity)
+
+    def _draw_source(self, index: int) -> Source:
+        return draw_source(self._space, self._drawing, self._generator, index=index)
+
+    def _draw_decay_function(self, arity: int) -> str:
+        return draw_decay_function(self._space, self._generator, arity=arity)
+
+    def _draw_new_decay_source(self, node: DecayNode, *, is_root: bool) -> Source | None:
+        """Draw a source that the node does not read yet."""
+
+        def draw() -> Source:
+            return draw_decay_source(self._space, self._drawing, self._generator, is_root=is_root)
+
+        return _another(draw, node.inputs)
 
     def _with_inputs(self, genome: Genome, index: int, inputs: tuple[Edge, ...]) -> Genome | None:
         """Return the genome with these inputs of a node; None where they are not allowed."""
@@ -239,6 +259,16 @@ class Mutator:
 def _until_found(draw: Callable[[], ThingT | None]) -> ThingT | None:
     """Draw until something comes out; None where a change is next to impossible."""
     return next((found for _ in range(MAX_TRIES) if (found := draw()) is not None), None)
+
+
+def _another(draw: Callable[[], ThingT], known: Collection[ThingT]) -> ThingT | None:
+    """Draw until something comes out that is not known yet."""
+
+    def draw_other() -> ThingT | None:
+        new = draw()
+        return None if new in known else new
+
+    return _until_found(draw_other)
 
 
 def _with_node(genome: Genome, index: int, node: Node) -> Genome:

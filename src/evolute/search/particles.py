@@ -146,6 +146,8 @@ class ParticleSearch(Search):
         steps = [particle.step for particle in self._particles if not particle.done]
         if not steps:
             return "finished"
+        if min(steps) == 0:
+            return "particles on the main stage"
         return f"particles, step {min(steps)} of {self._config.time_steps}"
 
     @property

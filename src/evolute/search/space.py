@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from evolute.errors import InputError, did_you_mean
-from evolute.lang.registry import BASE_DECAYS, FUNCTIONS, OPERANDS
+from evolute.lang.registry import BASE_DECAYS, FUNCTIONS, OPERANDS, Kind
 from evolute.lang.rule import Momentum
 
 IDENTITY = "identity"
@@ -47,7 +47,7 @@ class SearchSpace:
     Raises
     ------
     InputError
-        If there are too few of a kind.
+        If there are too few of a kind, or a function takes what its place does not give.
     UnknownNameError
         If a name is in no registry.
 
@@ -89,9 +89,9 @@ class SearchSpace:
             OPERANDS[name]
         for name in self.base_decays:
             BASE_DECAYS[name]
-        self._check_arity()
+        self._check_functions()
 
-    def _check_arity(self) -> None:
+    def _check_functions(self) -> None:
         unary = (*(choice.function for choice in self.unary), *self.decay_unary)
         binary = (*(choice.function for choice in self.binary), *self.decay_binary)
         for arity, names in ((1, unary), (2, binary)):
@@ -101,6 +101,12 @@ class SearchSpace:
                         f"the function {name!r} takes {FUNCTIONS[name].arity} arguments: list it "
                         f"among the functions of that many, not among those of {arity}"
                     )
+        for name in (*self.decay_unary, *self.decay_binary):
+            if FUNCTIONS[name].kind is not Kind.ELEMENTWISE or FUNCTIONS[name].parameters:
+                raise InputError(
+                    f"the function {name!r} cannot be drawn in a decay: only element-wise "
+                    "functions without parameters can, leave it out of the decay functions"
+                )
 
     @classmethod
     def from_registries(
