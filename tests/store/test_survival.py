@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 
 import evolute
 from evolute.errors import StoreError
@@ -182,11 +183,30 @@ def test_a_write_that_fails_in_the_middle_leaves_nothing_of_it(tmp_path: Path) -
         assert store.run_entries(RUN.digest) == ()
 
 
-def test_a_commit_waits_for_the_disk(tmp_path: Path) -> None:
+def test_nobody_writes_between_what_a_write_reads_and_what_it_writes(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    attempts: list[str] = []
+    with open_store(path) as store, closing(sqlite3.connect(path, timeout=0)) as other:
+        store.open_run(RUN)
+        trial = store.put(example_trial(1))
+
+        def write_beside(_c: object, _k: object, statement: str, *_: object) -> None:
+            if statement.startswith("INSERT INTO run_entries"):
+                with pytest.raises(sqlite3.OperationalError, match="locked"):
+                    other.execute("INSERT INTO protocols (text) VALUES ('{}')")
+                attempts.append(statement)
+
+        event.listen(store._engine, "before_cursor_execute", write_beside)
+        store.record_many(RUN.digest, [example_entry(0, trial)])
+        assert len(attempts) == 1
+
+
+def test_each_connection_has_the_settings_that_sqlite_forgets(tmp_path: Path) -> None:
+    full = 2
+    wanted = {"foreign_keys": 1, "synchronous": full, "trusted_schema": 0, "journal_mode": "wal"}
     with open_store(tmp_path / "store.sqlite") as store, store._engine.connect() as connection:
-        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
-        full = 2
-        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == full
+        found = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in wanted}
+    assert found == wanted
 
 
 def test_a_store_leaves_no_logs_beside_it_when_it_is_closed(tmp_path: Path) -> None:

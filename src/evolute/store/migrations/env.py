@@ -12,7 +12,6 @@ def _run() -> None:
         connection=context.config.attributes["connection"],
         target_metadata=METADATA,
         version_table=VERSION_TABLE,
-        transactional_ddl=True,  # all of a migration or none: SQLite can, though Alembic doubts it
     )
     with context.begin_transaction():
         context.run_migrations()
