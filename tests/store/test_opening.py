@@ -181,6 +181,7 @@ def test_the_home_folder_may_be_written_as_a_tilde(
     monkeypatch.setenv("HOME", str(tmp_path))
     open_store("~/store.sqlite").close()
     assert (tmp_path / "store.sqlite").exists()
+    assert "no such home folder" in refusal("~nobody-of-this-name/store.sqlite")
 
 
 @pytest.mark.usefixtures("impatient")

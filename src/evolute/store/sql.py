@@ -76,14 +76,21 @@ def _path(path_or_url: str | Path) -> Path | None:
         return None
     scheme, separator, rest = given.partition("://")
     if not separator or isinstance(path_or_url, Path):
-        return Path(given).expanduser()
+        return _at_home(Path(given))
     if f"{scheme}{separator}" == SCHEME and rest.startswith("/") and len(rest) > 1:
-        return Path(rest[1:]).expanduser()
+        return _at_home(Path(rest[1:]))
     # The address itself is not repeated: it can hold a password.
     raise StoreError(
         f"a store cannot be opened at an address of kind {shorten(scheme)!r}: give the path of a "
         "file, or sqlite:///path"
     )
+
+
+def _at_home(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise StoreError(f"store {str(path)!r}: there is no such home folder; give it") from error
 
 
 def _check_path(path: Path, name: str, *, must_exist: bool) -> None:
