@@ -139,6 +139,7 @@ def test_inputs_of_any_structure_pass_through_a_loader() -> None:
         ((INPUTS, TARGETS[:5]), "inputs of shape (12, 2) and targets of shape (5,)"),
         ((INPUTS[:0], TARGETS[:0]), "at least 1"),
         ((INPUTS, TARGETS, TARGETS), "holds (Tensor, Tensor, Tensor)"),
+        ((INPUTS.numpy(), TARGETS.numpy()), "holds (ndarray, ndarray): give a pair of tensors"),
         ((INPUTS, [1, 2]), "holds (Tensor, list)"),
         (INPUTS, "is of type Tensor"),
         (None, "is of type NoneType"),
@@ -315,6 +316,17 @@ def test_a_shuffling_loader_has_one_version() -> None:
         with seeded(seed):
             versions.add(make(train=DataLoader(Pairs(), batch_size=5, shuffle=True)).version)
     assert len(versions) == 1
+
+
+def test_the_version_depends_on_no_setting_of_torch_and_draws_nothing() -> None:
+    expected = make().version
+    before = torch.default_generator.get_state()
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert make().version == expected
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(torch.default_generator.get_state(), before)
 
 
 def test_data_whose_content_cannot_be_hashed_asks_for_a_version() -> None:

@@ -1,86 +1,25 @@
-"""Trials: pure functions of their key, typed outcomes, and only finite scores."""
+"""Trials end in typed outcomes, and only what is finite is a score."""
 
 from __future__ import annotations
 
 import itertools
-import json
 import math
-import random
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from train.small_task import ADAM, ANYTHING, AT_RATE, PROBED, SGD, SHORT, make, pairs, run
 
 from evolute.errors import InputError, TaskError
 from evolute.lang.rule import Rule
-from evolute.tasks.base import Split, Task
+from evolute.tasks.base import Split
 from evolute.tasks.digits import digits
-from evolute.train.protocol import PROTOCOLS, Probe, Protocol, Threshold, Training
-from evolute.train.trainer import run_trial, trial_key
-from evolute.trial import OutcomeKind, Provenance, Trial
-
-SGD = Rule.parse("g")
-ADAM = Rule.parse("v/sqrt(s)")
-ANYTHING = Threshold(accuracy=None, loss_fraction=1.0)
-SHORT = Training(steps=12, epoch_steps=4, warmup_steps=2, abandon=ANYTHING)
-AT_RATE = Protocol(
-    batch_size=8,
-    probe=None,
-    learning_rate=0.1,
-    training=SHORT,
-    fitness="loss",
-    fitness_epoch="last",
-)
-PROBED = replace(
-    AT_RATE,
-    learning_rate=None,
-    probe=Probe(
-        steps=6,
-        epoch_steps=2,
-        warmup_steps=1,
-        first_rates=(1.0, 0.01),
-        other_rates=(0.1,),
-        abandon=ANYTHING,
-        accept=ANYTHING,
-    ),
-)
-
-
-def pairs(examples: int, seed: int) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    inputs = torch.randn(examples, 4, generator=generator)
-    return inputs, inputs[:, :3].argmax(1)
-
-
-def dropping() -> nn.Module:
-    return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 3))
-
-
-def make(**changes: Any) -> Task:
-    parts: dict[str, Any] = {
-        "name": "small",
-        "version": "1",
-        "model": dropping,
-        "train": pairs(40, 0),
-        "validation": pairs(20, 1),
-        "test": pairs(20, 2),
-        "metric": "accuracy",
-    }
-    return Task(**(parts | changes))
-
-
-def untimed(trial: Trial) -> Trial:
-    return replace(trial, provenance=Provenance(0.0))
-
-
-def run(rule: Rule = ADAM, task: Task | None = None, protocol: Protocol = PROBED) -> Trial:
-    return untimed(run_trial(rule, task or make(), protocol, seed=3))
+from evolute.train.protocol import PROTOCOLS, Probe, Threshold, Training
+from evolute.train.trainer import run_trial
+from evolute.trial import OutcomeKind
 
 
 def test_good_rules_finish_and_hopeless_ones_do_not_under_quick() -> None:
@@ -100,220 +39,6 @@ def test_good_rules_finish_and_hopeless_ones_do_not_under_quick() -> None:
     for failed in (constant, uphill):
         assert failed.score is None
         assert "every first probe failed (learning rates 1, 0.1, 0.01" in failed.outcome.sentence
-
-
-# --- purity -----------------------------------------------------------------------------------
-
-
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-        assert torch.get_num_threads() == count
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextmanager
-def default_dtype() -> Iterator[None]:
-    torch.set_default_dtype(torch.float64)
-    try:
-        yield
-        assert torch.get_default_dtype() is torch.float64
-    finally:
-        torch.set_default_dtype(torch.float32)
-
-
-@contextmanager
-def low_precision() -> Iterator[None]:
-    torch.set_float32_matmul_precision("medium")
-    try:
-        yield
-        assert torch.get_float32_matmul_precision() == "medium"
-    finally:
-        torch.set_float32_matmul_precision("highest")
-
-
-@contextmanager
-def flushed_denormals() -> Iterator[None]:
-    torch.set_flush_denormal(True)
-    try:
-        yield
-        assert (torch.tensor(2e-38) * 0.25).item() == 0
-    finally:
-        torch.set_flush_denormal(False)
-
-
-@contextmanager
-def default_device() -> Iterator[None]:
-    torch.set_default_device("meta")
-    try:
-        yield
-        assert torch.get_default_device().type == "meta"
-    finally:
-        torch.set_default_device(None)
-
-
-@contextmanager
-def autocast() -> Iterator[None]:
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        yield
-        assert torch.is_autocast_enabled("cpu")
-
-
-@contextmanager
-def another_history() -> Iterator[None]:
-    run(SGD)
-    torch.rand(17)
-    yield
-
-
-SURROUNDINGS: dict[str, Callable[[], AbstractContextManager[None]]] = {
-    "threads": lambda: threads(2),
-    "default dtype": default_dtype,
-    "matmul precision": low_precision,
-    "flushed denormals": flushed_denormals,
-    "default device": default_device,
-    "autocast": autocast,
-    "no gradients": torch.no_grad,
-    "inference mode": torch.inference_mode,
-    "another history": another_history,
-}
-
-
-@pytest.mark.parametrize("surroundings", SURROUNDINGS)
-def test_a_trial_is_bit_identical_whatever_surrounds_it(surroundings: str) -> None:
-    task = make()
-    expected = run(task=task)
-    assert expected.score is not None
-    with SURROUNDINGS[surroundings]():
-        assert run(task=task) == expected
-
-
-@pytest.mark.parametrize("surroundings", SURROUNDINGS)
-def test_inside_a_trial_torch_is_set_as_stated(surroundings: str) -> None:
-    seen = set()
-
-    def watching(output: Tensor, target: Tensor) -> Tensor:
-        settings = (
-            torch.get_num_threads(),
-            torch.get_default_dtype(),
-            torch.get_default_device().type,
-            torch.get_float32_matmul_precision(),
-            torch.is_autocast_enabled("cpu"),
-            torch.is_inference_mode_enabled(),
-            (torch.tensor(2e-38) * 0.25).item() > 0,
-        )
-        seen.add(settings)
-        return nn.functional.cross_entropy(output, target)
-
-    task = make(loss=watching)
-    with SURROUNDINGS[surroundings]():
-        run(task=task, protocol=AT_RATE)
-    assert seen == {(1, torch.float32, "cpu", "highest", False, False, True)}
-
-
-def test_the_global_generators_are_as_before() -> None:
-    before = torch.default_generator.get_state(), np.random.get_state(), random.getstate()
-    run()
-    assert torch.equal(torch.default_generator.get_state(), before[0])
-    assert str(np.random.get_state()) == str(before[1])
-    assert random.getstate() == before[2]
-
-
-def test_settings_come_back_when_the_task_raises() -> None:
-    def failing(output: Tensor, target: Tensor) -> Tensor:
-        raise ValueError("mine")
-
-    task = make(loss=failing)
-    with threads(2), default_dtype():
-        state = torch.default_generator.get_state()
-        with pytest.raises(TaskError, match="task 'small': its loss raised ValueError: mine"):
-            run(task=task)
-        assert torch.equal(torch.default_generator.get_state(), state)
-
-
-def test_a_model_given_as_a_module_is_left_as_it_was() -> None:
-    net = dropping().eval()
-    before = [value.clone() for value in net.state_dict().values()]
-    first, again = (run(task=make(model=net)) for _ in range(2))
-    assert first == again
-    assert not net.training
-    assert all(map(torch.equal, net.state_dict().values(), before))
-
-
-def test_all_ways_to_write_a_rule_are_one_trial() -> None:
-    one, other = Rule.parse("v*g + g2"), Rule.parse("g2 + g*v")
-    assert run(one) == run(other)
-    assert run(one).key == trial_key(other, make(), PROBED, seed=3)
-
-
-def test_a_trial_survives_json() -> None:
-    trial = run()
-    assert Trial.from_dict(json.loads(json.dumps(trial.to_dict()))) == trial
-
-
-# --- common random numbers --------------------------------------------------------------------
-
-
-def recorded(rule: Rule, *, seed: int, protocol: Protocol = AT_RATE) -> list[Tensor]:
-    """First weights, then the inputs and the dropout mask of every training batch."""
-    seen: list[Tensor] = []
-
-    class Recording(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer = nn.Linear(4, 3)
-            seen.append(self.layer.weight.detach().clone())
-
-        def forward(self, inputs: Tensor) -> Tensor:
-            if self.training:
-                mask = nn.functional.dropout(torch.ones(6))
-                seen.extend((inputs.clone(), mask))
-            output: Tensor = self.layer(inputs)
-            return output
-
-    run_trial(rule, make(model=Recording), protocol, seed=seed)
-    return seen
-
-
-def test_rules_and_rates_of_one_seed_see_the_same_weights_batches_and_masks() -> None:
-    first = recorded(SGD, seed=1)
-    noisy = recorded(Rule.parse("nesterov: dropout(v/sqrt(s), 0.5)"), seed=1)
-    other_rate = recorded(SGD, seed=1, protocol=AT_RATE.at_rate(0.001))
-    assert len(first) == 1 + 2 * SHORT.steps
-    for seen in (noisy, other_rate):
-        assert len(seen) == len(first)
-        assert all(map(torch.equal, seen, first))
-
-
-def test_probes_begin_like_the_training() -> None:
-    seen = recorded(SGD, seed=1, protocol=PROBED)
-    at_rate = recorded(SGD, seed=1)
-    assert PROBED.probe is not None
-    length = 1 + 2 * PROBED.probe.steps
-    for start in (0, length, 2 * length):
-        assert all(map(torch.equal, seen[start : start + length], at_rate[:length]))
-
-
-def test_seeds_differ_in_weights_batches_and_masks() -> None:
-    first, other = recorded(SGD, seed=1), recorded(SGD, seed=2)
-    assert not torch.equal(first[0], other[0])
-    assert not torch.equal(first[1], other[1])
-    assert not torch.equal(torch.stack(first[2::2]), torch.stack(other[2::2]))
-
-
-def test_the_noise_of_a_rule_follows_the_seed() -> None:
-    rule = Rule.parse("dropout(g, 0.5)")
-    fixed = make(model=nn.Linear(4, 3), train=[pairs(8, 0)])
-    first, again, other = (run_trial(rule, fixed, AT_RATE, seed=seed).score for seed in (1, 1, 2))
-    assert first == again
-    assert first != other
-
-
-# --- outcomes ---------------------------------------------------------------------------------
 
 
 def explode(step: int, value: float) -> Callable[[Tensor, Tensor], Tensor]:
@@ -435,9 +160,6 @@ def test_scoring_by_a_metric_that_the_task_has_not_is_refused() -> None:
         run(task=make(metric=None), protocol=replace(AT_RATE, fitness="metric"))
 
 
-# --- learning rates ---------------------------------------------------------------------------
-
-
 def test_the_rate_of_the_lowest_training_loss_is_trained_at() -> None:
     task = digits()
     probe = Probe(
@@ -503,9 +225,6 @@ def test_a_probe_that_diverges_leaves_the_choice_to_the_others() -> None:
     trial = run(SGD, make(loss=fragile, model=model), replace(PROBED, probe=probe))
     assert trial.score is not None
     assert trial.score.learning_rate == 0.01
-
-
-# --- what is scored ---------------------------------------------------------------------------
 
 
 def test_the_curve_has_a_point_per_epoch_with_the_remainder_as_the_last() -> None:

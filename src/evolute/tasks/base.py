@@ -18,6 +18,7 @@ from evolute.tasks.content import content_version
 from evolute.tasks.criteria import LOSSES, METRICS, Loss, Metric
 from evolute.tasks.data import Batch, DataLike, as_data, endless
 from evolute.tasks.faults import calling
+from evolute.tasks.randomness import seeded
 
 ModelSource = nn.Module | Callable[..., nn.Module]
 """A callable that returns a new model, or a model to begin every training from."""
@@ -164,7 +165,10 @@ class Task:
         """
         if self._version is not None:
             return self._version
-        with calling(self.name, "its data", advice="mend the data, or give a version="):
+        with (
+            calling(self.name, "its data", advice="mend the data, or give a version="),
+            seeded(0),
+        ):
             return content_version(
                 self.model(),
                 [self._data[split] for split in Split],

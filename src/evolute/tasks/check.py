@@ -38,7 +38,7 @@ def check_task(task: Task) -> None:
                 _check_finite(task, split, "metric", measured.metric)
             if split is Split.TRAIN:
                 with calling(task.name, "the backward pass of its loss"):
-                    measured.loss.backward()  # type: ignore[no-untyped-call]
+                    measured.loss.backward()
     if not any(weight.grad is not None for weight in model.parameters()):
         raise TaskError(
             f"task {task.name!r}: no weight of its model gets a gradient from the loss: check "

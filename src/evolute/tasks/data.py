@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 from torch.utils.data import Dataset, IterableDataset, TensorDataset, default_collate
@@ -164,7 +165,8 @@ def as_data(given: object, what: str) -> Data:
     TaskError
         If it is none of these, or empty.
     """
-    if isinstance(given, tuple | list) and any(isinstance(part, Tensor) for part in given):
+    arrays = Tensor | np.ndarray  # a pair of NumPy arrays is told what to give, not read as batches
+    if isinstance(given, tuple | list) and any(isinstance(part, arrays) for part in given):
         return _tensor_data(tuple(given), what)
     if isinstance(given, IterableDataset):
         raise TaskError(

@@ -144,7 +144,7 @@ class Fit:
                 return self.diverged("the loss", loss)
             self._optimizer.zero_grad()
             with calling(task.name, "the backward pass of its loss", advice="mend the model"):
-                measured.loss.backward()  # type: ignore[no-untyped-call]
+                measured.loss.backward()
             self._optimizer.step()
             self._scheduler.step()
             losses += loss
