@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor
 
 from evolute.compiler.execute import execute, scheduled_rate, uniform_noise
 from evolute.compiler.program import Program, compile_rule
+from evolute.lang.functions import function
+from evolute.lang.registry import FUNCTIONS, Kind
 from evolute.lang.rule import Rule
 
 SHAPE = (3, 4)
@@ -135,6 +138,28 @@ def test_a_constant_has_the_shape_of_the_weight_where_that_matters() -> None:
     first, second = followed("none: previous(2)", [gradient, gradient])
     assert float(first.sum()) == 0
     assert torch.equal(second, 2 * gradient)
+
+
+def test_every_argument_of_a_function_of_the_tensor_has_its_shape(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(FUNCTIONS, "_rows", {**FUNCTIONS})  # other tests read the table too
+
+    @function(latex="m({0}, {1})", kind=Kind.PER_TENSOR, searched=())
+    def sum_of_means(x: Tensor, y: Tensor, *, dims: tuple[int, ...]) -> Tensor:
+        return x.mean(dim=dims, keepdim=True) + y.mean(dim=dims, keepdim=True)
+
+    @function(latex="l({0}, {1})", kind=Kind.STATEFUL, searched=())
+    def last_of_second(x: Tensor, y: Tensor, *, state: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        return state + x, y
+
+    gradient = torch.full(SHAPE, 3.0)
+    (update,) = followed("none: sum_of_means(2, g)", [gradient])
+    assert float(update.squeeze()) == 5.0
+    first, second = followed("none: last_of_second(1, g)", [gradient, gradient])
+    gradient.zero_()
+    assert torch.equal(first, torch.ones(SHAPE))
+    assert torch.equal(second, torch.full(SHAPE, 4.0))
 
 
 def test_noise_depends_on_each_of_its_arguments() -> None:

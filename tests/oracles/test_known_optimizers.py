@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from evolute import zoo
 from evolute.compiler.optimizer import RuleOptimizer
 
 STEPS = 200
@@ -31,41 +32,38 @@ class PublishedLion(torch.optim.Optimizer):
                 self.state[weight]["m"] = 0.99 * m + 0.01 * g
 
 
+def written(name: str) -> str:
+    """Return the rule of the zoo that bears this name."""
+    return str(zoo.load(name).rule)
+
+
 CASES: dict[str, tuple[str, float, Build]] = {
-    "sgd": ("none: g", 0.05, lambda p: torch.optim.SGD(p, lr=0.05)),
+    "sgd": (written("sgd"), 0.05, lambda p: torch.optim.SGD(p, lr=0.05)),
     "sgd with weight decay": (
         "none: g + 0.01*w",
         0.05,
         lambda p: torch.optim.SGD(p, lr=0.05, weight_decay=0.01),
     ),
-    "momentum": ("momentum: g", 0.02, lambda p: torch.optim.SGD(p, lr=0.02, momentum=0.9)),
+    "momentum": (
+        written("momentum"),
+        0.02,
+        lambda p: torch.optim.SGD(p, lr=0.02, momentum=0.9),
+    ),
     "nesterov": (
-        "nesterov: g",
+        written("nesterov"),
         0.02,
         lambda p: torch.optim.SGD(p, lr=0.02, momentum=0.9, nesterov=True),
     ),
-    "rmsprop": (
-        "none: quotient(g, sqrt(ema_raw(g2, 0.99)) + 1e-08)",
-        0.001,
-        lambda p: torch.optim.RMSprop(p, lr=0.001),
-    ),
-    "adam": (
-        "none: quotient(v, sqrt(ema(g2, 0.999)) + 1e-08)",
-        0.003,
-        lambda p: torch.optim.Adam(p, lr=0.003),
-    ),
+    "rmsprop": (written("rmsprop"), 0.001, lambda p: torch.optim.RMSprop(p, lr=0.001)),
+    "adam": (written("adam"), 0.003, lambda p: torch.optim.Adam(p, lr=0.003)),
     "adamw": (
-        "none: quotient(v, sqrt(ema(g2, 0.999)) + 1e-08) + 0.01*w",
+        written("adamw"),
         0.003,
         lambda p: torch.optim.AdamW(p, lr=0.003, weight_decay=0.01),
     ),
-    "lion": (
-        "none: sign(0.9*previous(ema_raw(g, 0.99)) + 0.1*g)",
-        0.0003,
-        lambda p: PublishedLion(p, lr=0.0003),
-    ),
+    "lion": (written("lion"), 0.0003, lambda p: PublishedLion(p, lr=0.0003)),
     "lion with weight decay": (
-        "none: sign(0.9*previous(ema_raw(g, 0.99)) + 0.1*g) + 0.1*w",
+        f"{written('lion')} + 0.1*w",
         0.0003,
         lambda p: PublishedLion(p, lr=0.0003, weight_decay=0.1),
     ),

@@ -106,7 +106,9 @@ def uniform_noise(seed: int, parameter: int, step: int, *, node: str, like: Tens
         Tensor whose shape and device the noise has; the numbers are float64 drawn on the CPU.
     """
     generator = seeds.torch_generator(seed, f"dropout {node}", parameter, step)
-    return torch.rand(like.shape, dtype=torch.float64, generator=generator).to(like.device)
+    return torch.rand(like.shape, dtype=torch.float64, generator=generator, device="cpu").to(
+        like.device
+    )
 
 
 def scheduled_rate(learning_rate: float, factor: float, *, step: int) -> float:
@@ -163,8 +165,8 @@ def _stateful(instruction: Instruction) -> _Bound:
         assert slot is not None
         arguments = read(registers, frame)
         value, new = compute(*arguments, state=frame.state[slot], step=frame.step)
-        # A state that is its argument may be the gradient or the weight, which change in place.
-        frame.state[slot] = new.clone() if new is arguments[0] else new
+        # A state that is an argument may be the gradient or the weight, which change in place.
+        frame.state[slot] = new.clone() if any(new is each for each in arguments) else new
         return value
 
     return run

@@ -214,7 +214,7 @@ def _initial_state(program: Program, weight: Tensor) -> dict[str, Any]:
     return state
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=16)
 def _values_at(program: Program, total_steps: int) -> tuple[tuple[float, tuple[float, ...]], ...]:
     """Return the schedule factor and the inner decays at each step."""
     factors = (

@@ -45,7 +45,7 @@ class Instruction:
     noise
         Text of the node, which names the noise of a random function, else None.
     expanded
-        Whether the argument has no shape of its own (it is the same for every weight) and the
+        Whether an argument has no shape of its own (it is one number for all weights) and the
         function needs the weight's shape.
     """
 
@@ -178,7 +178,7 @@ class _Compiler:
             noise = print_expression(node)
         elif shapeless and row.kind is Kind.ELEMENTWISE:
             self._shapeless.add(self._next)
-        expanded = shapeless and row.kind is not Kind.ELEMENTWISE
+        expanded = row.kind is not Kind.ELEMENTWISE and not self._shapeless.isdisjoint(arguments)
         self.instructions.append(
             Instruction(row, arguments, parameters, self._next, slot, noise, expanded)
         )

@@ -26,6 +26,7 @@ from evolute.lang.expression import Expression, OperandRef, Scaled, walk
 from evolute.lang.rule import Momentum, Rule
 from evolute.lang.text import print_expression
 from evolute.schedules import warmup_hold_cosine
+from evolute.train.environment import fixed_environment
 
 START = (1.1, 0.9, 1.1, 0.9, 1.0)
 """x₀ of the test function f(x) = Σ(x−b)²."""
@@ -134,12 +135,14 @@ def check_integrity_many(rules: Sequence[Rule]) -> list[IntegrityVerdict]:
     """
     faults = [static_fault(rule) for rule in rules]
     sound = [rule for rule, fault in zip(rules, faults, strict=True) if fault is None]
-    ends: list[Tensor] = []
-    for first in range(0, len(sound), LARGEST_BATCH):
-        ends += final_values([compile_rule(rule) for rule in sound[first : first + LARGEST_BATCH]])
+    ends: list[list[float]] = []
+    with fixed_environment():
+        for first in range(0, len(sound), LARGEST_BATCH):
+            batch = [compile_rule(rule) for rule in sound[first : first + LARGEST_BATCH]]
+            ends += final_values(batch).tolist()
     remaining = iter(ends)
     return [
-        _verdict(next(remaining).tolist())
+        _verdict(next(remaining))
         if fault is None
         else IntegrityVerdict(False, 1, None, math.inf, fault)
         for fault in faults
@@ -153,7 +156,7 @@ def final_values(programs: Sequence[Program]) -> Tensor:
     Parameters
     ----------
     programs
-        K programs.
+        K programs, at least one.
 
     Returns
     -------
