@@ -17,7 +17,7 @@ from evolute.testing.search_contract import SearchContract
 SMALL: dict[str, Any] = {
     "particles": ParticleConfig(initial_candidates=16, particles=4, time_steps=3, children=4),
     "random": RandomConfig(candidates=40, batch=12),
-    "evolution": EvolutionConfig(candidates=50, population=10, sample=4, batch=6),
+    "regularized_evolution": EvolutionConfig(candidates=50, population=10, sample=4, batch=6),
 }
 
 
@@ -46,7 +46,7 @@ class TestRandomSearch(SearchContract):
 
 class TestRegularizedEvolution(SearchContract):
     def make(self, seed: int) -> Search:
-        return make_small("evolution", seed)
+        return make_small("regularized_evolution", seed)
 
 
 def test_every_algorithm_of_the_table_stands_under_the_contract() -> None:

@@ -22,7 +22,7 @@ class SearchFactory(Protocol):
 ALGORITHMS: dict[str, tuple[type[Any], SearchFactory]] = {
     "particles": (ParticleConfig, ParticleSearch),
     "random": (RandomConfig, random_search),
-    "evolution": (EvolutionConfig, regularized_evolution),
+    "regularized_evolution": (EvolutionConfig, regularized_evolution),
 }
 """Name -> (configuration class, what makes the search), the default first."""
 

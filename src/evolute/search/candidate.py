@@ -13,7 +13,7 @@ from evolute.search.genome import Genome
 from evolute.search.mutation import MutationConfig, Mutator
 from evolute.search.space import SearchSpace
 
-MAX_ALIKE = 1000
+MAX_ALIKE = 200
 """Genomes in a row that express known texts before there is taken to be no new one."""
 
 
