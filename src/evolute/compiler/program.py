@@ -149,18 +149,21 @@ class _Compiler:
 
     def register(self, node: Expression) -> int:
         """Return the register of a node, with the instructions that fill it appended."""
-        if node not in self._registers:
-            match node:
-                case Scaled(decay, value):
-                    pair = (self.register(value), self._decay_registers[decay])
-                    target = self._append(node, FUNCTIONS["mul"], pair, ())
-                case Call(name, parts, parameters):
-                    arguments = tuple(self.register(part) for part in parts)
-                    target = self._append(node, FUNCTIONS[name], arguments, parameters)
-                case _:
-                    raise TypeError(f"{node} is no tensor expression in primitive operands")
-            self._registers[node] = target
-        return self._registers[node]
+        # A node is looked up once and entered once: its hash is that of its whole tree.
+        target = self._registers.get(node)
+        if target is not None:
+            return target
+        match node:
+            case Scaled(decay, value):
+                pair = (self.register(value), self._decay_registers[decay])
+                target = self._append(node, FUNCTIONS["mul"], pair, ())
+            case Call(name, parts, parameters):
+                arguments = tuple(self.register(part) for part in parts)
+                target = self._append(node, FUNCTIONS[name], arguments, parameters)
+            case _:
+                raise TypeError(f"{node} is no tensor expression in primitive operands")
+        self._registers[node] = target
+        return target
 
     def _append(
         self,
