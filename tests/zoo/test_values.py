@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from scipy.special import erfc, i1e
+from scipy.special import erf, erfc, i1e
 
 from evolute import zoo
+from evolute.compiler.execute import uniform_noise
 from evolute.compiler.reference import reference_trajectory
 from evolute.lang.rule import Momentum
 
@@ -88,7 +89,43 @@ class Now:
     def lr1(self) -> float:
         restarted = (2 * self.t % STEPS) / STEPS
         a4, a8 = (1 - math.cos(math.pi * self.x)) / 2, (1 - math.cos(math.pi * restarted)) / 2
-        return math.erfc(math.erfc(a4)) / (1 - math.tanh(a8) ** 2 + EPSILON)
+        return math.erfc(math.erfc(a4)) / (1 - math.tanh(a8) ** 2)
+
+    @property
+    def cosine(self) -> float:
+        """a4."""
+        return (1 - math.cos(math.pi * self.x)) / 2
+
+    @property
+    def a5(self) -> float:
+        return (1 + math.cos(2 * math.pi * self.x)) / 2
+
+    @property
+    def a6(self) -> float:
+        return 1 - self.a5
+
+    @property
+    def tent(self) -> float:
+        """max(a9, a10)."""
+        restarted = (2 * self.t % STEPS) / STEPS
+        return max(1 - restarted, restarted)
+
+    @property
+    def slope(self) -> float:
+        """σ′(a2)."""
+        return math.exp(-self.x) / (1 + math.exp(-self.x)) ** 2
+
+    @property
+    def lam(self) -> Array:
+        return self.hat(3, 0.999)
+
+    def sum(self, factor: Callable[[int], float], values: Callable[[int], Array]) -> Array:
+        """Σᵢ xᵢ·Π_{i<j≤t} b_j."""
+        terms = [
+            values(i) * math.prod(factor(j) for j in range(i + 1, self.t + 1))
+            for i in range(self.t + 1)
+        ]
+        return np.asarray(sum(terms))
 
 
 def softsign(x: Array) -> Array:
@@ -122,6 +159,63 @@ def a1(n: Now) -> Array:
     return clip(n.v, np.sqrt(n.s) + EPSILON)
 
 
+def adagrad(n: Now) -> Array:
+    """g over the root of the sum of squares (Duchi et al. 2011)."""
+    return np.asarray(n.g / (np.sqrt((n.gradients**2).sum(axis=0)) + 1e-10))
+
+
+def amsgrad(n: Now) -> Array:
+    """Reddi et al. 2018, with the bias correction of torch."""
+    averages = [Now(n.w, n.gradients[: t + 1], t).raw(2, 0.999) for t in range(n.t + 1)]
+    largest = np.max(averages, axis=0)
+    return np.asarray(n.v / (np.sqrt(largest) / math.sqrt(1 - 0.999 ** (n.t + 1)) + 1e-8))
+
+
+def nadam(n: Now) -> Array:
+    """Dozat 2016, with μ_t = 0.9·(1 − 0.5·0.96^(t·0.004)), t from 1, as torch has it."""
+    mu = [0.9 * (1 - 0.5 * 0.96 ** (0.004 * t)) for t in range(1, n.t + 3)]
+    product, next_product = math.prod(mu[:-1]), math.prod(mu)
+    gradient = (1 - mu[-2]) / (1 - product) * n.g
+    average = mu[-1] / (1 - next_product) * n.raw(1, 0.9)
+    return np.asarray((gradient + average) / (np.sqrt(n.hat(2, 0.999)) + 1e-8))
+
+
+def adabelief(n: Now) -> Array:
+    """Zhuang et al. 2020, algorithm 2: s_t = β₂·s + (1−β₂)·(g − m_t)² + ε."""
+    s = np.zeros_like(n.g)
+    for t in range(n.t + 1):
+        past = Now(n.w, n.gradients[: t + 1], t)
+        s = 0.999 * s + 0.001 * (past.g - past.raw(1, 0.9)) ** 2 + 1e-8
+    return n.v / (np.sqrt(s / (1 - 0.999 ** (n.t + 1))) + 1e-8)
+
+
+def aggmo(n: Now) -> Array:
+    """The mean of three velocities v ← β·v − g, β = 0, 0.9, 0.99 (Lucas et al. 2019)."""
+    velocities = [n.sum(lambda _, beta=beta: beta, n.gradients.__getitem__)  # type: ignore[misc]
+                  for beta in (0.0, 0.9, 0.99)]  # fmt: skip
+    return np.asarray(sum(velocities) / 3)
+
+
+def demon(n: Now) -> Array:
+    """v ← β_t·v + g, β_t = β(1−t/T)/((1−β)+β(1−t/T)), β = 0.9 (Chen et al. 2020)."""
+
+    def coefficient(t: int) -> float:
+        left = 1 - t / STEPS
+        return 0.9 * left / ((1 - 0.9) + 0.9 * left)
+
+    return n.sum(coefficient, n.gradients.__getitem__)
+
+
+def dropped(n: Now) -> Array:
+    """Inverted dropout of sign(v̂) at rate 0.3: the noise is the reference's own."""
+    noise = uniform_noise(0, 0, n.t, node="dropout(sign(ema(g, 0.9)), 0.3)", like=torch.tensor(n.w))
+    return np.where(noise.numpy() >= 0.3, np.sign(n.v) / 0.7, 0.0)
+
+
+def clip_norm(x: Array) -> Array:
+    return np.asarray(x / max(1.0, float(np.linalg.norm(x))))
+
+
 FORMULAS: dict[str, tuple[Momentum, Callable[[Now], Array]]] = {
     "sgd": (Momentum.NONE, lambda n: n.g),
     "momentum": (Momentum.MOMENTUM, lambda n: n.g),
@@ -130,6 +224,21 @@ FORMULAS: dict[str, tuple[Momentum, Callable[[Now], Array]]] = {
     "adam": (Momentum.NONE, adam),
     "adamw": (Momentum.NONE, lambda n: adam(n) + 0.01 * n.w),
     "lion": (Momentum.NONE, lion),
+    "adagrad": (Momentum.NONE, adagrad),
+    "amsgrad": (Momentum.NONE, amsgrad),
+    "nadam": (Momentum.NONE, nadam),
+    "adabelief": (Momentum.NONE, adabelief),
+    # Bello et al. 2017: e^(sign(g)·sign(m))·g and (1 + sign(g)·sign(m))·g, m the average of g.
+    "powersign": (
+        Momentum.NONE,
+        lambda n: np.exp(np.sign(n.g) * np.sign(n.raw(1, 0.9))) * n.g,
+    ),
+    "addsign": (Momentum.NONE, lambda n: (1 + np.sign(n.g) * np.sign(n.raw(1, 0.9))) * n.g),
+    # Ma & Yarats 2019: (1−ν)·g + ν·m, ν = 0.7, m the average of g with β = 0.999.
+    "qhm": (Momentum.NONE, lambda n: (1 - 0.7) * n.g + 0.7 * n.raw(1, 0.999)),
+    "aggmo": (Momentum.NONE, aggmo),
+    "signsgd": (Momentum.NONE, lambda n: np.sign(n.g)),  # Bernstein et al. 2018
+    "demon": (Momentum.NONE, demon),
     "opt1": (
         Momentum.NONE,
         lambda n: n.qh + softsign(clip(1e-5 * n.w, 1e-5 * n.w - n.qh2)),
@@ -168,7 +277,64 @@ FORMULAS: dict[str, tuple[Momentum, Callable[[Now], Array]]] = {
     "a2": (Momentum.NONE, lambda n: clip(n.v, np.log(n.s + EPSILON))),
     "a3": (Momentum.NONE, lambda n: clip(n.v, np.sqrt(abs(np.log(n.s + EPSILON))))),
     "a4": (Momentum.NONE, lambda n: clip(n.v, 1 / (1 + np.exp(-(n.s + EPSILON))))),
-    "a5": (Momentum.NONE, lambda n: a1(n) / max(1.0, float(np.linalg.norm(a1(n))))),
+    "a5": (Momentum.NONE, lambda n: clip_norm(a1(n))),
+    "found01": (
+        Momentum.NESTEROV_PUBLISHED,
+        lambda n: np.asarray(i1e(np.arctan(n.a13 * n.x * n.g))),
+    ),
+    "found02": (Momentum.NONE, lambda n: clip_norm(math.sqrt(n.a6) * (n.lam + n.qh))),
+    "found03": (
+        Momentum.MOMENTUM,
+        lambda n: math.atan(n.cosine) * np.log1p(np.exp(n.tent * n.g**3)) * n.g,
+    ),
+    "found04": (Momentum.NESTEROV_PUBLISHED, lambda n: np.asarray(i1e(n.a13 * n.x * n.g))),
+    "found05": (Momentum.NESTEROV_PUBLISHED, lambda n: np.asarray(i1e(n.a6 * i1e(n.g)))),
+    "found06": (Momentum.NONE, lambda n: math.sqrt(n.a6) * (n.lam + n.qh)),
+    "found07": (
+        Momentum.NESTEROV_PUBLISHED,
+        lambda n: n.g * math.atan(n.cosine) / (1 + abs(n.tent * n.g**3)),
+    ),
+    "found08": (
+        Momentum.NESTEROV_PUBLISHED,
+        lambda n: 0.95 * n.g + 0.05 * n.slope * np.minimum(1e-6 * n.w, 1e-5 * n.w),
+    ),
+    "found09": (
+        Momentum.NESTEROV_PUBLISHED,
+        lambda n: math.atan(n.cosine) * np.log1p(np.exp(n.tent * n.g**3)) * n.g,
+    ),
+    "found10": (
+        Momentum.NESTEROV_PUBLISHED,
+        lambda n: (
+            -math.tanh(math.tanh(n.x))
+            * np.asarray(erf((1 - math.tanh(n.a5) ** 2) * (1.899 / 3 * n.raw(1, 0.9) - n.g)))
+            / math.sqrt(2)
+        ),
+    ),
+    "found11": (Momentum.NESTEROV_PUBLISHED, lambda n: np.arctan(n.a13 * n.x * n.g)),
+    "found12": (Momentum.NESTEROV_PUBLISHED, lambda n: n.g - n.slope * 1.1e-5 * n.w),
+    "found13": (
+        Momentum.NESTEROV_PUBLISHED,
+        lambda n: np.asarray(i1e(clip(min(n.x, n.a6) * n.g, np.sign(n.v)))),
+    ),
+    "found14": (
+        Momentum.NESTEROV_PUBLISHED,
+        lambda n: clip(n.g, 1 / (np.sign(n.g) + EPSILON)),
+    ),
+    "found15": (Momentum.NONE, lambda n: math.sqrt(n.cosine) * np.sign(n.v) + np.sign(n.g)),
+    "found16": (Momentum.NONE, lambda n: math.sqrt(n.a6) * softsign(n.qh)),
+    "found17": (
+        Momentum.NESTEROV_PUBLISHED,
+        lambda n: np.asarray(i1e(math.erfc(1 - n.x) * n.a13 * n.x * n.g)),
+    ),
+    "found18": (
+        Momentum.NESTEROV_PUBLISHED,
+        lambda n: np.arctan(np.arctan(n.a13 * n.x * n.g)),
+    ),
+    "found19": (
+        Momentum.NESTEROV_PUBLISHED,
+        lambda n: clip_norm(math.erfc(n.a5 / (1 + n.a5)) * n.g),
+    ),
+    "found20": (Momentum.NONE, lambda n: math.erfc(n.a5) * dropped(n)),
 }
 
 
@@ -184,6 +350,7 @@ def follow(momentum: Momentum, formula: Callable[[Now], Array]) -> Array:
                 Momentum.NONE: -step,
                 Momentum.MOMENTUM: speed,
                 Momentum.NESTEROV: COEFFICIENT * speed - step,
+                Momentum.NESTEROV_PUBLISHED: speed - step,
             }[momentum]
         )
         path.append(weight)
