@@ -179,8 +179,8 @@ class RuleOptimizer(Optimizer):
                 f"the state loaded belongs to the rule {state_dict.get('rule')!r}, this optimizer "
                 f"applies {str(self.rule)!r}: make the optimizer with the rule of the state"
             )
-        self.seed = state_dict["seed"]
         super().load_state_dict(state_dict)
+        self.seed = state_dict["seed"]
 
 
 def _apply(
