@@ -21,15 +21,15 @@ _PROTOCOL: dict[str, Any] = {
         "abandon_epoch": 2,
         "first_rates": (1.0, 0.01),
         "other_rates": (0.1,),
-        "abandon": {"accuracy": None, "loss_fraction": 1.0},
-        "accept": {"accuracy": None, "loss_fraction": 1.0},
+        "abandon": {"loss_fraction": 1.0},
+        "accept": {"loss_fraction": 1.0},
     },
     "training": {
         "steps": 12,
         "epoch_steps": 6,
         "warmup_steps": 2,
         "abandon_epoch": 1,
-        "abandon": {"accuracy": None, "loss_fraction": 1.0},
+        "abandon": {"loss_fraction": 1.0},
     },
 }
 

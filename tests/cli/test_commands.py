@@ -77,7 +77,7 @@ def test_search_ends_in_a_leaderboard_a_verdict_and_a_saved_rule(
     saved = json.loads((workplace.folder / "best.json").read_text())
     assert str(Rule.from_json(saved["rule"])) == saved["text"]
     assert f"Best rule: {saved['text']}" in text
-    assert saved["verdict"] in text.replace("\n", " ")
+    assert saved["verdict"] in " ".join(text.split())
 
 
 def test_search_as_json_holds_all_that_the_table_shows(
@@ -228,9 +228,8 @@ def test_a_store_that_is_none_is_refused_and_left_as_it_is(
         command = ["search", "--task", "digits", "--store", str(path)]
         assert str(path) in refused(capsys, command)
         assert (path.read_bytes() if path.exists() else None) == before
-    assert "evolute search" in refused(
-        capsys, ["leaderboard", "--store", str(tmp_path / "none.sqlite")]
-    )
+    missing = refused(capsys, ["leaderboard", "--store", str(tmp_path / "none.sqlite")])
+    assert "does not exist" in missing
 
 
 @pytest.mark.parametrize(
@@ -272,3 +271,38 @@ def test_the_command_itself_leaves_no_traceback_and_status_two(tmp_path: Path) -
     assert ended.returncode == 2
     assert ended.stderr.count("\n") == 1
     assert "Traceback" not in ended.stderr
+
+
+def test_a_locked_store_is_one_line_and_keeps_what_it_holds(
+    workplace: Workplace, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evolute.store.sql.BUSY_TIMEOUT_SECONDS", 0.2)
+    holder = sqlite3.connect(workplace.store, isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    try:
+        assert "locked" in refused(capsys, [*workplace.search, "--seed", "1"])
+    finally:
+        holder.execute("ROLLBACK")
+        holder.close()
+    assert "tiny-quick-0" in said(capsys, ["leaderboard", "--store", workplace.store, "--runs"])
+
+
+def test_a_store_of_a_newer_version_is_refused(
+    workplace: Workplace, capsys: Capture, tmp_path: Path
+) -> None:
+    newer = tmp_path / "newer.sqlite"
+    newer.write_bytes(Path(workplace.store).read_bytes())
+    with sqlite3.connect(newer) as connection:
+        connection.execute("UPDATE evolute_version SET version_num = '9999'")
+    connection.close()
+    line = refused(capsys, ["leaderboard", "--store", str(newer)])
+    assert "newer" in line
+
+
+def test_an_unwritable_output_is_told_before_hours_of_search(
+    workplace: Workplace, capsys: Capture, tmp_path: Path
+) -> None:
+    target = str(tmp_path / "missing" / "best.json")
+    line = refused(capsys, [*workplace.search, "--output", target])
+    assert target in line
+    assert "--output" in line

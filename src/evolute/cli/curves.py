@@ -24,12 +24,14 @@ def decays_of(rule: Rule) -> dict[str, Expression]:
 
 def draw_decay(schedule: Expression) -> str:
     """Return a drawing of a decay function over t/T in [0, 1), as text without colour."""
-    values = [value if math.isfinite(value) else None for value in curve(schedule, POINTS).tolist()]
-    plotext.clear_figure()
-    plotext.theme("clear")
-    plotext.plotsize(WIDTH, HEIGHT)
-    kept = [(step / POINTS, value) for step, value in enumerate(values) if value is not None]
-    plotext.plot([x for x, _ in kept], [y for _, y in kept], marker="braille")
-    plotext.xlabel("t/T")
-    drawing: str = plotext.uncolorize(plotext.build())
+    values = enumerate(curve(schedule, POINTS).tolist())
+    finite = [(step / POINTS, value) for step, value in values if math.isfinite(value)]
+    figure = plotext.figure
+    figure.clear()  # plotext has one figure for the whole process
+    figure.plot_size(WIDTH, HEIGHT)
+    points = figure.signal([x for x, _ in finite], [y for _, y in finite], marker="braille")
+    points.lines()
+    figure.draw(points)
+    figure.label("t/T")
+    drawing: str = plotext.uncolorize(str(figure.build()))
     return drawing

@@ -55,7 +55,7 @@ class ProgressDisplay(Listener):
         )
 
     def forecast(self, forecast: Forecast) -> None:
-        self._console.print(Text(describe_forecast(forecast)))
+        self._console.print(Text(describe_forecast(forecast)), soft_wrap=True)
 
     def progress(self, progress: Progress) -> None:
         left = progress.seconds_left

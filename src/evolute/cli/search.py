@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -88,6 +89,7 @@ def search(
     if show_config:
         click.echo(resolve(DEFAULT_PRESET, settings).to_toml(), nl=False)
         return
+    _require_folder(output or Path("x"))
     errors = Console(stderr=True)
     try:
         with ProgressDisplay(errors) as display:
@@ -110,6 +112,15 @@ def search(
         _print_for_people(result, saved, store)
 
 
+def _require_folder(output: Path) -> None:
+    """Refuse, before hours of search, a file that could not be written at its end."""
+    if output.is_dir() or not os.access(output.parent, os.W_OK):
+        raise InputError(
+            f"cannot write the best rule to {output}: give --output a file in a folder that exists "
+            "and that you can write to"
+        )
+
+
 def _save(result: SearchResult, output: Path | None) -> Path | None:
     """Write the best rule to a file; return where."""
     if result.best is None:
@@ -123,8 +134,8 @@ def _save(result: SearchResult, output: Path | None) -> Path | None:
         path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise InputError(
-            f"cannot write the best rule to {path}: {error.strerror}; give --output a file in a "
-            "folder you can write to (the search itself is stored)"
+            f"cannot write the best rule to {path}: {error.strerror}; the search is stored: run the "
+            "same command with another --output"
         ) from None
     return path
 
@@ -198,7 +209,7 @@ def print_verdict(screen: Console, verdict: Verdict) -> None:
             )
         )
     seeds = max((len(row.finalist.runs) for row in verdict.table), default=0)
-    title = f"\nVerdict (test split, {seeds} fresh seeds, in the order of tuning, which is alike for both sides)"
+    title = f"\nVerdict (test split, {seeds} fresh seeds, all tuned alike; best in tuning first)"
     screen.print(table(columns, rows, title=title))
     for note in verdict.notes:
         screen.print(Text(f"  note: {note}"))
