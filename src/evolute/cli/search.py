@@ -134,8 +134,8 @@ def _save(result: SearchResult, output: Path | None) -> Path | None:
         path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise InputError(
-            f"cannot write the best rule to {path}: {error.strerror}; the search is stored: run the "
-            "same command with another --output"
+            f"cannot write the best rule to {path}: {error.strerror}; the search is stored: run "
+            "the same command with another --output"
         ) from None
     return path
 
