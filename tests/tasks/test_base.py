@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, TensorDataset
 
 from evolute.errors import TaskError, UnknownNameError
 from evolute.seeds import torch_generator
@@ -116,6 +116,14 @@ def test_the_generator_of_a_loader_is_left_as_it_was() -> None:
     for _ in range(5):
         next(batches)
         assert torch.equal(generator.get_state(), before)
+
+
+def test_a_generator_that_a_loader_draws_from_again_and_again_goes_on_between_batches() -> None:
+    generator = torch.Generator()
+    sampler = RandomSampler(Pairs(), replacement=True, num_samples=96, generator=generator)
+    loader = DataLoader(Pairs(), batch_size=32, sampler=sampler, generator=generator)
+    _, second, third = some_batches(make(train=loader), 3)
+    assert not torch.equal(second[0], third[0])
 
 
 def test_inputs_of_any_structure_pass_through_a_loader() -> None:

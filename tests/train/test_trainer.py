@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
@@ -15,8 +16,10 @@ from train.small_task import ADAM, ANYTHING, AT_RATE, PROBED, SGD, SHORT, make, 
 
 from evolute.errors import InputError, TaskError
 from evolute.lang.rule import Rule
+from evolute.seeds import derive, torch_generator
 from evolute.tasks.base import Split
 from evolute.tasks.digits import digits
+from evolute.tasks.randomness import seeded
 from evolute.train.protocol import PROTOCOLS, Probe, Threshold, Training
 from evolute.train.trainer import run_trial
 from evolute.trial import OutcomeKind
@@ -186,6 +189,35 @@ def test_probing_and_then_training_is_training_at_that_rate() -> None:
     assert replace(direct.score, steps=0) == replace(probed.score, steps=0)
 
 
+def scripted(*values: float) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return a loss with these values at its first training batches, and 1 after that."""
+    script = itertools.chain(values, itertools.repeat(1.0))
+
+    def loss(output: Tensor, target: Tensor) -> Tensor:
+        return 0 * output.sum() + (next(script) if output.requires_grad else 1.0)
+
+    return loss
+
+
+@pytest.mark.parametrize(("judged_by", "expected"), [("best", 0.5), ("last", 0.25)])
+def test_probes_are_judged_by_the_epoch_that_the_protocol_says(
+    judged_by: Literal["best", "last"], expected: float
+) -> None:
+    probe = Probe(
+        steps=4,
+        epoch_steps=2,
+        warmup_steps=0,
+        first_rates=(0.5, 0.25),
+        other_rates=(),
+        accept=Threshold(accuracy=None, loss_fraction=1.0),
+    )
+    task = make(loss=scripted(3, 1, 5, 5, 3, 3, 3, 3))
+    protocol = replace(PROBED, probe=probe, fitness_epoch=judged_by)
+    trial = run(SGD, task, protocol)
+    assert trial.score is not None
+    assert trial.score.learning_rate == expected
+
+
 def test_other_rates_are_not_tried_when_every_first_one_fails() -> None:
     made = []
 
@@ -291,6 +323,29 @@ def test_the_width_is_the_protocol_s_choice() -> None:
     run(task=make(model=model), protocol=AT_RATE)
     run(task=make(model=model), protocol=replace(AT_RATE, width=5))
     assert widths == [2, 5]
+
+
+def test_a_scored_training_is_the_plain_loop_of_torch() -> None:
+    steps, warmup = SHORT.steps, SHORT.warmup_steps
+    trial = run(Rule.parse("[a1]*g"), protocol=AT_RATE)
+    task = make()
+    with seeded(derive(3, "weights")):
+        model = task.model()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    batches = task.batches(torch_generator(3, "batches"), AT_RATE.batch_size)
+    with seeded(derive(3, "model noise")):
+        for step in range(steps):
+            cosine = (1 + math.cos(math.pi * (step - warmup) / (steps - warmup))) / 2
+            base = step / warmup if step < warmup else cosine
+            optimizer.param_groups[0]["lr"] = 0.1 * base * (1 - step / steps)
+            inputs, targets = next(batches)
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(inputs), targets).backward()
+            optimizer.step()
+    evaluation = task.evaluate(model, Split.VALIDATION)
+    assert trial.score is not None
+    assert trial.score.loss == pytest.approx(evaluation.loss, rel=1e-6)
+    assert trial.score.metric == evaluation.metric
 
 
 def test_warm_up_begins_at_a_rate_of_zero() -> None:

@@ -159,8 +159,14 @@ def test_a_model_given_as_a_module_is_left_as_it_was() -> None:
     assert all(map(torch.equal, net.state_dict().values(), before))
 
 
+def test_a_model_given_in_evaluation_mode_is_trained_in_training_mode() -> None:
+    net = dropping()
+    assert run(task=make(model=net.eval())) == run(task=make(model=net.train()))
+
+
 def test_all_ways_to_write_a_rule_are_one_trial() -> None:
-    one, other = Rule.parse("v*g + g2"), Rule.parse("g2 + g*v")
+    one = Rule.parse("dropout(v, 0.5) + dropout(g, 0.5)")
+    other = Rule.parse("dropout(g, 0.5) + dropout(v, 0.5)")
     assert run(one) == run(other)
     assert run(one).key == trial_key(other, make(), PROBED, seed=3)
 
