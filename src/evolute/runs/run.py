@@ -215,7 +215,7 @@ class Run:
         waiting = [request for digest, request in fresh.items() if digest not in self._results]
         if self.budget.evaluations is not None:
             waiting = waiting[: max(self.budget.evaluations - len(self._results), 0)]
-        self._show(phase=self.search.phase)
+        self._show()
         self._evaluate.until_stopped(waiting)
 
     def _note_trial(self, trial: Trial, trained: bool) -> None:
@@ -259,6 +259,7 @@ class Run:
         return max(parts, default=None)
 
     def _show(self, **changes: object) -> None:
+        changes.setdefault("phase", self.search.phase)
         self.progress = replace(
             self.progress,
             **changes,  # type: ignore[arg-type]  # names and types are Progress's own fields
