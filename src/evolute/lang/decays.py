@@ -38,21 +38,34 @@ def _demon(t: Tensor, total_steps: int) -> Tensor:
 def _rows() -> tuple[BaseDecay, ...]:
     row = BaseDecay
     return (
-        row("a1", "a_{1}", lambda t, T: 1 - t / T),
-        row("a2", "a_{2}", lambda t, T: t / T),
-        row("a3", "a_{3}", lambda t, T: _cosine(t / T)),
-        row("a4", "a_{4}", lambda t, T: 1 - _cosine(t / T)),
-        row("a5", "a_{5}", lambda t, T: _cosine(2 * t / T)),
-        row("a6", "a_{6}", lambda t, T: 1 - _cosine(2 * t / T)),
-        row("a7", "a_{7}", lambda t, T: _cosine(_restarted(t, T))),
-        row("a8", "a_{8}", lambda t, T: 1 - _cosine(_restarted(t, T))),
-        row("a9", "a_{9}", lambda t, T: 1 - _restarted(t, T)),
-        row("a10", "a_{10}", _restarted),
-        row("a11", "a_{11}", lambda t, T: EXPONENTIAL_END ** (t / T)),
-        row("a12", "a_{12}", lambda t, T: 1 - EXPONENTIAL_END ** (t / T)),
-        row("a13", "a_{13}", _demon),
-        row("a14", "a_{14}", lambda t, T: DEMON_BETA - _demon(t, T)),
-    )
+        row("a1", "a_{1}", lambda t, T: 1 - t / T, formula="1 - t / total_steps"),
+        row("a2", "a_{2}", lambda t, T: t / T, formula="t / total_steps"),
+        row("a3", "a_{3}", lambda t, T: _cosine(t / T),
+            formula="(1 + cos(pi * (t / total_steps))) / 2"),
+        row("a4", "a_{4}", lambda t, T: 1 - _cosine(t / T),
+            formula="1 - (1 + cos(pi * (t / total_steps))) / 2"),
+        row("a5", "a_{5}", lambda t, T: _cosine(2 * t / T),
+            formula="(1 + cos(pi * (2 * t / total_steps))) / 2"),
+        row("a6", "a_{6}", lambda t, T: 1 - _cosine(2 * t / T),
+            formula="1 - (1 + cos(pi * (2 * t / total_steps))) / 2"),
+        row("a7", "a_{7}", lambda t, T: _cosine(_restarted(t, T)),
+            formula="(1 + cos(pi * (remainder(2 * t, total_steps) / total_steps))) / 2"),
+        row("a8", "a_{8}", lambda t, T: 1 - _cosine(_restarted(t, T)),
+            formula="1 - (1 + cos(pi * (remainder(2 * t, total_steps) / total_steps))) / 2"),
+        row("a9", "a_{9}", lambda t, T: 1 - _restarted(t, T),
+            formula="1 - remainder(2 * t, total_steps) / total_steps"),
+        row("a10", "a_{10}", _restarted, formula="remainder(2 * t, total_steps) / total_steps"),
+        row("a11", "a_{11}", lambda t, T: EXPONENTIAL_END ** (t / T),
+            formula="0.01 ** (t / total_steps)"),
+        row("a12", "a_{12}", lambda t, T: 1 - EXPONENTIAL_END ** (t / T),
+            formula="1 - 0.01 ** (t / total_steps)"),
+        row("a13", "a_{13}", _demon,
+            formula="0.95 * (1 - (t + 1) / total_steps)"
+            " / ((1 - 0.95) + 0.95 * (1 - (t + 1) / total_steps))"),
+        row("a14", "a_{14}", lambda t, T: DEMON_BETA - _demon(t, T),
+            formula="0.95 - 0.95 * (1 - (t + 1) / total_steps)"
+            " / ((1 - 0.95) + 0.95 * (1 - (t + 1) / total_steps))"),
+    )  # fmt: skip
 
 
 for _row in _rows():
@@ -60,7 +73,11 @@ for _row in _rows():
 
 
 def base_decay(
-    *, latex: str, name: str | None = None, searched: bool = True
+    *,
+    latex: str,
+    name: str | None = None,
+    searched: bool = True,
+    formula: str | None = None,
 ) -> Callable[[Callable[[Tensor, int], Tensor]], Callable[[Tensor, int], Tensor]]:
     """Register the decorated function of (t, total_steps) as a base decay.
 
@@ -72,6 +89,8 @@ def base_decay(
         Name in rules; the definition's own name unless given.
     searched
         Whether the search draws it.
+    formula
+        As in :class:`evolute.lang.registry.BaseDecay`.
 
     Raises
     ------
@@ -89,7 +108,7 @@ def base_decay(
     """
 
     def register(compute: Callable[[Tensor, int], Tensor]) -> Callable[[Tensor, int], Tensor]:
-        BASE_DECAYS.add(BaseDecay(name or compute.__name__, latex, compute, searched))
+        BASE_DECAYS.add(BaseDecay(name or compute.__name__, latex, compute, searched, formula))
         return compute
 
     return register

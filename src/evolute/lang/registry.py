@@ -141,10 +141,17 @@ class Function:
     idempotent
         f(f(x)) = f(x); of a function of two arguments, f(x, x) = x.
     parity, second_parity
-        Answer to a change of sign of the first argument, of the second.
-
-    The last four hold to the bit, but for the sign of a zero, which no function may tell; rules are
-    rewritten by them.
+        Answer to a change of sign of the first argument, of the second. These four hold to the
+        bit, but for the sign of a zero, which no function may tell; rules are rewritten by them.
+    formula
+        What ``compute`` computes, as a Python expression that :mod:`evolute.compiler.export` writes
+        into files: of ``x``, ``y``, the parameters' names and ``epsilon``, and ``step``, ``state``
+        and ``new`` (the new state) or ``uniform`` where its kind has them. It calls the functions
+        of :data:`evolute.compiler.export.formula.PRIMITIVES`. None: rules with it stay here.
+    new_state
+        The same for the new state of a stateful function.
+    noun
+        What its value is called in such a file, its name where this is empty.
     """
 
     name: str
@@ -162,6 +169,9 @@ class Function:
     idempotent: bool = False
     parity: Parity | None = None
     second_parity: Parity | None = None
+    formula: str | None = None
+    new_state: str | None = None
+    noun: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,12 +188,15 @@ class BaseDecay:
         ``compute(t, total_steps)`` with t a float64 tensor of steps 0 ≤ t < T; returns its values.
     searched
         Whether the default search draws it.
+    formula
+        As that of a :class:`Function`, of ``t``, ``total_steps`` and ``pi``.
     """
 
     name: str
     latex: str
     compute: Callable[[Tensor, int], Tensor]
     searched: bool = True
+    formula: str | None = None
 
 
 class _Row(Protocol):
