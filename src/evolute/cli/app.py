@@ -15,6 +15,7 @@ from evolute.cli.rules import rules
 from evolute.cli.search import search
 from evolute.cli.show import show
 from evolute.cli.tasks import tasks
+from evolute.cli.zoo import zoo_commands
 from evolute.errors import EvoluteError
 
 BAD_INPUT = 2
@@ -30,7 +31,7 @@ def cli() -> None:
     """Find out whether a better optimizer than Adam exists for your model."""
 
 
-for command in (search, leaderboard, show, export, tasks, rules):
+for command in (search, leaderboard, show, export, tasks, rules, zoo_commands):
     cli.add_command(command)
 
 

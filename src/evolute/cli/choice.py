@@ -82,9 +82,7 @@ def choose_rule(text: str, *, store: str, run: str | None, task: str | None) -> 
     if task is not None:
         load_task(task)
     if text in zoo.names():
-        entry = zoo.load(text)
-        facts = {"kind": entry.kind.value, "origin": entry.origin.reference, "notes": entry.notes}
-        return Chosen(entry.title, entry.rule, facts)
+        return chosen_entry(zoo.load(text))
     if text == "best" or text.isdigit():
         return _ranked(text, store=store, run=run)
     if text.startswith("trial:"):
@@ -95,6 +93,22 @@ def choose_rule(text: str, *, store: str, run: str | None, task: str | None) -> 
     if text.isidentifier() and len(text) > 1 and ":" not in text:
         return _by_name_or_text(text)
     return Chosen(text, Rule.parse(text), {})
+
+
+def chosen_entry(entry: zoo.Entry) -> Chosen:
+    """Return an optimizer of the zoo with all that its entry says of it."""
+    lowest, highest = entry.learning_rates
+    facts = {
+        "kind": entry.kind.value,
+        "origin": str(entry.origin),
+        "lowest_learning_rate": lowest,
+        "highest_learning_rate": highest,
+        "elementwise": entry.is_elementwise,
+        "deterministic": entry.is_deterministic,
+        "evidence": [str(figure) for figure in entry.evidence],
+        "notes": entry.notes,
+    }
+    return Chosen(entry.title, entry.rule, facts)
 
 
 def _by_name_or_text(text: str) -> Chosen:

@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from evolute import zoo
-from evolute.cli.output import console, format_option, print_json, table
+from evolute.cli.output import format_option
+from evolute.cli.zoo import optimizer_rows, print_rows
 from evolute.lang.registry import BASE_DECAYS, FUNCTIONS, OPERANDS
 
 EXAMPLES = """\b
@@ -24,25 +24,7 @@ Examples:
 @format_option()
 def rules(blocks: bool, output_format: str) -> None:
     """List known optimizers as rules, or the building blocks of rules."""
-    data = _blocks() if blocks else _known()
-    if output_format == "json":
-        print_json(data)
-        return
-    columns = list(data[0])
-    console().print(table(columns, [[row[column] for column in columns] for row in data]))
-
-
-def _known() -> list[dict[str, Any]]:
-    entries = [zoo.load(name) for name in zoo.names()]
-    return [
-        {
-            "name": entry.name,
-            "kind": entry.kind.value,
-            "year": entry.origin.year,
-            "rule": str(entry.rule),
-        }
-        for entry in entries
-    ]
+    print_rows(_blocks() if blocks else optimizer_rows(), output_format)
 
 
 def _blocks() -> list[dict[str, Any]]:

@@ -38,6 +38,9 @@ class Origin:
     year: int
     reference: str
 
+    def __str__(self) -> str:
+        return f"{self.authors} ({self.year}): {self.reference}"
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
@@ -120,9 +123,8 @@ class Entry:
 
     @property
     def state_buffers(self) -> tuple[str, ...]:
-        """What an optimizer keeps for each weight, one number each: averages, then momentum."""
-        momentum = () if self.rule.momentum is Momentum.NONE else ("momentum_buffer",)
-        return (*compile_rule(self.rule).state_slots, *momentum)
+        """The names of what it keeps for each weight."""
+        return state_buffers(self.rule)
 
     @property
     def is_elementwise(self) -> bool:
@@ -143,6 +145,16 @@ class Entry:
     def _operations(self) -> set[Kind]:
         """Return the kinds that the operations in the rule declare."""
         return {each.function.kind for each in compile_rule(self.rule).instructions}
+
+
+def state_buffers(rule: Rule) -> tuple[str, ...]:
+    """Return the names of what a rule keeps for each weight, one number each.
+
+    >>> state_buffers(Rule.parse("nesterov: v+qh_g"))
+    ('ema(g, 0.9)', 'momentum_buffer')
+    """
+    momentum = () if rule.momentum is Momentum.NONE else ("momentum_buffer",)
+    return (*compile_rule(rule).state_slots, *momentum)
 
 
 def read_entry(name: str, data: Mapping[str, Any]) -> Entry:
