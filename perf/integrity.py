@@ -33,7 +33,7 @@ def random_rules(count: int) -> list[Rule]:
     """Draw candidates as the published search does."""
     space, config = SearchSpace.from_registries(), DrawConfig()
     generator = seeds.python_generator(0, "integrity benchmark")
-    return [draw_genome(space, config, generator).express() for _ in range(count)]
+    return [draw_genome(space, config, generator=generator).express() for _ in range(count)]
 
 
 def published_rules(count: int) -> list[Rule]:

@@ -46,7 +46,7 @@ def assert_sound(genome: Genome) -> None:
 @settings(max_examples=60)
 @given(seeds, drawings)
 def test_every_drawn_genome_is_sound(seed: int, drawing: DrawConfig) -> None:
-    assert_sound(draw_genome(SPACE, drawing, random.Random(seed)))
+    assert_sound(draw_genome(SPACE, drawing, generator=random.Random(seed)))
 
 
 @settings(max_examples=40)
@@ -56,7 +56,7 @@ def test_every_child_is_sound_and_differs_in_one_active_node_or_the_momentum(
 ) -> None:
     generator = random.Random(seed)
     mutator = Mutator(SPACE, drawing, mutation=MutationConfig(), generator=generator)
-    parent = draw_genome(SPACE, drawing, generator)
+    parent = draw_genome(SPACE, drawing, generator=generator)
     for _ in range(8):
         child = mutator.child(parent)
         assert child is not None
@@ -74,5 +74,7 @@ def test_every_child_is_sound_and_differs_in_one_active_node_or_the_momentum(
 @settings(max_examples=30)
 @given(seeds)
 def test_a_genome_is_a_function_of_its_generator(seed: int) -> None:
-    first, second = (draw_genome(SPACE, DrawConfig(), random.Random(seed)) for _ in range(2))
+    first, second = (
+        draw_genome(SPACE, DrawConfig(), generator=random.Random(seed)) for _ in range(2)
+    )
     assert first == second

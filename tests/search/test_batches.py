@@ -35,7 +35,7 @@ TINY = SearchSpace.from_registries(
 
 
 def members(count: int) -> tuple[Scored, ...]:
-    genome = draw_genome(SearchSpace.from_registries(), DrawConfig(), random.Random(0))
+    genome = draw_genome(SearchSpace.from_registries(), DrawConfig(), generator=random.Random(0))
     candidate = Candidate.of(genome)
     return tuple(Scored(candidate, number, fitness=float(number)) for number in range(count))
 

@@ -15,9 +15,9 @@ from evolute.search.regularized_evolution import EvolutionConfig
 from evolute.testing.search_contract import SearchContract
 
 SMALL: dict[str, Any] = {
-    "particles": ParticleConfig(initial_candidates=16, particles=4, time_steps=3, children=4),
-    "random": RandomConfig(candidates=40, batch=12),
-    "regularized_evolution": EvolutionConfig(candidates=50, population=10, sample=4, batch=6),
+    "particles": ParticleConfig(initial_candidates=9, particles=3, time_steps=3, children=4),
+    "random": RandomConfig(candidates=40, batch=9),
+    "regularized_evolution": EvolutionConfig(candidates=50, population=8, sample=4, batch=6),
 }
 
 
@@ -34,7 +34,7 @@ class TestParticles(SearchContract):
 class TestImprovingParticles(SearchContract):
     def make(self, seed: int) -> Search:
         config = ParticleConfig(
-            initial_candidates=12, particles=4, time_steps=3, children=3, accept=Accept.IMPROVING
+            initial_candidates=8, particles=3, time_steps=3, children=3, accept=Accept.IMPROVING
         )
         return ParticleSearch(config, seed=seed)
 

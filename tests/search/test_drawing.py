@@ -28,13 +28,13 @@ ALWAYS_VALID = SearchSpace.from_registries(decay_functions=("identity", "square"
 @pytest.fixture(scope="module")
 def hidden() -> list[Node]:
     generator = random.Random(1)
-    return [draw_node(SPACE, CONFIG, generator, index=2) for _ in range(12_000)]
+    return [draw_node(SPACE, CONFIG, generator=generator, index=2) for _ in range(12_000)]
 
 
 @pytest.fixture(scope="module")
 def genomes() -> list[Genome]:
     generator = random.Random(2)
-    return [draw_genome(SPACE, CONFIG, generator) for _ in range(2500)]
+    return [draw_genome(SPACE, CONFIG, generator=generator) for _ in range(2500)]
 
 
 def unary(nodes: list[Node]) -> list[Node]:
@@ -114,7 +114,7 @@ def test_an_edge_carries_a_decay_with_0_15(hidden: list[Node], genomes: list[Gen
 def test_the_edge_of_a_unary_root_carries_a_decay_with_0_85() -> None:
     generator = random.Random(3)
     config = replace(CONFIG, root_binary=0.0)
-    drawn = [draw_node(SPACE, config, generator, index=5) for _ in range(2000)]
+    drawn = [draw_node(SPACE, config, generator=generator, index=5) for _ in range(2000)]
     assert_share((root.inputs[0].decay is not None for root in drawn), 0.85)
 
 
@@ -127,7 +127,7 @@ def test_no_candidate_is_cyclic_though_some_draws_are(genomes: list[Genome]) -> 
     generator = random.Random(4)
     raw = [
         Genome(
-            tuple(draw_node(SPACE, CONFIG, generator, index=index) for index in range(6)),
+            tuple(draw_node(SPACE, CONFIG, generator=generator, index=index) for index in range(6)),
             SPACE.momentum_types[0],
         )
         for _ in range(200)
@@ -137,20 +137,22 @@ def test_no_candidate_is_cyclic_though_some_draws_are(genomes: list[Genome]) -> 
 
 def test_four_decay_nodes_of_five_are_unary() -> None:
     generator = random.Random(5)
-    decays = [draw_decay(ALWAYS_VALID, CONFIG, generator) for _ in range(2000)]
+    decays = [draw_decay(ALWAYS_VALID, CONFIG, generator=generator) for _ in range(2000)]
     assert_share((len(decay.root.inputs) == 1 for decay in decays), 0.80)
     assert_share((len(decay.hidden.inputs) == 1 for decay in decays), 0.80)
 
 
 def test_one_input_of_five_of_a_decay_root_is_its_hidden_node() -> None:
     generator = random.Random(6)
-    nodes = [draw_decay_node(SPACE, CONFIG, generator, is_root=True) for _ in range(4000)]
+    nodes = [draw_decay_node(SPACE, CONFIG, generator=generator, is_root=True) for _ in range(4000)]
     assert_share((node.inputs[0] == DECAY_HIDDEN for node in nodes if len(node.inputs) == 1), 0.2)
 
 
 def test_the_hidden_node_of_a_decay_reads_base_decays_evenly() -> None:
     generator = random.Random(7)
-    nodes = [draw_decay_node(SPACE, CONFIG, generator, is_root=False) for _ in range(4000)]
+    nodes = [
+        draw_decay_node(SPACE, CONFIG, generator=generator, is_root=False) for _ in range(4000)
+    ]
     assert_even((node.inputs[0] for node in nodes), SPACE.base_decays)
     functions = [node.function for node in nodes if len(node.inputs) == 1]
     assert_even(functions, SPACE.decay_unary)
@@ -162,41 +164,41 @@ def test_every_decay_stays_within_0_and_1_though_some_draws_leave() -> None:
     generator = random.Random(8)
     config = replace(CONFIG, decay_node_unary=0.1)
     for _ in range(200):
-        values = curve(draw_decay(space, config, generator).express(), 100)
+        values = curve(draw_decay(space, config, generator=generator).express(), 100)
         assert bool(((values >= 0) & (values <= 1)).all())
-    raw = [draw_decay_node(space, config, generator, is_root=False) for _ in range(100)]
+    raw = [draw_decay_node(space, config, generator=generator, is_root=False) for _ in range(100)]
     assert any(node.function == "sub" for node in raw)
 
 
 def test_a_space_whose_decays_all_leave_0_and_1_is_refused() -> None:
     space = SearchSpace.from_registries(base_decays=("a1", "a3"), decay_functions=("exp", "add"))
     with pytest.raises(InputError, match=r"left \[0, 1\]"):
-        draw_decay(space, CONFIG, random.Random(0))
+        draw_decay(space, CONFIG, generator=random.Random(0))
 
 
 def test_a_space_without_base_decays_draws_no_decays() -> None:
     space = SearchSpace.from_registries(base_decays=())
     generator = random.Random(9)
     for _ in range(200):
-        genome = draw_genome(space, CONFIG, generator)
+        genome = draw_genome(space, CONFIG, generator=generator)
         assert all(edge.decay is None for node in genome.nodes for edge in node.inputs)
 
 
 def test_a_root_that_can_never_read_a_hidden_node_is_refused() -> None:
     config = replace(CONFIG, operand=1.0, root_binary=1.0)
     with pytest.raises(InputError, match="lower 'operand'"):
-        draw_node(SPACE, config, random.Random(0), index=5)
+        draw_node(SPACE, config, generator=random.Random(0), index=5)
 
 
 def test_graphs_that_are_always_cyclic_are_refused() -> None:
     config = replace(CONFIG, operand=0.0)
     space = SearchSpace.from_registries(base_decays=())
     with pytest.raises(InputError, match="cyclic"):
-        draw_genome(space, config, random.Random(0))
+        draw_genome(space, config, generator=random.Random(0))
 
 
 def test_a_decay_can_be_drawn_whose_root_always_reads_its_hidden_node() -> None:
     config = replace(CONFIG, base_decay=0.0, decay_node_unary=0.0)
-    node = draw_decay_node(SPACE, config, random.Random(0), is_root=True)
+    node = draw_decay_node(SPACE, config, generator=random.Random(0), is_root=True)
     assert node.inputs[0] == DECAY_HIDDEN
     assert node.inputs[1] in SPACE.base_decays

@@ -154,7 +154,8 @@ class Search(ABC):
         Raises
         ------
         InputError
-            If the search space holds next to no usable rule.
+            If no candidate can be drawn from the search space: all are cyclic, or all decays
+            leave [0, 1].
         """
 
     @abstractmethod

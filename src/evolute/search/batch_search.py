@@ -49,7 +49,7 @@ class BatchSearch(Search):
         proposals: list[Proposal] = []
         for proposal, result in self._ledger.collect():
             assert self._brood is not None
-            self._brood.settle(proposal.slot, proposal.number, result)
+            self._brood.settle(proposal.slot, result, number=proposal.number)
         while self._brood is not None:
             proposals += self._ledger.propose_brood(
                 self._brood, stage=Stage.MAIN, depth=self._index

@@ -128,7 +128,7 @@ class Brood:
             drafts.append(Draft(index, slot.attempt, candidate))
         return drafts
 
-    def settle(self, index: int, number: int, result: Result) -> None:
+    def settle(self, index: int, result: Result, *, number: int) -> None:
         """Take in the result of the proposal, with this number, that stands for a slot."""
         slot = self._slots[index]
         is_duplicate = result.kind is OutcomeKind.DUPLICATE

@@ -50,7 +50,7 @@ def random_candidate(
     space: SearchSpace, drawing: DrawConfig, *, taken: Set[str], generator: random.Random
 ) -> Candidate | None:
     """Draw a random candidate whose text is not taken; None if the space seems to have no other."""
-    return _first_new(lambda: draw_genome(space, drawing, generator), taken)
+    return _first_new(lambda: draw_genome(space, drawing, generator=generator), taken)
 
 
 def mutant_candidate(

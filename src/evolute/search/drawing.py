@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -26,8 +26,6 @@ Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 
 MAX_REDRAWS = 10_000
 """Draws in a row that may be cyclic, or leave [0, 1], before the search space is blamed."""
-
-ChoiceT = TypeVar("ChoiceT")
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -65,7 +63,7 @@ class DrawConfig:
     base_decay: Probability = 0.80
 
 
-def draw_genome(space: SearchSpace, config: DrawConfig, generator: random.Random) -> Genome:
+def draw_genome(space: SearchSpace, config: DrawConfig, *, generator: random.Random) -> Genome:
     """Draw candidates until one is acyclic.
 
     Raises
@@ -75,9 +73,10 @@ def draw_genome(space: SearchSpace, config: DrawConfig, generator: random.Random
     """
     for _ in range(MAX_REDRAWS):
         hidden = [
-            draw_node(space, config, generator, index=index) for index in range(config.hidden_nodes)
+            draw_node(space, config, generator=generator, index=index)
+            for index in range(config.hidden_nodes)
         ]
-        root = draw_node(space, config, generator, index=config.hidden_nodes)
+        root = draw_node(space, config, generator=generator, index=config.hidden_nodes)
         genome = Genome((*hidden, root), generator.choice(space.momentum_types))
         if not genome.is_cyclic():
             return genome
@@ -88,26 +87,24 @@ def draw_genome(space: SearchSpace, config: DrawConfig, generator: random.Random
 
 
 def draw_node(
-    space: SearchSpace, config: DrawConfig, generator: random.Random, *, index: int
+    space: SearchSpace, config: DrawConfig, *, generator: random.Random, index: int
 ) -> Node:
     """Draw the node with this index, the one after the hidden nodes being the root."""
     is_root = index == config.hidden_nodes
-    is_unary = chance(generator, 1.0 - config.root_binary if is_root else config.hidden_unary)
-    operation = draw_operation(space, config, generator, arity=1 if is_unary else 2)
-    decay_probability = config.decay_unary_root if is_root and is_unary else config.decay
-    return Node(
-        operation,
-        tuple(
-            Edge(source, draw_edge_decay(space, config, generator, probability=decay_probability))
-            for source in _draw_sources(
-                space, config, generator, index=index, count=1 if is_unary else 2
-            )
-        ),
+    unary = 1.0 - config.root_binary if is_root else config.hidden_unary
+    arity = 1 if chance(generator, unary) else 2
+    operation = draw_operation(space, config, generator=generator, arity=arity)
+    sources = _draw_sources(space, config, generator=generator, index=index, count=arity)
+    probability = config.decay_unary_root if is_root and arity == 1 else config.decay
+    decays = (
+        draw_edge_decay(space, config, generator=generator, probability=probability)
+        for _ in sources
     )
+    return Node(operation, tuple(map(Edge, sources, decays)))
 
 
 def draw_operation(
-    space: SearchSpace, config: DrawConfig, generator: random.Random, *, arity: int
+    space: SearchSpace, config: DrawConfig, *, generator: random.Random, arity: int
 ) -> Operation:
     """Draw a function of one or two arguments: unary ones with the identity's own probability."""
     if arity == 2:
@@ -120,7 +117,7 @@ def draw_operation(
 
 
 def draw_source(
-    space: SearchSpace, config: DrawConfig, generator: random.Random, *, index: int
+    space: SearchSpace, config: DrawConfig, *, generator: random.Random, index: int
 ) -> Source:
     """Draw where an input of the node with this index comes from."""
     others = [hidden for hidden in range(config.hidden_nodes) if hidden != index]
@@ -130,7 +127,7 @@ def draw_source(
 
 
 def _draw_sources(
-    space: SearchSpace, config: DrawConfig, generator: random.Random, *, index: int, count: int
+    space: SearchSpace, config: DrawConfig, *, generator: random.Random, index: int, count: int
 ) -> tuple[Source, ...]:
     """Draw inputs that differ; of the root at least one hidden node, by drawing again.
 
@@ -140,7 +137,9 @@ def _draw_sources(
     if is_root and count == 1:
         return (generator.randrange(config.hidden_nodes),)
     for _ in range(MAX_REDRAWS):
-        sources = tuple(draw_source(space, config, generator, index=index) for _ in range(count))
+        sources = tuple(
+            draw_source(space, config, generator=generator, index=index) for _ in range(count)
+        )
         if are_allowed_sources(sources, is_root=is_root):
             return sources
     raise InputError(
@@ -156,15 +155,15 @@ def are_allowed_sources(sources: Sequence[Source], *, is_root: bool) -> bool:
 
 
 def draw_edge_decay(
-    space: SearchSpace, config: DrawConfig, generator: random.Random, *, probability: float
+    space: SearchSpace, config: DrawConfig, *, generator: random.Random, probability: float
 ) -> DecayGenome | None:
     """Draw a decay with this probability, where the space has decays."""
     if not space.base_decays or not chance(generator, probability):
         return None
-    return draw_decay(space, config, generator)
+    return draw_decay(space, config, generator=generator)
 
 
-def draw_decay(space: SearchSpace, config: DrawConfig, generator: random.Random) -> DecayGenome:
+def draw_decay(space: SearchSpace, config: DrawConfig, *, generator: random.Random) -> DecayGenome:
     """Draw decays until one stays within [0, 1].
 
     Raises
@@ -174,8 +173,8 @@ def draw_decay(space: SearchSpace, config: DrawConfig, generator: random.Random)
     """
     for _ in range(MAX_REDRAWS):
         decay = DecayGenome(
-            hidden=draw_decay_node(space, config, generator, is_root=False),
-            root=draw_decay_node(space, config, generator, is_root=True),
+            hidden=draw_decay_node(space, config, generator=generator, is_root=False),
+            root=draw_decay_node(space, config, generator=generator, is_root=True),
         )
         if is_valid_decay(decay):
             return decay
@@ -186,19 +185,19 @@ def draw_decay(space: SearchSpace, config: DrawConfig, generator: random.Random)
 
 
 def draw_decay_node(
-    space: SearchSpace, config: DrawConfig, generator: random.Random, *, is_root: bool
+    space: SearchSpace, config: DrawConfig, *, generator: random.Random, is_root: bool
 ) -> DecayNode:
     """Draw the hidden node or the root of a decay; its inputs differ."""
     arity = 1 if chance(generator, config.decay_node_unary) else 2
     function = draw_decay_function(space, generator, arity=arity)
-    first = draw_decay_source(space, config, generator, is_root=is_root)
+    first = draw_decay_source(space, config, generator=generator, is_root=is_root)
     if arity == 1:
         return DecayNode(function, (first,))
     if first == DECAY_HIDDEN:
         return DecayNode(function, (first, generator.choice(space.base_decays)))
     second = first
     while second == first:  # ends: a space with decays has at least two base decays
-        second = draw_decay_source(space, config, generator, is_root=is_root)
+        second = draw_decay_source(space, config, generator=generator, is_root=is_root)
     return DecayNode(function, (first, second))
 
 
@@ -208,7 +207,7 @@ def draw_decay_function(space: SearchSpace, generator: random.Random, *, arity: 
 
 
 def draw_decay_source(
-    space: SearchSpace, config: DrawConfig, generator: random.Random, *, is_root: bool
+    space: SearchSpace, config: DrawConfig, *, generator: random.Random, is_root: bool
 ) -> Source:
     """Draw a base decay, or, for the root only, the hidden node."""
     if is_root and not chance(generator, config.base_decay):

@@ -36,11 +36,6 @@ class Ledger:
         return len(self._proposals)
 
     @property
-    def waiting(self) -> int:
-        """How many proposals have no result yet."""
-        return len(self._proposals) - len(self._told)
-
-    @property
     def best(self) -> Told | None:
         """The fittest proposal and its result; it does not depend on the order of telling."""
         return self._best
@@ -85,8 +80,8 @@ class Ledger:
         """Hold a result back for :meth:`collect`; ValueError where none is awaited."""
         if not 0 <= number < len(self._proposals):
             raise ValueError(
-                f"result told for proposal {number}: proposals 0 to {len(self._proposals) - 1} "
-                "were asked"
+                f"result told for proposal {number}: {len(self._proposals)} were asked, numbered "
+                "from 0"
             )
         if number in self._told:
             raise ValueError(f"result of proposal {number} told twice: tell each result once")

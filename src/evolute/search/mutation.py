@@ -37,7 +37,7 @@ from evolute.search.space import Operation, SearchSpace
 SAME_CURVE_DISTANCE = 1e-4
 """L2 distance over the 100 points up to which a mutant decay counts as unchanged."""
 
-MAX_TRIES = 200
+MAX_TRIES = 100
 """Draws of one change before it is taken to be impossible for this candidate and space."""
 
 Weight = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
@@ -174,7 +174,7 @@ class Mutator:
         old = inputs[place].decay
         decay: DecayGenome | None
         if old is None:
-            decay = draw_decay(self._space, self._drawing, self._generator)
+            decay = draw_decay(self._space, self._drawing, generator=self._generator)
         elif chance(self._generator, self._config.remove_decay):
             decay = None
         else:
@@ -229,10 +229,10 @@ class Mutator:
         )
 
     def _draw_operation(self, arity: int) -> Operation:
-        return draw_operation(self._space, self._drawing, self._generator, arity=arity)
+        return draw_operation(self._space, self._drawing, generator=self._generator, arity=arity)
 
     def _draw_source(self, index: int) -> Source:
-        return draw_source(self._space, self._drawing, self._generator, index=index)
+        return draw_source(self._space, self._drawing, generator=self._generator, index=index)
 
     def _draw_decay_function(self, arity: int) -> str:
         return draw_decay_function(self._space, self._generator, arity=arity)
@@ -241,7 +241,9 @@ class Mutator:
         """Draw a source that the node does not read yet."""
 
         def draw() -> Source:
-            return draw_decay_source(self._space, self._drawing, self._generator, is_root=is_root)
+            return draw_decay_source(
+                self._space, self._drawing, generator=self._generator, is_root=is_root
+            )
 
         return _another(draw, node.inputs)
 

@@ -170,7 +170,7 @@ class ParticleSearch(Search):
 
     def _settle(self, proposal: Proposal, result: Result) -> None:
         if self._particles is None:
-            self._initial.settle(proposal.slot, proposal.number, result)
+            self._initial.settle(proposal.slot, result, number=proposal.number)
             return
         assert proposal.particle is not None
         particle = self._particles[proposal.particle]
@@ -179,7 +179,7 @@ class ParticleSearch(Search):
             particle.number = proposal.number
             self._step(particle)
         else:
-            particle.brood.settle(proposal.slot, proposal.number, result)
+            particle.brood.settle(proposal.slot, result, number=proposal.number)
 
     def _promoted(self) -> list[_Particle]:
         """Return the fittest candidates of the initial stage, ties by slot, as particles."""
