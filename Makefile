@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 VENV := .venv
+# Extras that `make test` installs; .ci/run adds those of libraries that a test is skipped without.
+EXTRAS ?= dev
 PIP_INSTALL := $(VENV)/bin/python -m pip install --disable-pip-version-check -q -c constraints.txt
 
 export PIP_NO_INPUT := 1
@@ -22,7 +24,7 @@ $(VENV)/.installed-runtime: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed-runtime
-	$(PIP_INSTALL) --no-build-isolation -e '.[dev]'
+	$(PIP_INSTALL) --no-build-isolation -e '.[$(EXTRAS)]'
 	touch $@
 
 clean:
