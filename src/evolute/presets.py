@@ -71,18 +71,18 @@ class Preset:
 
 PRESETS: dict[str, Preset] = {
     "quick": Preset(
-        description="minutes: short trainings, eight particles; a first answer",
+        description="minutes: short trainings, ten particles; a first answer",
         stages=PROTOCOLS["quick"],
         searches={
             "particles": ParticleConfig(
-                initial_candidates=64, particles=8, time_steps=5, children=4, tries=2
+                initial_candidates=80, particles=10, time_steps=5, children=4, tries=2
             ),
-            "random": RandomConfig(candidates=220),
+            "random": RandomConfig(candidates=280),
             "regularized_evolution": EvolutionConfig(
-                candidates=220, population=40, sample=8, batch=8
+                candidates=280, population=40, sample=8, batch=8
             ),
         },
-        verdict=VerdictConfig(finalists=4, tuning_seeds=2, fresh_seeds=12),
+        verdict=VerdictConfig(finalists=4, tuning_seeds=4, grid_half_width=2, fresh_seeds=16),
         timeout_seconds=120.0,
     ),
     "standard": Preset(

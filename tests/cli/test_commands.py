@@ -169,10 +169,14 @@ def test_tasks_and_rules_list_what_there_is(capsys: Capture) -> None:
         assert name in blocks
 
 
-@pytest.mark.parametrize("command", [None, *cli.commands])
-def test_help_shows_examples(capsys: Capture, command: str | None) -> None:
-    text = said(capsys, ["--help"] if command is None else [command, "--help"])
-    assert "evolute search --task digits" in text if command is None else "Examples:" in text
+@pytest.mark.parametrize("command", cli.commands)
+def test_help_shows_examples(capsys: Capture, command: str) -> None:
+    assert "Examples:" in said(capsys, [command, "--help"])
+
+
+def test_the_bare_command_shows_its_help(capsys: Capture) -> None:
+    assert "evolute search --task digits" in said(capsys, ["--help"])
+    assert said(capsys, []) == said(capsys, ["--help"])
 
 
 @pytest.mark.parametrize(

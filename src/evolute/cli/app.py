@@ -39,6 +39,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line and leave the process with its exit status."""
     try:
         status = cli.main(args=arguments, prog_name="evolute", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx else "")
+        sys.exit(0)
     except click.ClickException as error:
         _fail(error.format_message())
     except EvoluteError as error:
