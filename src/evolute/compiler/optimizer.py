@@ -32,7 +32,7 @@ class RuleOptimizer(Optimizer):
     Parameters
     ----------
     params
-        Parameters, or groups with their own ``lr``, ``momentum`` and ``total_steps``.
+        Parameters, or groups with their own ``lr``, ``momentum``, ``total_steps`` and ``seed``.
     rule
         A rule, or its text.
     lr
@@ -75,9 +75,10 @@ class RuleOptimizer(Optimizer):
         seed: int = 0,
     ) -> None:
         self.rule = Rule.parse(rule) if isinstance(rule, str) else rule
-        self.seed = seed
         self._program = compile_rule(self.rule)
-        super().__init__(params, {"lr": lr, "momentum": momentum, "total_steps": total_steps})
+        options = {"lr": lr, "momentum": momentum, "total_steps": total_steps}
+        # The groups carry rule and seed, as they are all that every way of saving a state keeps.
+        super().__init__(params, {**options, "rule": str(self.rule), "seed": seed})
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with options of their own; those not given are the optimizer's.
@@ -87,11 +88,13 @@ class RuleOptimizer(Optimizer):
         InputError
             As the constructor.
         """
-        _require_options({**self.defaults, **param_group}, self._program, self.rule)
+        options = {**self.defaults, **param_group}
+        _require_rule(options["rule"], self.rule, of="the group")
+        _require_options(options, self._program, self.rule)
         super().add_param_group(param_group)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "rule": self.rule, "seed": self.seed}
+        return {**super().__getstate__(), "rule": self.rule}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -155,16 +158,12 @@ class RuleOptimizer(Optimizer):
             state=state,
             step=step,
             decays=decays,
-            uniform=lambda node: uniform_noise(self.seed, index, step, node=node, like=weight),
+            uniform=lambda node: uniform_noise(group["seed"], index, step, node=node, like=weight),
         )
         slots.update(zip(program.state_slots, state, strict=True))
         slots["step"] = step + 1
         rate = program.sign * scheduled_rate(group["lr"], factor, step=step)
         _apply(program.momentum, weight, update, rate, group["momentum"], slots)
-
-    def state_dict(self) -> StateDict:
-        """Return the state as plain data and tensors, with the rule and the seed it belongs to."""
-        return {**super().state_dict(), "rule": str(self.rule), "seed": self.seed}
 
     def load_state_dict(self, state_dict: StateDict) -> None:
         """Continue from a state; steps made from then on are bit-identical.
@@ -174,13 +173,9 @@ class RuleOptimizer(Optimizer):
         InputError
             If the state belongs to another rule.
         """
-        if state_dict.get("rule") != str(self.rule):
-            raise InputError(
-                f"the state loaded belongs to the rule {state_dict.get('rule')!r}, this optimizer "
-                f"applies {str(self.rule)!r}: make the optimizer with the rule of the state"
-            )
+        for group in state_dict["param_groups"]:
+            _require_rule(group.get("rule"), self.rule, of="the state loaded")
         super().load_state_dict(state_dict)
-        self.seed = state_dict["seed"]
 
 
 def _apply(
@@ -228,6 +223,14 @@ def _values_at(program: Program, total_steps: int) -> tuple[tuple[float, tuple[f
 def _curve(schedule: Expression, total_steps: int) -> Sequence[float]:
     values: list[float] = curve(schedule, total_steps).tolist()
     return values
+
+
+def _require_rule(given: object, rule: Rule, *, of: str) -> None:
+    if given != str(rule):
+        raise InputError(
+            f"{of} belongs to the rule {given!r}, this optimizer applies {str(rule)!r}: make an "
+            "optimizer with the other rule"
+        )
 
 
 def _require_options(options: dict[str, Any], program: Program, rule: Rule) -> None:
