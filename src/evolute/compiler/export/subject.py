@@ -1,0 +1,134 @@
+"""Subject: what is exported, and what a file says about it in words."""
+
+from __future__ import annotations
+
+import keyword
+import re
+import textwrap
+from dataclasses import dataclass, field
+
+from evolute.compiler.program import Program, compile_rule
+from evolute.errors import InputError, shorten
+from evolute.lang.latex import rule_to_latex
+from evolute.lang.rule import Rule
+
+DEFAULT_NAME = "DiscoveredOptimizer"
+"""Class of a rule that has no name."""
+
+WIDTH = 92
+"""Longest line of a docstring, before its indentation."""
+
+_BREAK = re.compile(r"(?<=[-+*/,(\[ ])")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A rule to be exported.
+
+    Parameters
+    ----------
+    rule
+        The rule.
+    name
+        Name of the class in files of code.
+    title
+        What the literature or the user calls it.
+    reference
+        Where it was published; empty if nowhere.
+    notes
+        Sentences to be told with it.
+
+    Raises
+    ------
+    InputError
+        If the name is no identifier.
+    """
+
+    rule: Rule
+    name: str = DEFAULT_NAME
+    title: str = ""
+    reference: str = ""
+    notes: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        normal = self.name.isascii() and self.name.isidentifier()
+        if not normal or self.name[0] in "_" or keyword.iskeyword(self.name):
+            raise InputError(
+                f"{shorten(self.name)!r} cannot name a class: use a Python identifier of ASCII "
+                "letters and digits, such as MyOptimizer"
+            )
+
+    @property
+    def program(self) -> Program:
+        """The compiled rule."""
+        return compile_rule(self.rule)
+
+    @property
+    def snake_name(self) -> str:
+        """The name as functions and modules are called.
+
+        >>> Subject(Rule.parse("none: g"), name="SGDWithMomentum").snake_name
+        'sgd_with_momentum'
+        """
+        words = re.findall(r"[A-Z]+(?![a-z])\d*|[A-Z]?[a-z]+\d*|\d+", self.name)
+        return "_".join(words).lower() or self.name.lower()
+
+    def describe(self) -> str:
+        """Return the equation, the rule and the reference, as the middle of a docstring."""
+        equation = [
+            part
+            for line in rule_to_latex(self.rule).splitlines()
+            for part in textwrap.wrap(line, WIDTH - 4, break_long_words=False)
+        ]
+        paragraphs = [
+            "u is the update, eta the learning rate, mu the momentum coefficient::",
+            textwrap.indent("\n".join(equation), "    "),
+            "As a rule of evolute::",
+            textwrap.indent("\n".join(wrap_code(str(self.rule), WIDTH - 4)), "    "),
+        ]
+        if self.reference:
+            paragraphs += ["\n".join(textwrap.wrap(f"Reference: {self.reference}.", WIDTH))]
+        paragraphs += ["\n".join(textwrap.wrap(f"Note: {note}", WIDTH)) for note in self.notes]
+        return "\n\n".join(paragraphs)
+
+    @property
+    def headline(self) -> str:
+        """The first line about it."""
+        return self.title or self.name
+
+
+def wrap_code(text: str, width: int) -> list[str]:
+    """Break an expression into lines after an operator, a comma or a bracket.
+
+    >>> wrap_code("none: clip(v, sqrt(s)+1e-07)", 20)
+    ['none: clip(v,', 'sqrt(s)+1e-07)']
+    """
+    lines = [""]
+    for piece in _pieces(text):
+        if lines[-1] and len(lines[-1] + piece.rstrip()) > width:
+            lines[-1] = lines[-1].rstrip()
+            lines.append("")
+        lines[-1] += piece
+    return lines
+
+
+def _pieces(text: str) -> list[str]:
+    """Split where a line may end: never inside a number such as 1e-07."""
+    pieces: list[str] = []
+    for piece in _BREAK.split(text):
+        if pieces and re.search(r"\de-$", pieces[-1]):
+            pieces[-1] += piece
+        else:
+            pieces.append(piece)
+    return pieces
+
+
+def identifier_of(title: str) -> str:
+    """Return a title as the name of a class.
+
+    >>> identifier_of("SGD with momentum"), identifier_of("Found 9"), identifier_of("Opt6")
+    ('SGDWithMomentum', 'Found9', 'Opt6')
+    """
+    words = re.findall(r"[A-Za-z0-9]+", title)
+    joined = "".join(word[0].upper() + word[1:] for word in words)
+    return joined if joined and not joined[0].isdigit() else DEFAULT_NAME
