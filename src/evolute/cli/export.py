@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import click
 
+from evolute import zoo
 from evolute.cli.choice import RULE_HELP, choose_rule, store_options
+from evolute.compiler.export.exporters import EXPORTERS
+from evolute.compiler.export.subject import DEFAULT_NAME, Subject, identifier_of
 from evolute.errors import InputError
-from evolute.lang.latex import rule_to_latex
-from evolute.lang.rule import Rule
-
-EXPORTERS: dict[str, Callable[[Rule], str]] = {
-    "json": lambda rule: json.dumps(rule.to_json(), indent=2),
-    "latex": rule_to_latex,
-    "text": str,
-}
-"""One row per form that a rule can be exported to."""
 
 EXAMPLES = """\b
 Examples:
+  evolute export opt6 --to torch --output opt6.py
   evolute export best --to json --output best.json
+  evolute export 2 --to optax --name MyOptimizer
   evolute export opt10 --to latex
-  evolute export 2 --to text
 """
 
 
@@ -32,6 +26,10 @@ Examples:
 @click.argument("rule")
 @click.option("--to", "form", type=click.Choice(sorted(EXPORTERS)), required=True, help="The form.")
 @click.option("--output", type=click.Path(path_type=Path), help="File; standard output by default.")
+@click.option(
+    "--name",
+    help=f"Class in a file of code; by default the known optimizer's name, or {DEFAULT_NAME}.",
+)
 @store_options()
 @click.option(
     "--format",
@@ -40,11 +38,12 @@ Examples:
     default="table",
     show_default=True,
     help="Print the export itself, or a JSON object that holds it.",
-)
+)  # fmt: skip
 def export(
     rule: str,
     form: str,
     output: Path | None,
+    name: str | None,
     store: str,
     run: str | None,
     task: str | None,
@@ -52,14 +51,30 @@ def export(
 ) -> None:
     """Write a rule in the form asked for."""
     chosen = choose_rule(rule, store=store, run=run, task=task)
-    text = EXPORTERS[form](chosen.rule)
+    if rule in zoo.names():
+        subject = _of_the_zoo(zoo.load(rule), name)
+    else:
+        subject = Subject(chosen.rule, name=name or DEFAULT_NAME)
+    text = EXPORTERS[form](subject)
     if output_format == "json":
-        text = json.dumps({"name": chosen.name, "form": form, "export": text}, indent=2)
+        data = {"name": chosen.name, "form": form, "export": text}
+        text = json.dumps(data, indent=2) + "\n"
     if output is None:
-        click.echo(text)
+        click.echo(text, nl=False)
         return
     try:
-        output.write_text(text + "\n", encoding="utf-8")
+        output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(f"cannot write {output}: {error.strerror}") from None
     click.echo(f"wrote {output}", err=True)
+
+
+def _of_the_zoo(entry: zoo.Entry, name: str | None) -> Subject:
+    origin = entry.origin
+    return Subject(
+        entry.rule,
+        name=name or identifier_of(entry.title),
+        title=entry.title,
+        reference=f"{origin.authors} ({origin.year}). {origin.reference}",
+        notes=entry.notes,
+    )

@@ -145,7 +145,7 @@ def _rows() -> tuple[Function, ...]:
             formula="x / (1 + abs(x))"),
         row("ema", 1, r"\mathrm{{ema}}_{{{1}}}\left({0}\right)", _ema, kind=stateful,
             parameters=(BETA,), searched=((0.95,),), published="expMovAvg({0})", parity=odd,
-            formula="new / (1 - beta ** (step + 1))", new_state="beta * state + (1 - beta) * x",
+            formula="new / bias_correction(beta, step)", new_state="beta * state + (1 - beta) * x",
             noun="average"),
         row("delta", 1, r"\Delta\left({0}\right)", _delta, kind=stateful,
             published="deltaChange({0})", parity=odd, formula="new", new_state="x - state",

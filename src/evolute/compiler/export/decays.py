@@ -60,10 +60,7 @@ def write_decays(program: Program, dialect: Dialect, *, tensor: str) -> str:
 
 def _base_names(schedules: Iterable[Expression]) -> list[str]:
     used = {
-        node.name
-        for schedule in schedules
-        for node in walk(schedule)
-        if isinstance(node, DecayRef)
+        node.name for schedule in schedules for node in walk(schedule) if isinstance(node, DecayRef)
     }
     return [name for name in BASE_DECAYS if name in used]
 
@@ -141,6 +138,4 @@ def is_infinite_at_the_start(schedule: Expression) -> bool:
 
     At t = 0 base decays depend on T little or not at all, so the lengths tried speak for all.
     """
-    return any(
-        math.isinf(float(curve(schedule, total_steps)[0])) for total_steps in _LENGTHS_TRIED
-    )
+    return any(math.isinf(float(curve(schedule, total_steps)[0])) for total_steps in _LENGTHS_TRIED)

@@ -34,6 +34,8 @@ class Dialect:
         Names that the file imports or defines.
     copy
         A tensor ``a`` that must not change when the weight or the gradient does.
+    kept
+        The value of a state ``a`` that is about to change.
     calls_take_numbers
         Whether functions of the library take plain numbers for tensors.
     read, store
@@ -49,6 +51,7 @@ class Dialect:
     expanded: str
     modules: frozenset[str] = frozenset()
     copy: str = "a"
+    kept: str = "a"
     calls_take_numbers: bool = True
     read: str = "{name}"
     store: str = ""
@@ -73,7 +76,7 @@ class _Speller(ast.NodeTransformer):
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
 
-    def visit_Call(self, node: ast.Call) -> ast.expr:  # noqa: N802  (ast names it)
+    def visit_Call(self, node: ast.Call) -> ast.expr:
         assert isinstance(node.func, ast.Name)
         name = node.func.id
         if name not in self.dialect.spelling:

@@ -18,6 +18,7 @@ PRIMITIVES: Mapping[str, int] = {
     "arctan": 1,
     "at_least": 2,
     "at_most": 2,
+    "bias_correction": 2,
     "cos": 1,
     "erf": 1,
     "erfc": 1,
@@ -37,7 +38,9 @@ PRIMITIVES: Mapping[str, int] = {
     "where": 3,
     "zeros_like": 1,
 }
-"""Functions that a formula may call, with their number of arguments; each target spells them."""
+"""Functions that a formula may call, with their number of arguments; each target spells them.
+
+``bias_correction(beta, step)`` is 1 − β^(t+1), ``norm`` the L2 norm over one weight tensor."""
 
 _OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow)
 _ALLOWED = (
@@ -87,8 +90,8 @@ def _check(node: ast.expr, text: str, names: frozenset[str]) -> None:
         case ast.Call(ast.Name(name), arguments, []) if PRIMITIVES.get(name) == len(arguments):
             parts = arguments
         case _:
-            part = shorten(ast.unparse(node), limit=40)
-            raise InputError(f"the formula {shorten(text)!r} has {part!r}: {_ALLOWED}")
+            found = shorten(ast.unparse(node), limit=40)
+            raise InputError(f"the formula {shorten(text)!r} has {found!r}: {_ALLOWED}")
     for part in parts:
         _check(part, text, names)
 
@@ -102,7 +105,7 @@ class _Substitution(ast.NodeTransformer):
     def __init__(self, values: Mapping[str, ast.expr]) -> None:
         self.values = values
 
-    def visit_Call(self, node: ast.Call) -> ast.expr:  # noqa: N802  (ast names it)
+    def visit_Call(self, node: ast.Call) -> ast.expr:
         if isinstance(node.func, ast.Attribute):
             node.func.value = self.visit(node.func.value)
         node.args = [self.visit(argument) for argument in node.args]
@@ -110,7 +113,7 @@ class _Substitution(ast.NodeTransformer):
             keyword.value = self.visit(keyword.value)
         return node
 
-    def visit_Name(self, node: ast.Name) -> ast.expr:  # noqa: N802
+    def visit_Name(self, node: ast.Name) -> ast.expr:
         return deepcopy(self.values[node.id]) if node.id in self.values else node
 
 
@@ -149,7 +152,7 @@ class _ZeroRemoval(ast.NodeTransformer):
     def __init__(self, names: Collection[str]) -> None:
         self.names = names
 
-    def visit_BinOp(self, node: ast.BinOp) -> ast.expr:  # noqa: N802  (ast names it)
+    def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
         self.generic_visit(node)
         match node:
             case ast.BinOp(left, ast.Add(), ast.Constant(0.0)) if not may_be_minus_zero(
@@ -170,7 +173,11 @@ def takes_number(formula: ast.expr, name: str, tensors: Collection[str]) -> bool
         return formula.id != name
     for node in ast.walk(formula):
         for child in ast.iter_child_nodes(node):
-            if isinstance(child, ast.Name) and child.id == name and not _meets(node, child, tensors):
+            if (
+                isinstance(child, ast.Name)
+                and child.id == name
+                and not _meets(node, child, tensors)
+            ):
                 return False
     return True
 

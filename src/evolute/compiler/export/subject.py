@@ -67,11 +67,10 @@ class Subject:
     def snake_name(self) -> str:
         """The name as functions and modules are called.
 
-        >>> Subject(Rule.parse("none: g"), name="SGDWithMomentum").snake_name
-        'sgd_with_momentum'
+        >>> Subject(Rule.parse("none: g"), name="AdaBelief").snake_name
+        'ada_belief'
         """
-        words = re.findall(r"[A-Z]+(?![a-z])\d*|[A-Z]?[a-z]+\d*|\d+", self.name)
-        return "_".join(words).lower() or self.name.lower()
+        return re.sub(r"(?<=[a-z]{2})(?=[A-Z][a-z])", "_", self.name).lower()
 
     def describe(self) -> str:
         """Return the equation, the rule and the reference, as the middle of a docstring."""
@@ -132,3 +131,16 @@ def identifier_of(title: str) -> str:
     words = re.findall(r"[A-Za-z0-9]+", title)
     joined = "".join(word[0].upper() + word[1:] for word in words)
     return joined if joined and not joined[0].isdigit() else DEFAULT_NAME
+
+
+def require_no_noise(program: Program, library: str) -> None:
+    """Raise InputError if a rule draws noise.
+
+    The noise of a rule is drawn by torch; another library draws other numbers from the same seed.
+    """
+    for instruction in program.instructions:
+        if instruction.noise is not None:
+            raise InputError(
+                f"{instruction.function.name} draws its noise with torch, and {library} would draw "
+                "other noise from the same seed: export the rule to torch"
+            )

@@ -16,7 +16,6 @@ from evolute.compiler.export.dialect import Dialect
 from evolute.compiler.export.subject import Subject
 from evolute.compiler.export.update import Update, write_update
 from evolute.compiler.export.writer import Writer, text_of
-from evolute.compiler.program import Program
 from evolute.lang.functions import EPSILON
 from evolute.lang.rule import Momentum
 
@@ -28,6 +27,7 @@ UPDATE = Dialect(
         "arctan": "torch.arctan(a)",
         "at_least": "torch.clamp(a, min=b)",
         "at_most": "torch.clamp(a, max=b)",
+        "bias_correction": "1 - a ** (b + 1)",
         "cos": "torch.cos(a)",
         "erf": "torch.erf(a)",
         "erfc": "torch.erfc(a)",
@@ -286,7 +286,7 @@ class _TorchFile:
         lines = []
         rate = 'group["lr"]'
         if self.program.schedule is not None:
-            lines.append("rate = group[\"lr\"] * schedule")
+            lines.append('rate = group["lr"] * schedule')
             rate = "rate"
             if is_infinite_at_the_start(self.program.schedule):
                 lines += [

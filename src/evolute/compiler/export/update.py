@@ -128,7 +128,7 @@ class _UpdateWriter:
         state = ast.parse(dialect.read.format(name=name), mode="eval").body
         fixed = {**_parameters(instruction), "step": ast.Name("step"), "state": state}
         if occurrences(formula, "state"):
-            kept = writer.assign(Term(state, "earlier"))
+            kept = writer.assign(Term(dialect.fill(dialect.kept, state), "earlier"))
             fixed["state"] = kept.tree
         tree = writer.combine(change, terms, fixed)
         self._store(name, tree, is_argument=isinstance(change, ast.Name))
@@ -166,8 +166,7 @@ class _UpdateWriter:
 def _parameters(instruction: Instruction) -> dict[str, ast.expr]:
     names = (parameter.name for parameter in instruction.function.parameters)
     return {
-        name: number(value).tree
-        for name, value in zip(names, instruction.parameters, strict=True)
+        name: number(value).tree for name, value in zip(names, instruction.parameters, strict=True)
     }
 
 

@@ -9,9 +9,10 @@ import ast
 import builtins
 import keyword
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from evolute.compiler.export.dialect import Dialect
 from evolute.compiler.export.formula import (
@@ -110,8 +111,8 @@ class Writer:
     def name(self, wanted: str) -> str:
         """Return a name that has no meaning yet: the one wanted, or one like it."""
         candidate, count = wanted, 1
-        while candidate in self.taken or keyword.iskeyword(candidate) or hasattr(
-            builtins, candidate
+        while (
+            candidate in self.taken or keyword.iskeyword(candidate) or hasattr(builtins, candidate)
         ):
             count += 1
             candidate = f"{wanted}_{count}"
@@ -199,7 +200,9 @@ class Writer:
         """Return a number as a tensor without dimensions; a tensor as it is."""
         if not term.is_number:
             return term
-        return replace(term, tree=self.dialect.fill(self.dialect.scalar, term.tree), is_number=False)
+        return replace(
+            term, tree=self.dialect.fill(self.dialect.scalar, term.tree), is_number=False
+        )
 
     def filled(self, term: Term) -> Term:
         """Return a term in the weight's shape."""
@@ -210,9 +213,7 @@ class Writer:
         return replace(term, tree=tree, is_number=False, is_shapeless=False)
 
 
-def _with_minus_zero(
-    terms: Mapping[str, Term], fixed: Mapping[str, ast.expr]
-) -> frozenset[str]:
+def _with_minus_zero(terms: Mapping[str, Term], fixed: Mapping[str, ast.expr]) -> frozenset[str]:
     signed = {name for name, term in terms.items() if term.may_be_minus_zero}
     return frozenset(signed | {name for name in fixed if name in ("state", "new")})
 
@@ -239,12 +240,33 @@ def _part_to_name(tree: ast.expr, room: int) -> ast.expr | None:
 
 
 def _with_name(tree: ast.expr, part: ast.expr, name: str) -> ast.expr:
-    text = ast.unparse(part)
+    naming = _Naming(ast.unparse(part), name)
+    return naming.visit(deepcopy(tree))  # type: ignore[no-any-return]
 
-    class Naming(ast.NodeTransformer):
-        def visit(self, node: ast.AST) -> ast.AST:
-            if isinstance(node, ast.expr) and ast.unparse(node) == text:
-                return ast.Name(name)
-            return super().visit(node)
 
-    return Naming().visit(deepcopy(tree))  # type: ignore[no-any-return]
+class _Naming(ast.NodeTransformer):
+    """Puts a name in the place of every part of this text."""
+
+    def __init__(self, text: str, name: str) -> None:
+        self.text, self.name = text, name
+
+    def visit(self, node: ast.AST) -> Any:
+        if isinstance(node, ast.expr) and ast.unparse(node) == self.text:
+            return ast.Name(self.name)
+        return super().visit(node)
+
+
+def wrapped(head: str, parts: Sequence[str], tail: str, *, indent: int) -> list[str]:
+    """Write a list of parts on one line, in brackets on the next, or one a line, as ruff does.
+
+    >>> wrapped("return ", ["a", "b"], "", indent=4)
+    ['return a, b']
+    """
+    listed = ", ".join(parts)
+    if indent + len(head) + len(listed) + len(tail) <= LINE_LENGTH:
+        return [f"{head}{listed}{tail}"]
+    if not tail:
+        return [f"{head}(", *(f"    {part}," for part in parts), ")"]
+    if indent + 4 + len(listed) <= LINE_LENGTH:
+        return [head, f"    {listed}", tail]
+    return [head, *(f"    {part}," for part in parts), tail]
