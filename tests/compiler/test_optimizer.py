@@ -252,14 +252,6 @@ def test_a_sparse_gradient_is_refused_by_name() -> None:
         optimizer.step()
 
 
-def test_a_complex_gradient_is_refused() -> None:
-    weight = nn.Parameter(torch.ones(2, dtype=torch.complex64))
-    optimizer = RuleOptimizer([weight], "none: g", lr=0.1)
-    weight.abs().sum().backward()
-    with pytest.raises(InputError, match=r"parameter 0 of its group .* is complex"):
-        optimizer.step()
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_states_are_of_the_type_of_their_parameter(dtype: torch.dtype) -> None:
     weight = nn.Parameter(torch.ones(3, dtype=dtype))

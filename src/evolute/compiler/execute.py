@@ -32,7 +32,7 @@ class _Frame:
 
     weight: Tensor
     state: list[Tensor]
-    step: int
+    step: int | Tensor
     uniform: Uniform | None
     dims: tuple[int, ...]
 
@@ -46,8 +46,8 @@ def execute(
     *,
     gradient: Tensor,
     state: list[Tensor],
-    step: int,
-    decays: Sequence[float] = (),
+    step: int | Tensor,
+    decays: Sequence[float | Tensor] = (),
     uniform: Uniform | None = None,
     dims: tuple[int, ...] | None = None,
 ) -> Tensor:
@@ -65,7 +65,8 @@ def execute(
     step
         t, counted from 0: the number of updates made with this state.
     decays
-        Value of each of ``program.decays`` at this step.
+        Value of each of ``program.decays`` at this step. It and the step may be tensors without
+        dimensions, of float64 lest bias corrections lose their digits.
     uniform
         The noise of random nodes; required if ``program.is_random``. A noise without the lane axis
         is shared by all lanes.
@@ -81,16 +82,17 @@ def execute(
     """
     own_dims = tuple(range(weight.dim())) if dims is None else dims
     frame = _Frame(weight, state, step, uniform, own_dims)
-    constants = _constants(program, weight.dtype, weight.device)
+    traced = torch.compiler.is_compiling()  # torch.compile follows what is behind no cache
+    constants = (_make_constants if traced else _constants)(program, weight.dtype, weight.device)
     registers: list[Any] = [gradient, weight, *constants, *decays]
-    for run in _bind(program):
+    for run in (_make_bound if traced else _bind)(program):
         registers.append(run(registers, frame))
     update: Tensor = registers[program.output]
     return update
 
 
-def uniform_noise(seed: int, parameter: int, step: int, *, node: str, like: Tensor) -> Tensor:
-    """Return uniform numbers in [0, 1) of the shape of ``like``, a function of the arguments only.
+def noise_generator(seed: int, parameter: int, step: int, *, node: str) -> torch.Generator:
+    """Return the generator of the noise of one random node, a function of the arguments only.
 
     Parameters
     ----------
@@ -102,13 +104,27 @@ def uniform_noise(seed: int, parameter: int, step: int, *, node: str, like: Tens
         t, counted from 0.
     node
         Text of the random node.
-    like
-        Tensor whose shape and device the noise has; the numbers are float64 drawn on the CPU.
     """
-    generator = seeds.torch_generator(seed, f"dropout {node}", parameter, step)
+    return seeds.torch_generator(seed, f"dropout {node}", parameter, step)
+
+
+def next_uniform(generator: torch.Generator, *, like: Tensor) -> Tensor:
+    """Return the next uniform numbers in [0, 1) of a generator, of the shape of ``like``.
+
+    They are float64, drawn on the CPU one after the other: the pieces of a tensor get what the
+    whole would.
+    """
     return torch.rand(like.shape, dtype=torch.float64, generator=generator, device="cpu").to(
         like.device
     )
+
+
+def uniform_noise(seed: int, parameter: int, step: int, *, node: str, like: Tensor) -> Tensor:
+    """Return the noise of one random node, of the shape of ``like``, on its device.
+
+    The arguments are those of :func:`noise_generator`; it depends on nothing else.
+    """
+    return next_uniform(noise_generator(seed, parameter, step, node=node), like=like)
 
 
 def scheduled_rate(learning_rate: float, factor: float, *, step: int) -> float:
@@ -118,14 +134,18 @@ def scheduled_rate(learning_rate: float, factor: float, *, step: int) -> float:
     return learning_rate * factor
 
 
-@lru_cache(maxsize=4096)
-def _constants(program: Program, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
-    return tuple(torch.tensor(value, dtype=dtype, device=device) for value in program.constants)
+def _make_constants(
+    program: Program, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, ...]:
+    return tuple(torch.full((), value, dtype=dtype, device=device) for value in program.constants)
 
 
-@lru_cache(maxsize=4096)
-def _bind(program: Program) -> tuple[_Bound, ...]:
+def _make_bound(program: Program) -> tuple[_Bound, ...]:
     return tuple(_BINDERS[each.function.kind](each) for each in program.instructions)
+
+
+_constants = lru_cache(maxsize=4096)(_make_constants)
+_bind = lru_cache(maxsize=4096)(_make_bound)
 
 
 def _elementwise(instruction: Instruction) -> _Bound:

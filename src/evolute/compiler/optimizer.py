@@ -1,25 +1,25 @@
 """RuleOptimizer: a rule as a ``torch.optim.Optimizer``.
 
-The bookkeeping of torch is here; the mathematics is in :mod:`evolute.compiler.execute`.
+The bookkeeping of torch is here. The mathematics is in :mod:`evolute.compiler.execute`, one tensor
+at a time, and in :mod:`evolute.compiler.foreach`, many at once.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from collections.abc import Callable
 from typing import Any, overload
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 from torch.optim import Optimizer
-from torch.optim.optimizer import ParamsT, StateDict
+from torch.optim.optimizer import ParamsT, StateDict, _use_grad_for_differentiable
 
-from evolute.compiler.execute import execute, scheduled_rate, uniform_noise
-from evolute.compiler.program import Program, compile_rule
-from evolute.errors import InputError, shorten
-from evolute.lang.curve import curve
-from evolute.lang.expression import Expression
+from evolute.compiler.options import ADDED_LATER, refused_gradient, require_options
+from evolute.compiler.program import compile_rule
+from evolute.compiler.shards import local, require_shardable
+from evolute.compiler.step import Members, curve_tensor, update_each, update_lists, update_traced
+from evolute.errors import InputError
 from evolute.lang.rule import Momentum, Rule
 
 
@@ -29,19 +29,35 @@ class RuleOptimizer(Optimizer):
     It applies the rule alone: update, inner decays, its own schedule factor, sign and momentum
     type. The base schedule of a training is :class:`evolute.schedules.WarmupHoldCosine`.
 
+    A complex parameter is treated as the pairs of real numbers that it is made of.
+
     Parameters
     ----------
     params
-        Parameters, or groups with their own ``lr``, ``momentum``, ``total_steps`` and ``seed``.
+        Parameters, or groups with their own values of the options below.
     rule
         A rule, or its text.
     lr
-        Learning rate, finite and at least 0.
+        Learning rate, finite and at least 0: a number, or a tensor without dimensions.
     total_steps
         T, the number of steps of the whole training; required by a rule with decays or a schedule,
         which are functions of t/T. After T steps they keep their last value.
     momentum
         Coefficient μ, 0 ≤ μ < 1; without effect on a rule of type ``none``.
+    weight_decay
+        Decoupled weight decay λ ≥ 0 (Loshchilov and Hutter, 2019): w ← w·(1 − lr·λ) before the
+        update, with the learning rate of the group. The rule reads the weight thereafter.
+    maximize
+        Whether to climb: the rule gets −g.
+    foreach
+        Whether tensors are worked on in lists; by default where all are plain tensors. The results
+        are the same, on a CPU to the bit.
+    capturable
+        Refused if true, as is ``fused``: named here since every optimizer of torch has them.
+    differentiable
+        Whether autograd may follow the step.
+    fused
+        Refused if true.
     seed
         Seed of the noise of a rule with dropout.
 
@@ -49,7 +65,7 @@ class RuleOptimizer(Optimizer):
     ------
     InputError
         If a value is out of its range, ``total_steps`` is missing where the rule needs it, a
-        gradient is sparse or complex, or a loaded state is another rule's.
+        gradient is sparse, or a loaded state is another rule's.
     RuleSyntaxError
         If the text is no rule.
 
@@ -69,16 +85,34 @@ class RuleOptimizer(Optimizer):
         params: ParamsT,
         rule: Rule | str,
         *,
-        lr: float,
+        lr: float | Tensor,
         total_steps: int | None = None,
         momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
         seed: int = 0,
     ) -> None:
         self.rule = Rule.parse(rule) if isinstance(rule, str) else rule
         self._program = compile_rule(self.rule)
-        options = {"lr": lr, "momentum": momentum, "total_steps": total_steps}
-        # The groups carry rule and seed, as they are all that every way of saving a state keeps.
-        super().__init__(params, {**options, "rule": str(self.rule), "seed": seed})
+        defaults = {
+            "lr": lr,
+            "momentum": momentum,
+            "total_steps": total_steps,
+            "weight_decay": weight_decay,
+            "maximize": maximize,
+            "foreach": foreach,
+            "capturable": capturable,
+            "differentiable": differentiable,
+            "fused": fused,
+            # Rule and seed stand in the groups, as these are all that every way of saving keeps.
+            "rule": str(self.rule),
+            "seed": seed,
+        }
+        super().__init__(params, defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with options of their own; those not given are the optimizer's.
@@ -88,10 +122,12 @@ class RuleOptimizer(Optimizer):
         InputError
             As the constructor.
         """
-        options = {**self.defaults, **param_group}
-        _require_rule(options["rule"], self.rule, of="the group")
-        _require_options(options, self._program, self.rule)
+        if isinstance(param_group, dict):  # else torch says what it must be
+            options = {**self.defaults, **param_group}
+            _require_rule(options["rule"], self.rule, of="the group")
+            require_options(options, self._program, str(self.rule))
         super().add_param_group(param_group)
+        require_shardable(self._program, param_group["params"], str(self.rule))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "rule": self.rule}
@@ -99,6 +135,12 @@ class RuleOptimizer(Optimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._program = compile_rule(self.rule)
+        for group in self.param_groups:
+            for name, default in ADDED_LATER.items():
+                group.setdefault(name, default)
+        for slots in self.state.values():
+            if not isinstance(slots["step"], Tensor):  # as earlier versions saved it
+                slots["step"] = torch.tensor(slots["step"])
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -106,7 +148,7 @@ class RuleOptimizer(Optimizer):
     @overload
     def step(self, closure: Callable[[], float]) -> float: ...
 
-    @torch.no_grad()
+    @_use_grad_for_differentiable
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """Update every parameter that has a gradient.
 
@@ -118,7 +160,7 @@ class RuleOptimizer(Optimizer):
         Raises
         ------
         InputError
-            If a gradient is sparse or complex.
+            If a gradient is sparse.
         """
         loss = None
         if closure is not None:
@@ -126,47 +168,88 @@ class RuleOptimizer(Optimizer):
                 loss = closure()
         first = 0
         for group in self.param_groups:
-            for position, weight in enumerate(group["params"]):
-                gradient = weight.grad
-                if gradient is None:
-                    continue
-                if gradient.is_sparse or gradient.is_complex():
-                    raise InputError(_refused_gradient(gradient, group, position))
-                self._update(weight, gradient, group=group, index=first + position)
+            self._step_group(group, first)
             first += len(group["params"])
         return loss
 
-    def _update(
-        self, weight: Tensor, gradient: Tensor, *, group: dict[str, Any], index: int
+    def _step_group(self, group: dict[str, Any], first: int) -> None:
+        """Make one step of a group whose first parameter has this index in the optimizer."""
+        weights: list[Tensor] = []
+        gradients: list[Tensor] = []
+        slots: list[Tensor] = []
+        steps: list[Tensor] = []
+        curves: list[Tensor] = []
+        self._init_group(group, weights, gradients, slots, steps, curves)
+        if not weights:
+            return
+        indices = [first + at for at, each in enumerate(group["params"]) if each.grad is not None]
+        members = Members(weights, gradients, slots, steps, indices).as_real()
+        if torch.compiler.is_compiling():
+            if self._program.is_random:
+                _update_untraced(members, self._program, group)
+            else:
+                update_traced(members, self._program, group, curves=curves)
+        elif _in_lists(group, weights):
+            update_lists(members, self._program, group)
+        elif group["differentiable"]:
+            self._replace(group, update_each(members, self._program, group))
+        else:
+            new = update_each(members, self._program, group)
+            for place, each in zip(members.slots, new, strict=True):
+                if each is not place:
+                    place.copy_(each)
+
+    def _init_group(
+        self,
+        group: dict[str, Any],
+        weights: list[Tensor],
+        gradients: list[Tensor],
+        slots: list[Tensor],
+        steps: list[Tensor],
+        curves: list[Tensor],
     ) -> None:
-        """Make one step of one parameter, the one with this index among all of the optimizer."""
-        program, slots = self._program, self.state[weight]
-        if not slots:
-            slots.update(_initial_state(program, weight))
-        step: int = slots["step"]
-        state = [slots[name] for name in program.state_slots]
-        factor: float = 1.0
-        decays: tuple[float, ...] = ()
-        if program.needs_total_steps:
-            factor, decays = _values_at(program, group["total_steps"])[
-                min(step, group["total_steps"] - 1)
-            ]
-        update = execute(
-            program,
-            weight,
-            gradient=gradient,
-            state=state,
-            step=step,
-            decays=decays,
-            uniform=lambda node: uniform_noise(group["seed"], index, step, node=node, like=weight),
-        )
-        slots.update(zip(program.state_slots, state, strict=True))
-        slots["step"] = step + 1
-        rate = program.sign * scheduled_rate(group["lr"], factor, step=step)
-        _apply(program.momentum, weight, update, rate, group["momentum"], slots)
+        """Fill the lists with the parameters that have a gradient, and their states.
+
+        ``torch.compile`` runs a method of this name instead of tracing it, so what does not change
+        from step to step is made here.
+        """
+        names = self._slot_names()
+        for position, weight in enumerate(group["params"]):
+            gradient = weight.grad
+            if gradient is None:
+                continue
+            if gradient.is_sparse:
+                raise InputError(refused_gradient(gradient, group, position))
+            state = self.state[weight]
+            if not state:
+                state["step"] = torch.tensor(0)
+                for name in names:
+                    state[name] = torch.zeros_like(weight, memory_format=torch.preserve_format)
+            weights.append(local(weight, of=weight))
+            gradients.append(local(gradient, of=weight))
+            slots.extend([local(state[name], of=weight) for name in names])
+            steps.append(state["step"])
+        if steps and self._program.needs_total_steps:
+            curves.append(curve_tensor(self._program, group["total_steps"], steps[0].device))
+
+    def _slot_names(self) -> tuple[str, ...]:
+        names = self._program.state_slots
+        return names if self._program.momentum is Momentum.NONE else (*names, "momentum_buffer")
+
+    def _replace(self, group: dict[str, Any], slots: list[Tensor]) -> None:
+        """Put new states into the place of the old ones."""
+        names = self._slot_names()
+        updated = [each for each in group["params"] if each.grad is not None]
+        for at, weight in enumerate(updated):
+            for name, new in zip(names, slots[at * len(names) :], strict=False):
+                self.state[weight][name] = (
+                    torch.view_as_complex(new) if weight.is_complex() else new
+                )
 
     def load_state_dict(self, state_dict: StateDict) -> None:
         """Continue from a state; steps made from then on are bit-identical.
+
+        The tensors of the state are copied: the optimizer that they come from goes its own way.
 
         Raises
         ------
@@ -176,53 +259,12 @@ class RuleOptimizer(Optimizer):
         for group in state_dict["param_groups"]:
             _require_rule(group.get("rule"), self.rule, of="the state loaded")
         super().load_state_dict(state_dict)
+        for slots in self.state.values():
+            slots.update({name: each.clone() for name, each in slots.items()})
 
 
-def _apply(
-    momentum: Momentum,
-    weight: Tensor,
-    update: Tensor,
-    rate: float,
-    coefficient: float,
-    slots: dict[str, Any],
-) -> None:
-    """Move a weight along its update, in place: the four equations of :class:`Momentum`."""
-    if momentum is Momentum.NONE:
-        weight.add_(update, alpha=-rate)
-        return
-    buffer = slots["momentum_buffer"].mul_(coefficient).add_(update, alpha=-rate)
-    if momentum is Momentum.MOMENTUM:
-        weight.add_(buffer)
-    elif momentum is Momentum.NESTEROV:
-        weight.add_(buffer, alpha=coefficient).add_(update, alpha=-rate)
-    else:
-        weight.add_(buffer).add_(update, alpha=-rate)
-
-
-def _initial_state(program: Program, weight: Tensor) -> dict[str, Any]:
-    state: dict[str, Any] = {"step": 0}
-    names = list(program.state_slots)
-    if program.momentum is not Momentum.NONE:
-        names.append("momentum_buffer")
-    for name in names:
-        state[name] = torch.zeros_like(weight, memory_format=torch.preserve_format)
-    return state
-
-
-@lru_cache(maxsize=16)
-def _values_at(program: Program, total_steps: int) -> tuple[tuple[float, tuple[float, ...]], ...]:
-    """Return the schedule factor and the inner decays at each step."""
-    factors = (
-        [1.0] * total_steps if program.schedule is None else _curve(program.schedule, total_steps)
-    )
-    curves = [_curve(decay, total_steps) for decay in program.decays]
-    decays = zip(*curves, strict=True) if curves else [()] * total_steps
-    return tuple(zip(factors, decays, strict=True))
-
-
-def _curve(schedule: Expression, total_steps: int) -> Sequence[float]:
-    values: list[float] = curve(schedule, total_steps).tolist()
-    return values
+# Noise comes from generators, which torch.compile does not follow.
+_update_untraced = torch.compiler.disable(update_lists)
 
 
 def _require_rule(given: object, rule: Rule, *, of: str) -> None:
@@ -233,37 +275,11 @@ def _require_rule(given: object, rule: Rule, *, of: str) -> None:
         )
 
 
-def _require_options(options: dict[str, Any], program: Program, rule: Rule) -> None:
-    """Raise InputError unless the options of a group are usable by the rule."""
-    rate, momentum, total_steps = options["lr"], options["momentum"], options["total_steps"]
-    if not _is_number(rate) or not 0 <= rate < math.inf:
-        raise InputError(f"lr is {rate!r}: give a learning rate that is finite and at least 0")
-    if not _is_number(momentum) or not 0 <= momentum < 1:
-        raise InputError(f"momentum is {momentum!r}: give a coefficient at least 0 and less than 1")
-    if total_steps is None:
-        if program.needs_total_steps:
-            raise InputError(
-                f"total_steps is missing: the rule {shorten(str(rule))!r} has decays, which are "
-                "functions of t/T; give total_steps=…, the number of steps of the whole training"
-            )
-    elif isinstance(total_steps, bool) or not isinstance(total_steps, int) or total_steps < 1:
-        raise InputError(f"total_steps is {total_steps!r}: give a whole number of at least 1")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _refused_gradient(gradient: Tensor, group: dict[str, Any], position: int) -> str:
-    """Say which gradient is refused; ``position`` is the parameter's place in its group."""
-    names = group.get("param_names")
-    name = repr(names[position]) if names else f"{position} of its group"
-    kind, advice = (
-        ("sparse", "make its layer with sparse=False")
-        if gradient.is_sparse
-        else ("complex", "use real parameters")
-    )
-    return (
-        f"the gradient of parameter {name} (shape {tuple(gradient.shape)}) is {kind}: a rule is "
-        f"defined for dense real gradients, {advice}"
+def _in_lists(group: dict[str, Any], weights: list[Tensor]) -> bool:
+    """Whether tensors are worked on in lists: as asked, by default if all are plain tensors."""
+    asked: bool | None = group["foreach"]
+    if asked is not None:
+        return asked
+    return not group["differentiable"] and all(
+        type(each) in (Tensor, Parameter) for each in weights
     )

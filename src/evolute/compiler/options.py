@@ -1,0 +1,89 @@
+"""The options of a group of parameters: which there are, and which values are allowed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from evolute.compiler.program import Program
+from evolute.errors import InputError, shorten
+
+ADDED_LATER: Mapping[str, Any] = {
+    "weight_decay": 0.0,
+    "maximize": False,
+    "foreach": None,
+    "capturable": False,
+    "differentiable": False,
+    "fused": None,
+}
+"""Options that a state saved by an earlier version may lack, with their defaults."""
+
+
+def require_options(options: Mapping[str, Any], program: Program, text: str) -> None:
+    """Raise InputError unless the options of a group are usable by the rule with this text."""
+    momentum, decay = options["momentum"], options["weight_decay"]
+    _require_rate(options["lr"])
+    if not _is_number(momentum) or not 0 <= momentum < 1:
+        raise InputError(f"momentum is {momentum!r}: give a coefficient at least 0 and less than 1")
+    if not _is_number(decay) or not 0 <= decay < math.inf:
+        raise InputError(f"weight_decay is {decay!r}: give a number that is finite and at least 0")
+    _require_total_steps(options["total_steps"], program, text)
+    _require_switches(options)
+
+
+def _require_rate(rate: object) -> None:
+    if isinstance(rate, Tensor):
+        if rate.dim() != 0 or not rate.is_floating_point():
+            raise InputError(
+                f"lr is a tensor of shape {tuple(rate.shape)} and {rate.dtype}: a learning rate "
+                "that is a tensor has no dimensions and a floating-point dtype"
+            )
+        return  # a value is not read: it may be on a device, and change at any time
+    if not _is_number(rate) or not 0 <= rate < math.inf:  # type: ignore[operator]
+        raise InputError(f"lr is {rate!r}: give a learning rate that is finite and at least 0")
+
+
+def _require_total_steps(total_steps: object, program: Program, text: str) -> None:
+    if total_steps is None:
+        if program.needs_total_steps:
+            raise InputError(
+                f"total_steps is missing: the rule {shorten(text)!r} has decays, which are "
+                "functions of t/T; give total_steps=…, the number of steps of the whole training"
+            )
+    elif isinstance(total_steps, bool) or not isinstance(total_steps, int) or total_steps < 1:
+        raise InputError(f"total_steps is {total_steps!r}: give a whole number of at least 1")
+
+
+def _require_switches(options: Mapping[str, Any]) -> None:
+    if options["fused"]:
+        raise InputError(
+            "fused=True is not there yet: leave it out, and use foreach=True or torch.compile"
+        )
+    if options["capturable"] and not torch.compiler.is_compiling():
+        raise InputError(
+            "capturable=True is not supported: the step of a rule reads its counter on the host; "
+            "leave it out, or compile the step with torch.compile"
+        )
+    if options["foreach"] and options["differentiable"]:
+        raise InputError(
+            "foreach=True and differentiable=True exclude each other: lists of tensors carry no "
+            "gradient, leave foreach out"
+        )
+
+
+def refused_gradient(gradient: Tensor, group: Mapping[str, Any], position: int) -> str:
+    """Say that a sparse gradient is refused; ``position`` is the parameter's place in its group."""
+    names = group.get("param_names")
+    name = repr(names[position]) if names else f"{position} of its group"
+    return (
+        f"the gradient of parameter {name} (shape {tuple(gradient.shape)}) is sparse: a rule is "
+        "defined for dense gradients, make its layer with sparse=False"
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
