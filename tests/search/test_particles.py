@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 from pydantic import ValidationError
 
+from evolute.search import particles
 from evolute.search.base import Proposal, ProposalKind, Result, Stage
+from evolute.search.drawing import DrawConfig
 from evolute.search.particles import Accept, ParticleConfig, ParticleSearch
+from evolute.search.space import SearchSpace
+from evolute.seeds import python_generator
 from evolute.testing.search_contract import Told, always, imagined_result, play
 from evolute.trial import OutcomeKind
 
@@ -216,6 +221,42 @@ def test_a_chain_does_not_depend_on_the_results_of_other_chains() -> None:
     _, other = run(objective)
     assert chain(told) == chain(other)
     assert len(other) != len(told)
+
+
+def test_a_particle_never_tries_a_rule_again_at_a_later_step() -> None:
+    space = SearchSpace.from_registries(
+        operands=("g", "v", "s", "sign_g"),
+        functions=("identity", "tanh", "exp", "add", "sub", "mul"),
+        base_decays=(),
+        momentum_types=("none",),
+    )
+    config = ParticleConfig(
+        initial_candidates=1,
+        particles=1,
+        time_steps=4,
+        children=4,
+        accept=Accept.IMPROVING,
+        drawing=DrawConfig(hidden_nodes=1),
+    )
+    told = play(ParticleSearch(config, seed=0, space=space), always(OutcomeKind.FINISHED))
+    texts = [str(each.rule.canonical()) for each, _ in told if each.stage is Stage.MAIN]
+    assert len(texts) > 10
+    assert len(set(texts)) == len(texts)
+
+
+def test_every_candidate_is_drawn_from_a_generator_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[tuple[object, ...]] = []
+
+    def note(seed: int, purpose: str, *indices: int) -> random.Random:
+        made.append((seed, purpose, *indices))
+        return python_generator(seed, purpose, *indices)
+
+    monkeypatch.setattr(particles, "python_generator", note)
+    run(imagined_result)
+    assert len(made) > 40
+    assert len(set(made)) == len(made)
 
 
 def test_a_search_without_time_steps_scores_its_particles_and_ends() -> None:
