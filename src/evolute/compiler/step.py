@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from evolute.compiler.blocks import Block, blocks
 from evolute.compiler.execute import (
     RATE_WHERE_INFINITE,
     execute,
@@ -23,7 +24,8 @@ from evolute.compiler.execute import (
     scheduled_rate,
     uniform_noise,
 )
-from evolute.compiler.foreach import Block, blocks, list_program
+from evolute.compiler.foreach import list_program
+from evolute.compiler.list_calls import multiply_
 from evolute.compiler.program import Program
 from evolute.lang.curve import curve
 from evolute.lang.expression import Expression
@@ -117,7 +119,7 @@ def update_lists(members: Members, program: Program, group: Group) -> None:
         gradients = [members.gradients[each] for each in at]
         for block in blocks(weights, gradients, slots, whole=lists.whole):
             if group["weight_decay"]:
-                torch._foreach_mul_(block.weights, 1 - peak * group["weight_decay"])
+                multiply_(block.weights, 1 - peak * group["weight_decay"])
             if group["maximize"]:
                 block.gradients = list(torch._foreach_neg(block.gradients))
             update = lists.update(block, registers, noise.draw)
@@ -259,7 +261,7 @@ def _apply_lists(
         torch._foreach_add_(weights, update, alpha=-rate)
         return
     buffers = block.slots[-1]
-    torch._foreach_mul_(buffers, coefficient)
+    multiply_(buffers, coefficient)
     torch._foreach_add_(buffers, update, alpha=-rate)
     if momentum is Momentum.NESTEROV:
         torch._foreach_add_(weights, buffers, alpha=coefficient)

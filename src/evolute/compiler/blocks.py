@@ -1,0 +1,91 @@
+"""Weight tensors cut and joined into blocks of about equal size, which stay in the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+BLOCK = 1 << 16
+"""Elements of a block on a CPU: 256 KiB of float32 for each of its tensors, within a level-2 cache
+together with the temporaries."""
+
+BLOCK_ELSEWHERE = 1 << 24
+"""Elements of a block on other devices, where every call starts a kernel."""
+
+
+@dataclass(slots=True)
+class Block:
+    """Pieces of weight tensors that are worked on together, list beside list.
+
+    Parameters
+    ----------
+    weights, gradients
+        The pieces.
+    slots
+        For each state slot, then for the momentum buffer, the pieces of it.
+    indices
+        Which weight tensor each piece is of.
+    """
+
+    weights: list[Tensor]
+    gradients: list[Tensor]
+    slots: list[list[Tensor]]
+    indices: list[int]
+
+
+def blocks(
+    weights: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    slots: Sequence[Sequence[Tensor]],
+    *,
+    whole: bool,
+) -> Iterator[Block]:
+    """Cut and join weight tensors into blocks.
+
+    Parameters
+    ----------
+    weights, gradients
+        Of the same device; not empty.
+    slots
+        For each slot the tensor of each weight.
+    whole
+        Whether no tensor may be cut.
+    """
+    limit = BLOCK if weights[0].device.type == "cpu" else BLOCK_ELSEWHERE
+    first, size = 0, 0
+    for index, weight in enumerate(weights):
+        count = weight.numel()
+        if size and size + count > limit:
+            yield _joined(weights, gradients, slots, span=range(first, index))
+            first, size = index, 0
+        size += count
+        if count > limit and not whole:
+            tensors = (weight, gradients[index], *(slot[index] for slot in slots))
+            flat = [_flat(each) for each in tensors]
+            if all(each is not None for each in flat):
+                pieces = zip(*(each.split(limit) for each in flat if each is not None), strict=True)
+                for of_weight, of_gradient, *rest in pieces:
+                    yield Block([of_weight], [of_gradient], [[each] for each in rest], [index])
+                first, size = index + 1, 0
+    if first < len(weights):
+        yield _joined(weights, gradients, slots, span=range(first, len(weights)))
+
+
+def _joined(
+    weights: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    slots: Sequence[Sequence[Tensor]],
+    *,
+    span: range,
+) -> Block:
+    at = slice(span.start, span.stop)
+    return Block(
+        list(weights[at]), list(gradients[at]), [list(slot[at]) for slot in slots], list(span)
+    )
+
+
+def _flat(tensor: Tensor) -> Tensor | None:
+    """Return the elements in the order of the memory, None where they are not in one row."""
+    return tensor.view(-1) if tensor.is_contiguous() else None
