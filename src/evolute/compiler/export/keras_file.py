@@ -52,7 +52,7 @@ UPDATE = Dialect(
     scalar="ops.cast(a, gradient.dtype)",
     filled="ops.full_like(gradient, a)",
     expanded="ops.broadcast_to(a, gradient.shape)",
-    modules=frozenset({"keras", "ops", "math"}),
+    modules=frozenset({"keras", "ops", "math", "EPSILON"}),
     calls_take_numbers=False,
     read="self._{name}[index]",
     kept="ops.copy(a)",
@@ -103,6 +103,7 @@ def write_keras(subject: Subject) -> str:
         If the rule draws noise, or a function or a base decay of it has no formula.
     """
     require_no_noise(subject.program, "Keras")
+    subject.require_unused(subject.name, UPDATE.modules)
     return _KerasFile(subject).text()
 
 
@@ -181,9 +182,9 @@ class _KerasFile:
                 '    raise ValueError(f"Invalid momentum value: {momentum}")',
             ]
         kept = [f"self.{option} = {option}" for option in self.options]
-        signature = f"def __init__(self, {', '.join(options)}, **kwargs):"
+        signature = wrapped("def __init__(", ["self", *options, "**kwargs"], "):", indent=4)
         body = [*checks, "super().__init__(learning_rate=learning_rate, **kwargs)", *kept]
-        return signature + "\n" + textwrap.indent("\n".join(body), "    ")
+        return "\n".join([*signature, *(f"    {line}" for line in body)])
 
     def _build(self) -> str:
         """Write the method that makes the state of every variable."""

@@ -52,7 +52,7 @@ UPDATE = Dialect(
     scalar="jnp.asarray(a, gradient.dtype)",
     filled="jnp.full_like(gradient, a)",
     expanded="jnp.broadcast_to(a, gradient.shape)",
-    modules=frozenset({"jax", "jnp", "math", "optax"}),
+    modules=frozenset({"jax", "jnp", "math", "optax", "Callable", "NamedTuple", "EPSILON"}),
 )
 SCHEDULE = replace(UPDATE, scalar="jnp.full_like(t, a)", filled="jnp.full_like(t, a)", expanded="a")
 _BIAS_CORRECTION = '''
@@ -80,6 +80,7 @@ def write_optax(subject: Subject) -> str:
         If the rule draws noise, or a function or a base decay of it has no formula.
     """
     require_no_noise(subject.program, "Optax")
+    subject.require_unused(subject.snake_name, {*UPDATE.modules, *_TAKEN})
     return _OptaxFile(subject).text()
 
 

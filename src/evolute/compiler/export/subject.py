@@ -5,6 +5,7 @@ from __future__ import annotations
 import keyword
 import re
 import textwrap
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from evolute.compiler.program import Program, compile_rule
@@ -88,7 +89,12 @@ class Subject:
         if self.reference:
             paragraphs += ["\n".join(textwrap.wrap(f"Reference: {self.reference}.", WIDTH))]
         paragraphs += ["\n".join(textwrap.wrap(f"Note: {note}", WIDTH)) for note in self.notes]
-        return "\n\n".join(paragraphs)
+        return "\n\n".join(paragraphs).replace('"""', "'" * 3)
+
+    def require_unused(self, name: str, used: Collection[str]) -> None:
+        """Raise InputError if a file that is to define this name has another use for it."""
+        if name in used:
+            raise InputError(f"the file uses the name {name!r} itself: choose another name")
 
     @property
     def headline(self) -> str:

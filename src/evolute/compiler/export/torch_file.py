@@ -15,7 +15,7 @@ from evolute.compiler.export.decays import (
 from evolute.compiler.export.dialect import Dialect
 from evolute.compiler.export.subject import Subject
 from evolute.compiler.export.update import Update, write_update
-from evolute.compiler.export.writer import Writer, text_of
+from evolute.compiler.export.writer import Writer, text_of, wrapped
 from evolute.lang.functions import EPSILON
 from evolute.lang.rule import Momentum
 
@@ -51,7 +51,21 @@ UPDATE = Dialect(
     scalar="weight.new_tensor(a)",
     filled="torch.full_like(weight, a)",
     expanded="a.expand_as(weight)",
-    modules=frozenset({"torch", "math", "hashlib"}),
+    modules=frozenset(
+        {
+            "torch",
+            "math",
+            "hashlib",
+            "lru_cache",
+            "Any",
+            "Callable",
+            "EPSILON",
+            "Optimizer",
+            "ParamsT",
+            "Tensor",
+            "annotations",
+        }
+    ),
     copy="a.clone()",
     calls_take_numbers=False,
     read='state["{name}"]',
@@ -92,6 +106,7 @@ def write_torch(subject: Subject) -> str:
     InputError
         If a function or a base decay of the rule has no formula.
     """
+    subject.require_unused(subject.name, UPDATE.modules)
     return _TorchFile(subject).text()
 
 
@@ -220,9 +235,12 @@ class _TorchFile:
         if self.is_random:
             options.append("seed: int = 0")
             defaults.append('"seed": seed')
-        signature = f"def __init__(self, params: ParamsT, {', '.join(options)}) -> None:"
-        body = [*checks, f"super().__init__(params, {{{', '.join(defaults)}}})"]
-        return signature + "\n" + textwrap.indent("\n".join(body), "    ")
+        signature = wrapped(
+            "def __init__(", ["self", "params: ParamsT", *options], ") -> None:", indent=4
+        )
+        listed = ", ".join(defaults)
+        body = [*checks, f"defaults = {{{listed}}}", "super().__init__(params, defaults)"]
+        return "\n".join([*signature, *(f"    {line}" for line in body)])
 
     def _step(self) -> str:
         index = ", index" if self.is_random else ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import builtins
 import keyword
+import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
@@ -83,8 +84,12 @@ def number(value: float) -> Term:
 
 
 def text_of(tree: ast.expr) -> str:
-    """Return the source text of an expression, its strings in double quotes."""
-    return ast.unparse(tree).replace("'", '"')
+    """Return the source text of an expression as ruff formats it.
+
+    >>> text_of(ast.parse("state['x'] * 1e+30", mode="eval").body)
+    'state["x"] * 1e30'
+    """
+    return re.sub(r"(?<=\de)\+(?=\d)", "", ast.unparse(tree).replace("'", '"'))
 
 
 @dataclass
