@@ -166,11 +166,20 @@ class RuleOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        if torch.compiler.is_compiling() and self._program.is_random:
+            self._step_groups_as_they_are()
+        else:
+            self._step_groups()
+        return loss
+
+    def _step_groups(self) -> None:
         first = 0
         for group in self.param_groups:
             self._step_group(group, first)
             first += len(group["params"])
-        return loss
+
+    # Noise comes from generators, which torch.compile does not follow.
+    _step_groups_as_they_are = torch.compiler.disable(_step_groups)
 
     def _step_group(self, group: dict[str, Any], first: int) -> None:
         """Make one step of a group whose first parameter has this index in the optimizer."""
@@ -185,10 +194,7 @@ class RuleOptimizer(Optimizer):
         indices = [first + at for at, each in enumerate(group["params"]) if each.grad is not None]
         members = Members(weights, gradients, slots, steps, indices).as_real()
         if torch.compiler.is_compiling():
-            if self._program.is_random:
-                _update_untraced(members, self._program, group)
-            else:
-                update_traced(members, self._program, group, curves=curves)
+            update_traced(members, self._program, group, curves=curves)
         elif _in_lists(group, weights):
             update_lists(members, self._program, group)
         elif group["differentiable"]:
@@ -261,10 +267,6 @@ class RuleOptimizer(Optimizer):
         super().load_state_dict(state_dict)
         for slots in self.state.values():
             slots.update({name: each.clone() for name, each in slots.items()})
-
-
-# Noise comes from generators, which torch.compile does not follow.
-_update_untraced = torch.compiler.disable(update_lists)
 
 
 def _require_rule(given: object, rule: Rule, *, of: str) -> None:

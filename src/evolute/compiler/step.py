@@ -146,7 +146,9 @@ def update_traced(
         decays: tuple[Tensor, ...] = ()
         rate: Any = group["lr"]
         if curves:
-            factor, *decays_now = curves[0][step.clamp(max=len(curves[0]) - 1)].unbind()
+            last = len(curves[0]) - 1  # an index that is a tensor of no dimensions would be read
+            row = curves[0].index_select(0, step.clamp(max=last).long().reshape(1))
+            factor, *decays_now = row.squeeze(0).unbind()
             decays, rate = tuple(decays_now), _traced_rate(rate, factor, step)
         _shrink(weight, group, group["lr"])
         update = execute(
