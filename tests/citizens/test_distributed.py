@@ -12,6 +12,7 @@ import pytest
 import torch
 from citizens import ranks
 from citizens.ranks import Weights
+from filelock import FileLock
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_optimizer_state_dict,
@@ -44,10 +45,8 @@ class Outcome:
         ]
 
 
-@pytest.fixture(scope="module")
-def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
-    """Run two processes that meet on the loopback interface; they are started once."""
-    folder = tmp_path_factory.mktemp("ranks")
+def run_ranks(folder: Path) -> None:
+    """Run two processes that meet on the loopback interface."""
     environment = {**os.environ, "GLOO_SOCKET_IFNAME": LOOPBACK, "OMP_NUM_THREADS": "1"}
     logs = [folder / f"log{rank}.txt" for rank in range(ranks.RANKS)]
     processes = []
@@ -64,6 +63,18 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
             process.kill()
             process.wait()
     assert codes == [0] * ranks.RANKS, "\n".join(log.read_text() for log in logs)
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    """Start the two processes once, whichever worker of the test run asks first."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = shared / "ranks"
+    with FileLock(shared / "ranks.lock"):
+        if not folder.exists():
+            folder.mkdir()
+            run_ranks(folder)
     return Outcome(folder)
 
 
