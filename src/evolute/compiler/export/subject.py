@@ -106,7 +106,7 @@ def wrap_code(text: str, width: int) -> list[str]:
     """Break an expression into lines after an operator, a comma or a bracket.
 
     >>> wrap_code("none: clip(v, sqrt(s)+1e-07)", 20)
-    ['none: clip(v,', 'sqrt(s)+1e-07)']
+    ['none: clip(v, sqrt(', 's)+1e-07)']
     """
     lines = [""]
     for piece in _pieces(text):
