@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 # Extras that `make test` installs; .ci/run adds those of libraries that a test is skipped without.
-EXTRAS ?= dev
+EXTRAS ?= dev,export
 PIP_INSTALL := $(VENV)/bin/python -m pip install --disable-pip-version-check -q -c constraints.txt
 
 export PIP_NO_INPUT := 1

@@ -33,6 +33,7 @@ from evolute.lang.rule import Momentum, Rule
 
 Array = np.ndarray[Any, Any]
 
+MOST_STEPS = 50
 LIBRARIES = ("optax", "keras")
 INFINITE_AT_FIRST = "none: -([quotient(1, a2)]*g)"
 FOLLOW = Path(__file__).parent / "follow.py"
@@ -77,7 +78,7 @@ def _close(followed: list[Array], judged: list[Array]) -> bool:
 
 def steps_of(name: str) -> int:
     """How many steps are compared; a single function needs no long run, and may diverge in it."""
-    return 5 if name.startswith("function") else 50
+    return 5 if name.startswith("function") else MOST_STEPS
 
 
 def follow(library: str, folder: Path) -> Mapping[str, Array]:
@@ -87,7 +88,7 @@ def follow(library: str, folder: Path) -> Mapping[str, Array]:
         jitted = _case(library, "opt6", SUBJECTS["opt6"], folder)
         cases.append({**jitted, "id": JITTED, "jitted": True})
     (folder / "cases.json").write_text(json.dumps(cases))
-    values = [next(each) for each in [draws(0, torch.float32)] for _ in range(51)]
+    values = [next(each) for each in [draws(0, torch.float32)] for _ in range(MOST_STEPS + 1)]
     arrays = {
         f"{step}_{at}": each.numpy() for step, of in enumerate(values) for at, each in enumerate(of)
     }

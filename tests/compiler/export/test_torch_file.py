@@ -128,12 +128,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subjects = [subject_of_the_zoo(name) for name in zoo.names()]
     subjects += [Subject(Rule.parse(call_of(row))) for row in FUNCTION_ROWS]
     subjects += drawn_subjects()
+    subjects += [Subject(Rule.parse(f"none: {noisy(depth)}")) for depth in range(10)]
     for at, subject in enumerate(subjects):
         for form in ("torch", "optax", "keras"):
             if form == "torch" or not subject.program.is_random:
                 path = place / f"{form}_{at}.py"
                 path.write_text(EXPORTERS[form](subject), encoding="utf-8")
     return place
+
+
+def noisy(depth: int) -> str:
+    """Dropout of an expression, its text of any length about that of a line and longer."""
+    return f"dropout(0.{'7' * depth}3*{'tanh(' * 9}arctan(g{'+v' * depth}){')' * 9}, 0.5)"
 
 
 def drawn_subjects() -> list[Subject]:
@@ -153,7 +159,6 @@ def test_every_file_is_formatted(folder: Path) -> None:
 
 
 def test_every_file_passes_the_linter(folder: Path) -> None:
-    # E501: the names of a rule's own operations are as long as their user made them.
     chosen = ["--isolated", "--select", "E,F,W,I,UP,B,PIE,RET", "--ignore", "B905"]
     assert _ruff("check", *chosen, "--line-length", "100", folder) == ""
 
@@ -301,12 +306,14 @@ def test_what_has_no_formula_is_refused_with_what_to_add(monkeypatch: pytest.Mon
     FUNCTIONS.add(Function("misread", 1, "u", torch.sin, formula="z + 1"))
     FUNCTIONS.add(Function("unsafe", 1, "u", torch.sin, formula="x.sin()"))
     FUNCTIONS.add(Function("broken", 1, "u", torch.sin, formula="x +"))
+    FUNCTIONS.add(Function("misnamed", 1, "u", torch.sin, formula="exp(x)", noun="a cube"))
     BASE_DECAYS.add(BaseDecay("unsaid_decay", "u", lambda t, T: t))
     for rule, line in {
         "none: unsaid(g)": r"function 'unsaid' has no formula.*add formula=\"…\"",
         "none: misread(g)": "reads 'z'",
         "none: unsafe(g)": r"has 'x.sin\(\)': write one expression",
         "none: broken(g)": "is no expression",
+        "none: misnamed(g)": "has the noun 'a cube': give a Python identifier",
         "none: [unsaid_decay]*g+w": r"base decay 'unsaid_decay' has no formula.*add formula=\"…\"",
     }.items():
         with pytest.raises(InputError, match=line):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from evolute.compiler.program import Program, compile_rule
 from evolute.errors import InputError, shorten
 from evolute.lang.latex import rule_to_latex
-from evolute.lang.rule import Rule
+from evolute.lang.rule import Momentum, Rule
 
 DEFAULT_NAME = "DiscoveredOptimizer"
 """Class of a rule that has no name."""
@@ -80,8 +80,10 @@ class Subject:
             for line in rule_to_latex(self.rule).splitlines()
             for part in textwrap.wrap(line, WIDTH - 4, break_long_words=False)
         ]
+        has_momentum = self.rule.momentum is not Momentum.NONE
+        momentum = ", mu the momentum coefficient" if has_momentum else ""
         paragraphs = [
-            "u is the update, eta the learning rate, mu the momentum coefficient::",
+            f"u is the update, eta the learning rate{momentum}::",
             textwrap.indent("\n".join(equation), "    "),
             "As a rule of evolute::",
             textwrap.indent("\n".join(wrap_code(str(self.rule), WIDTH - 4)), "    "),

@@ -89,7 +89,8 @@ def _uniform(seed: int, node: str, index: int, step: int, like: Tensor) -> Tenso
     noise = torch.rand(like.shape, dtype=torch.float64, generator=generator, device="cpu")
     return noise.to(like.device)
 '''
-_TAKEN = {"gradient", "weight", "state", "step", "group", "rate", "update", "momentum", "index"}
+_TAKEN = {"gradient", "weight", "state", "step", "group", "rate", "update", "momentum", "index",
+          "buffer", "momentum_buffer", "total_steps", "self"}  # fmt: skip
 _APPLIED = {
     Momentum.NONE: "",
     Momentum.MOMENTUM: "weight.add_(buffer)",

@@ -51,7 +51,7 @@ def write_update(
     decays
         Name of the value of each inner decay at this step.
     uniform
-        Expression of fresh uniform numbers, with ``{node}`` for the text of the random node.
+        Expression of fresh uniform numbers, with ``{node}`` for a name of the random node's text.
 
     Raises
     ------
@@ -102,16 +102,20 @@ class _UpdateWriter:
             term = self._stateful(instruction, terms, noun)
         else:
             fixed = _parameters(instruction)
-            if row.kind is Kind.RANDOM:
-                text = self.uniform.format(node=repr(instruction.noise).replace("'", '"'))
-                uniform = Term(ast.parse(text, mode="eval").body, is_number=True)
-                fixed["uniform"] = self.writer.assign(uniform, wanted="uniform").tree
+            if instruction.noise is not None:
+                fixed["uniform"] = self._noise(instruction.noise)
             term = self.writer.term(formula_of(row), terms, fixed, noun)
         if row.kind is Kind.ELEMENTWISE and all(each.is_shapeless for each in terms.values()):
             term = replace(term, is_shapeless=True)
         if self.uses[instruction.target] > 1 and not term.is_simple:
             term = self.writer.assign(term)
         return term
+
+    def _noise(self, node: str) -> ast.expr:
+        """Write the uniform numbers of a random node; return their name."""
+        name = self.writer.text("node", node)
+        call = ast.parse(self.uniform.format(node=name), mode="eval").body
+        return self.writer.assign(Term(call), wanted="uniform").tree
 
     def _arguments(self, instruction: Instruction) -> dict[str, Term]:
         terms = [self.terms[at] for at in instruction.arguments]
@@ -150,6 +154,11 @@ class _UpdateWriter:
         """Say in a word or three what an instruction computes."""
         row = instruction.function
         noun = row.noun or row.name
+        if not noun.isidentifier():
+            raise InputError(
+                f"the function {row.name!r} has the noun {noun!r}: give a Python identifier, such "
+                "as 'cube'"
+            )
         nouns = [self.terms[at].noun for at in instruction.arguments]
         if row.infix == "*" and nouns[0]:
             if instruction.arguments[0] == instruction.arguments[1]:

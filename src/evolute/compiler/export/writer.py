@@ -139,6 +139,18 @@ class Writer:
             tree = _with_name(tree, part, name)
         self.lines.append(f"{head}{text_of(tree)}{tail}")
 
+    def text(self, wanted: str, value: str) -> str:
+        """Write ``name = "value"``, in pieces where it is long; return the name."""
+        name = self.name(wanted)
+        room = LINE_LENGTH - self.indent - 6
+        if len(f'{name} = "{value}"') <= room + 6:
+            self.lines.append(f'{name} = "{value}"')
+            return name
+        size = len(value) if len(value) <= room else room
+        pieces = [value[at : at + size] for at in range(0, len(value), size)]
+        self.lines += [f"{name} = (", *(f'    "{piece}"' for piece in pieces), ")"]
+        return name
+
     def combine(
         self, formula: ast.expr, terms: Mapping[str, Term], fixed: Mapping[str, ast.expr]
     ) -> ast.expr:
