@@ -144,6 +144,7 @@ def in_elementary_operations(program: Program) -> Elementary:
     gradient, weight = recorder.new(Sort.TENSOR), recorder.new(Sort.TENSOR)
     step = recorder.new(Sort.NUMBER)
     constants = [recorder.new(Sort.SCALAR) for _ in program.constants]
+    recorder.constants.update(zip(constants, program.constants, strict=True))
     decays = [recorder.new(Sort.NUMBER) for _ in program.decays]
     states = [recorder.new(Sort.TENSOR) for _ in program.state_slots]
     new_states = list(states)
@@ -180,6 +181,8 @@ class _Recorder:
     def __init__(self) -> None:
         self.operations: list[Operation] = []
         self.count = 0
+        self.constants: dict[Register, float] = {}
+        self.never_minus_zero: set[Register] = set()
 
     def new(self, sort: Sort) -> Register:
         """Return a register not yet used."""
@@ -228,6 +231,8 @@ class _Recorder:
         sorts = {each.sort for each in arguments if isinstance(each, Register)}
         if not all(isinstance(each, Register | int | float) for each in arguments):
             raise _UnfollowableError
+        if name == "add" and arguments[1] == 0.0 and arguments[0] in self.never_minus_zero:
+            return _Symbol(self, arguments[0])  # all that adding 0 changes is the sign of a zero
         if sorts == {Sort.NUMBER}:
             sort, call = Sort.NUMBER, _OF_NUMBERS[name]
         else:
@@ -235,7 +240,13 @@ class _Recorder:
             call = ELEMENTARY[name]
         target = self.new(sort)
         self.operations.append(Operation(name, call, arguments, target))
+        if name == "add" and any(self._is_at_least_zero(each) for each in arguments):
+            self.never_minus_zero.add(target)
         return _Symbol(self, target)
+
+    def _is_at_least_zero(self, value: Any) -> bool:
+        constant = self.constants.get(value) if isinstance(value, Register) else value
+        return constant is not None and bool(constant >= 0)
 
 
 _OF_NUMBERS: dict[str, Callable[..., Any]] = {
