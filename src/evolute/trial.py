@@ -30,6 +30,11 @@ class OutcomeKind(StrEnum):
     CRASHED = "crashed"
 
 
+RETRIED_KINDS = frozenset({OutcomeKind.TIMED_OUT, OutcomeKind.CRASHED})
+"""Outcomes that say more about the machine and its hour than about the rule: a trial that ended so
+is no function of its key, answers for no later one, and gives way to it in the store."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How a trial ended, and a sentence for the user that says why."""

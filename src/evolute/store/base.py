@@ -72,7 +72,9 @@ class Store(ABC):
     Guarantees
     ----------
     *First write wins.* A stored trial is never changed or removed. Writing it again, from this
-    process or another, is no error: the first stays, and is what every writer gets back.
+    process or another, is no error: the first stays, and is what every writer gets back. Only a
+    trial that timed out or crashed (:data:`~evolute.trial.RETRIED_KINDS`) gives its place to the
+    next of its key, in every run that names it.
 
     *Exactness.* What is read equals what was written, floats to the last bit, but for the empty
     ``created_at``, which is stamped, and a score of minus zero, which becomes zero.
@@ -92,7 +94,7 @@ class Store(ABC):
     """
 
     def put(self, trial: Trial) -> Trial:
-        """Store a trial unless its key is there already; return the one the store now holds."""
+        """Store a trial unless its key is there for good; return the one the store now holds."""
         return self.put_many([trial])[0]
 
     @abstractmethod

@@ -11,15 +11,15 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any, get_args
 
-from sqlalchemy import Connection, Engine, RowMapping, Select, func, select
+from sqlalchemy import Connection, Engine, RowMapping, Select, func, or_, select
 from sqlalchemy.dialects.sqlite import insert
 
 from evolute.errors import InputError, StoreError, UnknownNameError, shorten
 from evolute.store.base import Order, RunEntry, RunRecord, Store, StoredTrial
 from evolute.store.faults import translated
-from evolute.store.rows import DAMAGE, row_to_trial, trial_to_row
+from evolute.store.rows import DAMAGE, KEY_COLUMNS, row_to_trial, trial_to_row
 from evolute.store.schema import documents, protocols, run_entries, runs, trials
-from evolute.trial import OutcomeKind, Trial, canonical_json
+from evolute.trial import RETRIED_KINDS, OutcomeKind, Trial, canonical_json
 
 VALUES_PER_QUERY = 500
 """Below the number of parameters that any supported database takes in one statement."""
@@ -28,6 +28,13 @@ TRIALS = select(
     *(column for column in trials.c if column.name != "protocol_id"),
     protocols.c.text.label("protocol"),
 ).join(protocols, protocols.c.id == trials.c.protocol_id)
+
+RESULT_COLUMNS = tuple(
+    name
+    for name in trials.c.keys()  # noqa: SIM118  # columns are not iterated as their names
+    if name not in {"id", "digest", "protocol_id", *KEY_COLUMNS}
+)
+"""What a later trial of the same key brings along."""
 
 
 class SqlStore(Store):
@@ -308,7 +315,7 @@ def _parts(values: Collection[Any]) -> Iterator[list[Any]]:
 
 
 def _insert_trials(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert what is not there yet; the protocols first, which the trials point at."""
+    """Insert what is not there for good; the protocols first, which the trials point at."""
     texts = list(dict.fromkeys(row["protocol"] for row in rows))
     connection.execute(
         insert(protocols).on_conflict_do_nothing(), [{"text": text} for text in texts]
@@ -318,8 +325,14 @@ def _insert_trials(connection: Connection, rows: Sequence[Mapping[str, Any]]) ->
         query = select(protocols.c.text, protocols.c.id).where(protocols.c.text.in_(part))
         numbers |= {row.text: row.id for row in connection.execute(query)}
     columns = [name for name in trials.c.keys() if name not in {"id", "protocol_id"}]  # noqa: SIM118
+    statement = insert(trials)
     connection.execute(
-        insert(trials).on_conflict_do_nothing(index_elements=[trials.c.digest]),
+        # The row keeps its number, by which the entries of runs know it.
+        statement.on_conflict_do_update(
+            index_elements=[trials.c.digest],
+            set_={name: statement.excluded[name] for name in RESULT_COLUMNS},
+            where=or_(*(trials.c.outcome == kind.value for kind in RETRIED_KINDS)),
+        ),
         [
             {name: row[name] for name in columns} | {"protocol_id": numbers[row["protocol"]]}
             for row in rows

@@ -19,8 +19,17 @@ from pathlib import Path
 import pytest
 
 from evolute.errors import InputError, StoreError
-from evolute.store.base import RunEntry, RunRecord, Store
-from evolute.trial import EpochRecord, Outcome, OutcomeKind, Provenance, Score, Trial, TrialKey
+from evolute.store.base import RunEntry, RunRecord, Store, StoredTrial
+from evolute.trial import (
+    RETRIED_KINDS,
+    EpochRecord,
+    Outcome,
+    OutcomeKind,
+    Provenance,
+    Score,
+    Trial,
+    TrialKey,
+)
 
 RUN = RunRecord(digest="ab" * 32, name="first", config_json='{"seed":0}', program_version="1")
 
@@ -120,6 +129,30 @@ class StoreContract(ABC):
         assert store.put(other) == first
         assert store.get(first.key.digest) == first
         assert len(store.trials()) == 1
+
+    def test_what_the_machine_ended_gives_way_to_the_next(self, store: Store) -> None:
+        curve = (EpochRecord(200, 0.5, None, 0.75, None),)
+        measured = Provenance(1.5, "2026-01-02T03:04:05+00:00", "another processor")
+        later = replace(example_trial(1, fitness=0.5), curve=curve, provenance=measured)
+        for kind in sorted(RETRIED_KINDS):
+            ended = Trial(later.key, Outcome(kind, f"ended as {kind}"), None)
+            assert without_time(store.put(ended)) == ended
+        store.open_run(RUN)
+        entry = example_entry(0, ended)
+        store.record_many(RUN.digest, [entry])
+        assert [store.put(later), store.put(ended), store.get(later.key.digest)] == [later] * 3
+        assert store.trials(run=RUN.digest) == (StoredTrial(later, entry),)
+
+    def test_within_one_call_too_what_the_machine_ended_gives_way(self, store: Store) -> None:
+        finished = example_trial(1, fitness=0.5)
+        ended = Trial(finished.key, Outcome(OutcomeKind.TIMED_OUT, "too slow"), None)
+        held = store.put_many([ended, finished, ended])
+        assert [without_time(trial) for trial in held] == [finished] * 3
+
+    @pytest.mark.parametrize("kind", sorted(set(OutcomeKind) - RETRIED_KINDS))
+    def test_what_the_rule_decided_stays(self, store: Store, kind: OutcomeKind) -> None:
+        first = store.put(replace(example_trial(1), outcome=Outcome(kind, "decided by the rule")))
+        assert store.put(example_trial(1, fitness=0.5)) == first
 
     def test_a_trial_given_twice_in_one_call_is_stored_once(self, store: Store) -> None:
         first = example_trial(1, fitness=0.5)
