@@ -146,15 +146,14 @@ class Provenance:
 class Trial:
     """One rule scored once under one protocol.
 
-    ``score`` is there if and only if the outcome is *finished*, or *duplicate* of a finished trial
-    (then it is the score of ``twin``, the digest of the trial it equals).
+    ``score`` is there if and only if the outcome is *finished*. A duplicate is no trial of its own:
+    it is an entry of a run that names the trial of its twin.
     """
 
     key: TrialKey
     outcome: Outcome
     score: Score | None
     curve: tuple[EpochRecord, ...] = ()
-    twin: str | None = None
     provenance: Provenance = Provenance(seconds=0.0)
 
     def to_dict(self) -> dict[str, Any]:
@@ -170,7 +169,6 @@ class Trial:
             outcome=Outcome(OutcomeKind(data["outcome"]["kind"]), data["outcome"]["sentence"]),
             score=None if score is None else Score(**score),
             curve=tuple(EpochRecord(**record) for record in data["curve"]),
-            twin=data["twin"],
             provenance=Provenance(**data["provenance"]),
         )
 

@@ -63,7 +63,6 @@ def damage(path: Path, statement: str, *values: object) -> None:
         ("curve", "[[1,2,3]]"),
         ("curve", "[" * 200_000),
         ("curve", b"\xff"),
-        ("twin", b"\xff"),
     ],
 )
 def test_a_damaged_trial_is_refused(path: Path, column: str, value: object) -> None:

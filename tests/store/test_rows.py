@@ -28,7 +28,6 @@ trials = st.builds(
         st.builds(EpochRecord, steps, figures, st.none() | figures, figures, st.none() | figures),
         max_size=3,
     ).map(tuple),
-    twin=st.none() | texts,
     provenance=st.builds(Provenance, numbers, st.text("0123456789TZ:-", min_size=1), texts),
 )
 

@@ -26,7 +26,6 @@ TYPES = {
     "sentence": str,
     "created_at": str,
     "machine": str,
-    "twin": str | None,
     "steps": int | None,
     "seconds": float,
 }
@@ -47,7 +46,6 @@ def trial_to_row(trial: Trial) -> dict[str, Any]:
         # SQLite stores -0.0 as 0.0: doing so here makes every writer hold what a reader gets.
         **{name: None if value is None else value + 0 for name, value in score.items()},
         "curve": _curve_to_text(trial.curve),
-        "twin": trial.twin,
         **asdict(trial.provenance),
     }
 
@@ -71,7 +69,6 @@ def row_to_trial(row: RowMapping) -> Trial:
         outcome=Outcome(OutcomeKind(row["outcome"]), row["sentence"]),
         score=_row_to_score(row),
         curve=_text_to_curve(row["curve"]),
-        twin=row["twin"],
         provenance=Provenance(row["seconds"], row["created_at"], row["machine"]),
     )
 

@@ -58,7 +58,6 @@ trials = Table(
     Column("train_loss", Double),
     Column("steps", BigInteger),
     Column("curve", Text, nullable=False),
-    Column("twin", String(64)),
     Column("seconds", Double, nullable=False),
     Column("created_at", Text, nullable=False),
     Column("machine", Text, nullable=False),

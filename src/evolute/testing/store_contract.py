@@ -78,7 +78,6 @@ class StoreContract(ABC):
                 EpochRecord(200, 0.5, None, 0.75, None),
                 EpochRecord(400, 1 / 3, 0.5, 0.25, 0.75),
             ),
-            twin="cd" * 32,
             provenance=Provenance(1.5, "2026-01-02T03:04:05+00:00", "a processor, torch 2"),
         )
         assert store.put(trial) == trial
@@ -156,7 +155,9 @@ class StoreContract(ABC):
 
     def test_a_trial_given_twice_in_one_call_is_stored_once(self, store: Store) -> None:
         first = example_trial(1, fitness=0.5)
-        held = store.put_many([first, example_trial(2), replace(first, twin="cd" * 32)])
+        held = store.put_many(
+            [first, example_trial(2), replace(first, curve=(EpochRecord(1, 0.5, None, 0.5, None),))]
+        )
         assert [without_time(trial) for trial in held] == [first, example_trial(2), first]
         assert len(store.trials()) == 2
 

@@ -41,7 +41,6 @@ def _create_trials() -> None:
         sa.Column("train_loss", sa.Double),
         sa.Column("steps", sa.BigInteger),
         sa.Column("curve", sa.Text, nullable=False),
-        sa.Column("twin", sa.String(64)),
         sa.Column("seconds", sa.Double, nullable=False),
         sa.Column("created_at", sa.Text, nullable=False),
         sa.Column("machine", sa.Text, nullable=False),
