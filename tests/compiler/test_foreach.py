@@ -146,7 +146,7 @@ class Memory(TorchDispatchMode):
     """Counts the bytes of the storages alive that were made inside, and remembers the most."""
 
     def __init__(self, existing: list[Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.existing = {each.untyped_storage().data_ptr() for each in existing}
         self.alive = WeakTensorKeyDictionary()
         self.peak = 0

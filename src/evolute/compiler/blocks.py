@@ -41,6 +41,7 @@ def blocks(
     slots: Sequence[Sequence[Tensor]],
     *,
     whole: bool,
+    in_order: bool,
 ) -> Iterator[Block]:
     """Cut and join weight tensors into blocks.
 
@@ -52,6 +53,8 @@ def blocks(
         For each slot the tensor of each weight.
     whole
         Whether no tensor may be cut.
+    in_order
+        Whether the pieces of a tensor must follow the order of its indices.
     """
     limit = BLOCK if weights[0].device.type == "cpu" else BLOCK_ELSEWHERE
     first, size = 0, 0
@@ -62,7 +65,8 @@ def blocks(
             first, size = index, 0
         size += count
         if count > limit and not whole:
-            for pieces in _cut([weight, gradients[index], *(slot[index] for slot in slots)], limit):
+            tensors = [weight, gradients[index], *(slot[index] for slot in slots)]
+            for pieces in _cut(tensors, limit, in_order=in_order):
                 of_weight, of_gradient, *of_slots = pieces
                 yield Block([of_weight], [of_gradient], [[each] for each in of_slots], [index])
             first, size = index + 1, 0
@@ -83,9 +87,24 @@ def _joined(
     )
 
 
-def _cut(tensors: Sequence[Tensor], limit: int) -> Iterator[tuple[Tensor, ...]]:
+def _cut(tensors: Sequence[Tensor], limit: int, *, in_order: bool) -> Iterator[tuple[Tensor, ...]]:
     """Cut tensors of one shape into pieces of at most so many elements, or of one row."""
     if all(each.is_contiguous() for each in tensors):
         return zip(*(each.view(-1).split(limit) for each in tensors), strict=True)
-    rows = max(1, limit * len(tensors[0]) // tensors[0].numel())
-    return zip(*(each.split(rows) for each in tensors), strict=True)
+    first = tensors[0]
+    alike = all(each.stride() == first.stride() for each in tensors)
+    if alike and not in_order and _is_without_gaps(first):
+        # In the order of the memory, as in channels_last.
+        rows = (each.as_strided((each.numel(),), (1,)) for each in tensors)
+        return zip(*(each.split(limit) for each in rows), strict=True)
+    count = max(1, limit * len(first) // first.numel())
+    return zip(*(each.split(count) for each in tensors), strict=True)
+
+
+def _is_without_gaps(tensor: Tensor) -> bool:
+    step = 1
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size > 1 and stride != step:
+            return False
+        step *= size
+    return True

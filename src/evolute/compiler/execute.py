@@ -137,7 +137,11 @@ def scheduled_rate(learning_rate: float, factor: float, *, step: int) -> float:
 def _make_constants(
     program: Program, dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, ...]:
-    return tuple(torch.full((), value, dtype=dtype, device=device) for value in program.constants)
+    # By way of float64: what is too large for the dtype is infinite.
+    return tuple(
+        torch.full((), value, dtype=torch.float64, device=device).to(dtype)
+        for value in program.constants
+    )
 
 
 def _make_bound(program: Program) -> tuple[_Bound, ...]:

@@ -42,6 +42,11 @@ class ListProgram:
     ----------
     program
         The compiled rule.
+
+    Attributes
+    ----------
+    whole, in_order
+        What :func:`evolute.compiler.blocks.blocks` must keep to.
     """
 
     def __init__(self, program: Program) -> None:
@@ -49,6 +54,7 @@ class ListProgram:
         self._constants = program.constants
         kinds = {each.function.kind for each in program.instructions}
         self.whole = Kind.PER_TENSOR in kinds
+        self.in_order = Kind.RANDOM in kinds
         plan = _Plan(self._form.operations, self._form.states, self._form.new_states)
         plan.make(self._form.output)
         self._before, self._calls, self._stores = plan.before, plan.calls, plan.stores
@@ -207,7 +213,7 @@ class _Plan:
 @lru_cache(maxsize=4096)
 def _constants(values: tuple[float, ...], dtype: torch.dtype) -> tuple[Tensor, ...]:
     """Return each constant as a tensor: on the CPU, which reads it without waiting."""
-    return tuple(torch.tensor(value, dtype=dtype) for value in values)
+    return tuple(torch.tensor(value, dtype=torch.float64).to(dtype) for value in values)
 
 
 @lru_cache(maxsize=512)

@@ -211,7 +211,13 @@ def _row_result(instruction: Instruction, values: list[Any], run: Run, position:
         own = [each.to(weight.device).expand_as(weight) for each in own]
     result: Any = row.compute(*own, *instruction.parameters, **options)
     # What is an operand itself may be a state, over which the new state is written.
-    return result.clone() if any(result is each for each in own) else result
+    if isinstance(result, tuple):
+        return tuple(_apart(each, own) for each in result)
+    return _apart(result, own)
+
+
+def _apart(result: Tensor, operands: list[Any]) -> Tensor:
+    return result.clone() if any(result is each for each in operands) else result
 
 
 def clone_call(value: Register) -> Call:

@@ -117,7 +117,7 @@ def update_lists(members: Members, program: Program, group: Group) -> None:
         registers = lists.numbers(step=step, decays=decays, dtype=weights[0].dtype)
         noise = _NoiseInPieces([members.indices[each] for each in at], step, seed=group["seed"])
         gradients = [members.gradients[each] for each in at]
-        for block in blocks(weights, gradients, slots, whole=lists.whole):
+        for block in blocks(weights, gradients, slots, whole=lists.whole, in_order=lists.in_order):
             if group["weight_decay"]:
                 multiply_(block.weights, 1 - peak * group["weight_decay"])
             if group["maximize"]:

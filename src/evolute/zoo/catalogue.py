@@ -18,6 +18,7 @@ from importlib.resources import files
 from types import MappingProxyType
 from typing import Any
 
+from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from evolute.compiler.optimizer import RuleOptimizer
@@ -46,7 +47,7 @@ def names(kind: EntryKind | None = None) -> tuple[str, ...]:
     return tuple(name for name, entry in _entries().items() if kind in (None, entry.kind))
 
 
-def create(name: str, params: ParamsT, *, lr: float, **options: Any) -> RuleOptimizer:
+def create(name: str, params: ParamsT, *, lr: float | Tensor, **options: Any) -> RuleOptimizer:
     """Make the optimizer of this name.
 
     Parameters
