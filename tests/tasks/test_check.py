@@ -32,8 +32,16 @@ def frozen() -> nn.Module:
     return nn.Linear(2, 3).requires_grad_(False)
 
 
+def without_weights() -> nn.Module:
+    return nn.ConstantPad1d((0, 1), 0.0)
+
+
 def without_gradient(output: Tensor, target: Tensor) -> Tensor:
     return torch.zeros(()).requires_grad_()
+
+
+def of_the_targets_alone(output: Tensor, target: Tensor) -> Tensor:
+    return target.float().mean()
 
 
 def infinite_loss(output: Tensor, target: Tensor) -> Tensor:
@@ -47,8 +55,10 @@ def nan_metric(output: Tensor, target: Tensor) -> float:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"model": frozen}, "the backward pass of its loss raised RuntimeError"),
+        ({"model": frozen}, "no weight of its model gets a gradient"),
+        ({"model": without_weights}, "no weight of its model gets a gradient"),
         ({"loss": without_gradient}, "no weight of its model gets a gradient"),
+        ({"loss": of_the_targets_alone}, "no weight of its model gets a gradient"),
         ({"loss": infinite_loss}, "the loss of the new model on the first batch of the train"),
         ({"metric": nan_metric}, "the metric of the new model on the first batch of the train"),
         ({"test": (INPUTS * float("nan"), TARGETS)}, "first batch of the test data is nan"),

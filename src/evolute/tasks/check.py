@@ -36,7 +36,7 @@ def check_task(task: Task) -> None:
             _check_finite(task, split, "loss", measured.loss.item())
             if measured.metric is not None:
                 _check_finite(task, split, "metric", measured.metric)
-            if split is Split.TRAIN:
+            if split is Split.TRAIN and measured.loss.requires_grad:
                 with calling(task.name, "the backward pass of its loss"):
                     measured.loss.backward()
     if not any(weight.grad is not None for weight in model.parameters()):
