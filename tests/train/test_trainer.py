@@ -362,3 +362,13 @@ def test_warm_up_begins_at_a_rate_of_zero() -> None:
     run(SGD, make(model=lambda: Watched(4, 3), loss=watching), AT_RATE)
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[1], weights[2])
+
+
+def test_a_sparse_gradient_is_refused_by_the_name_of_its_weight() -> None:
+    def sparse() -> nn.Module:
+        return nn.Sequential(nn.Embedding(5, 4, sparse=True), nn.Flatten(), nn.Linear(4, 3))
+
+    tokens = torch.arange(20).remainder(5)[:, None], torch.arange(20).remainder(3)
+    task = make(model=sparse, train=tokens, validation=tokens, test=tokens)
+    with pytest.raises(InputError, match=r"parameter '0\.weight' \(shape \(5, 4\)\) is sparse"):
+        run(SGD, task, AT_RATE)

@@ -77,7 +77,7 @@ class Fit:
             torch_generator(seed, "batches"), protocol.batch_size, augment=protocol.augment
         )
         self._optimizer = RuleOptimizer(
-            [weight for weight in self.model.parameters() if weight.requires_grad],
+            [named for named in self.model.named_parameters() if named[1].requires_grad],
             subject.rule,
             lr=learning_rate,
             total_steps=plan.steps,
