@@ -213,7 +213,8 @@ def _row_result(instruction: Instruction, values: list[Any], run: Run, position:
     # What is an operand itself may be a state, over which the new state is written.
     if isinstance(result, tuple):
         return tuple(_apart(each, own) for each in result)
-    return _apart(result, own)
+    # A number for the whole tensor is spread over it, so that others may be written over.
+    return _apart(result.expand_as(weight) if row.kind is Kind.PER_TENSOR else result, own)
 
 
 def _apart(result: Tensor, operands: list[Any]) -> Tensor:
