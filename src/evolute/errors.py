@@ -80,13 +80,16 @@ class StoreError(EvoluteError):
 
 
 def did_you_mean(name: str, known: Iterable[str], *, most: int = 3) -> str:
-    """Say the nearest of the known names, or all of them where none is near.
+    """Say the nearest of the known names, whatever their case, or all of them where none is near.
 
-    >>> did_you_mean("adm", ["adam", "lion"])
+    >>> did_you_mean("Adm", ["adam", "lion"])
     "did you mean 'adam'? (known: adam, lion)"
     """
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=most, cutoff=0.5)
+    # Two names may differ in case alone.
+    folded = sorted({each.casefold() for each in names})
+    close = difflib.get_close_matches(name.casefold(), folded, n=most, cutoff=0.5)
+    near = [each for fold in close for each in names if each.casefold() == fold]
     listing = f"known: {', '.join(names)}" if names else "none is known"
     if not near:
         return listing

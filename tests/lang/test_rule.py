@@ -49,6 +49,9 @@ def test_a_decay_at_the_root_multiplies_the_schedule_given() -> None:
     ("text", "said", "at"),
     [
         ("mometum: g", "did you mean 'momentum'", 0),
+        ("NONE: G", "did you mean 'none'", 0),
+        ("none: G", "did you mean 'g'", 6),
+        ("none: Tanh(g)", "did you mean 'tanh'", 6),
         ("nesterov: g+x", "unknown operand 'x'", 12),
         ("nesterov : é", "unknown operand 'é'", 11),
         ("none: none: g", "the character ':' is not allowed", 10),

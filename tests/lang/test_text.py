@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,8 @@ def test_a_text_reads_as_the_expression_it_says(text: str, expression: Expressio
         ("", "an expression is missing", 0),
         ("   ", "an expression is missing", 0),
         ("g+", "it ends too early", 2),
+        ("g*" + "1" * 5000, "a number of 5000 digits is too long: at most 1100 are read", 2),
+        ("g+0." + "0" * 5000, "a number of 5000 digits is too long", 4),
         ("g v", "not an expression", 2),
         ("g)", "not an expression", 1),
         ("g+gg", "unknown operand 'gg'", 2),
@@ -228,6 +231,11 @@ def test_a_shared_part_counts_each_time_it_is_read() -> None:
 def test_a_number_prints_short_and_reads_back(value: float, text: str) -> None:
     assert print_number(value) == text
     assert float(print_number(value)) == value
+
+
+@pytest.mark.parametrize("value", [5e-324, 2.225073858507201e-308, 1.7976931348623157e308])
+def test_every_double_written_out_in_full_is_read(value: float) -> None:
+    assert parse_expression(f"{Decimal(value):f}") == Constant(value)
 
 
 def test_a_schedule_reads_as_inside_its_brackets() -> None:

@@ -41,6 +41,9 @@ MAX_DEPTH = 64
 MAX_NODES = 1_000
 """Largest expression, in nodes."""
 
+MAX_DIGITS = 1_100
+"""Longest run of digits: every double can be written out in full, which takes 1,074 at most."""
+
 _INFIX_NODES: dict[type[ast.operator], str] = {
     ast.Add: "add",
     ast.Sub: "sub",
@@ -53,6 +56,7 @@ _NO_OPERATORS = {
     "//": "write x/y",
 }
 _WORD = re.compile(r"[^\W\d]\w*")
+_DIGITS = re.compile(r"(?<!\w)\d[\d_]*")
 _ALLOWED = "use names, numbers, + - * /, calls such as tanh(x), and decays such as [a3]*x"
 _TOO_DEEP = f"the expression is nested too deeply: at most {MAX_DEPTH} levels are allowed"
 _TOO_LARGE = f"the expression is too large: at most {MAX_NODES} nodes are allowed"
@@ -271,7 +275,7 @@ class _Reader:
         return len(self.text) - len(self.text.lstrip())
 
     def _check_characters(self) -> None:
-        """Refuse characters, operators and words of Python that no expression holds."""
+        """Refuse characters, operators, words and numbers of Python that no expression holds."""
         for position, character in enumerate(self.text):
             if not (
                 character in _PUNCTUATION or character.isspace() or f"_{character}".isidentifier()
@@ -287,6 +291,13 @@ class _Reader:
         for word in _WORD.finditer(self.text):
             if keyword.iskeyword(word.group()):
                 self._fail(f"{word.group()!r} is not allowed: {_ALLOWED}", position=word.start())
+        for digits in _DIGITS.finditer(self.text):
+            if len(digits.group()) > MAX_DIGITS:
+                self._fail(
+                    f"a number of {len(digits.group())} digits is too long: at most {MAX_DIGITS} "
+                    "are read, write a large one as 1e300",
+                    position=digits.start(),
+                )
 
     def _check_nesting(self) -> None:
         """Refuse brackets and signs nested deeper than an expression can be."""
