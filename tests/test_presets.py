@@ -63,6 +63,7 @@ def test_the_paper_preset_is_the_published_search_to_the_letter() -> None:
     assert (main.fitness, main.fitness_epoch) == ("metric", "best")
     types = settings.run_config("digits").space.momentum_types
     assert [kind.value for kind in types] == ["none", "momentum", "nesterov_published"]
+    assert settings.duplicate_tolerance is None
 
 
 @pytest.mark.parametrize(
@@ -78,6 +79,13 @@ def test_the_paper_preset_is_the_published_search_to_the_letter() -> None:
             "config key 'search.particles' is 'many': input should",
         ),
         ({"seed": -1}, "config key 'seed' is -1: input should be greater than or equal to 0"),
+        ({"seed": True}, "config key 'seed' is True: input should be a valid integer"),
+        ({"task": 3}, "config key 'task' is 3: give a text"),
+        ({"preset": ["x"]}, "config key 'preset' is ['x']: give a text"),
+        ({"algorithm": 7}, "config key 'algorithm' is 7: give a text"),
+        ({"search": {"particles": 900}}, "config table 'search': particles is 900, more than the"),
+        ({"main": {"split": "test"}}, "the test split is for the verdict alone"),
+        ({"initial": {"split": "test"}}, "the test split is for the verdict alone"),
     ],
 )
 def test_a_bad_config_key_or_value_is_named_in_one_line(overlay: dict[str, Any], says: str) -> None:
@@ -85,6 +93,17 @@ def test_a_bad_config_key_or_value_is_named_in_one_line(overlay: dict[str, Any],
         resolve("quick", {"task": "digits"}, overlay)
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_budget_may_be_a_bare_number() -> None:
+    assert resolve("quick", {"task": "digits", "budget": 500}).parsed_budget().evaluations == 500
+
+
+def test_a_stage_that_is_given_its_learning_rate_is_not_probed() -> None:
+    settings = resolve("quick", {"task": "digits", "main": {"learning_rate": 0.1}})
+    assert (settings.main.learning_rate, settings.main.probe) == (0.1, None)
+    assert settings.initial.probe is not None
+    assert resolve("quick", tomllib.loads(settings.to_toml())) == settings
 
 
 def test_unknown_presets_algorithms_and_malformed_budgets_are_refused() -> None:

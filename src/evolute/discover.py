@@ -24,22 +24,22 @@ from evolute.benchmark.config import expected_trials
 from evolute.benchmark.procedure import Candidate, judge
 from evolute.benchmark.verdict import Side, Verdict
 from evolute.compiler.optimizer import RuleOptimizer
-from evolute.errors import InputError, StoreError, UnknownNameError
+from evolute.errors import InputError, TaskError
 from evolute.lang.rule import Rule
-from evolute.leaderboard import Leaderboard, read_leaderboard
+from evolute.leaderboard import Leaderboard, find_run, read_leaderboard
 from evolute.presets import resolve
+from evolute.runs.config import RunConfig
 from evolute.runs.evaluate import Evaluator
 from evolute.runs.executors.base import Executor, TrialRequest
 from evolute.runs.executors.in_process import InProcessExecutor
 from evolute.runs.executors.local import LocalExecutor
-from evolute.runs.run import Ending, Progress, Run
+from evolute.runs.run import Ending, Progress, Run, run_digest
 from evolute.settings import Settings
-from evolute.store.base import RunRecord, Store
 from evolute.store.sql import open_store
 from evolute.tasks.base import Task
 from evolute.tasks.check import check_task
 from evolute.tasks.user import load_task
-from evolute.trial import Trial
+from evolute.trial import RETRIED_KINDS, OutcomeKind, Trial
 
 DEFAULT_STORE = "evolute.sqlite"
 """Where searches are remembered unless another place is given."""
@@ -60,7 +60,7 @@ class Forecast:
     candidates
         Candidates to be trained at most; None if only the budget of time ends the search.
     search_seconds
-        Time of the search phase; an upper bound, since failing candidates end early.
+        Time of the trainings of the search phase, less where candidates fail and end early.
     verdict_trials, verdict_seconds
         Trainings and time of the verdict, 0 without one.
     """
@@ -162,6 +162,9 @@ class SearchResult:
         Why the search phase ended.
     progress
         Its last figures.
+    failures
+        Kinds of failure among the trained candidates, the commonest first: how often, and the
+        sentence of the first.
     leaderboard
         Distinct trained rules, best first.
     best
@@ -175,6 +178,7 @@ class SearchResult:
     run: str
     ending: Ending
     progress: Progress
+    failures: tuple[tuple[OutcomeKind, int, str], ...]
     leaderboard: Leaderboard
     best: BestRule | None
     verdict: Verdict | None
@@ -196,7 +200,7 @@ class _Counter:
 def search(
     task: str | Task,
     *,
-    budget: str | None = None,
+    budget: str | int | None = None,
     seed: int | None = None,
     preset: str = DEFAULT_PRESET,
     algorithm: str | None = None,
@@ -243,55 +247,50 @@ def search(
     """
     hear = listener or Listener()
     named = {"seed": seed, "budget": budget, "algorithm": algorithm}
-    named["task"] = task if isinstance(task, str) else task.name
+    named["task"] = task.name if isinstance(task, Task) else task
     settings = resolve(preset, config or {}, named)
-    loaded = load_task(task) if isinstance(task, str) else task
+    loaded = task if isinstance(task, Task) else load_task(task)
     check_task(loaded)
     with (
         open_store(store) as opened,
         _executor(task, loaded, settings=settings, workers=workers) as executor,
     ):
-        evaluator = Evaluator(loaded, opened, executor)
+        run_config = _named_config(settings, loaded)
         run = Run(
-            config=settings.run_config(loaded.name),
-            search=settings.run_config(loaded.name).new_search(),
-            evaluator=evaluator,
+            config=run_config,
+            search=run_config.new_search(),
+            evaluator=Evaluator(loaded, opened, executor),
             budget=settings.parsed_budget(),
             observe=hear.progress,
         )
-        baselines = _score_hand_made(settings, evaluator, hear)
+        baselines = _score_hand_made(settings, run.evaluator, hear)
         hear.forecast(_forecast(settings, run, baselines, with_verdict=verdict))
         ending = run.execute()
         record = find_run(opened, run.digest)
-        rows = read_leaderboard(opened, record)
-        judged = _judge(settings, rows, evaluator, hear) if verdict and rows else None
+        rows = read_leaderboard(opened, record, within=run.settled)
+        judged = _judge(settings, rows, run.evaluator, hear) if verdict and rows else None
         best = _best(rows, judged)
-        if judged is not None:
-            opened.put_document(run.digest, "verdict", judged.to_json())
-        if best is not None:
-            opened.put_document(run.digest, "best", best.to_json())
-    return SearchResult(record.name, run.digest, ending, run.progress, rows, best, judged)
+        opened.put_document(run.digest, "verdict", None if judged is None else judged.to_json())
+        opened.put_document(run.digest, "best", None if best is None else best.to_json())
+    return SearchResult(
+        name=record.name,
+        run=run.digest,
+        ending=ending,
+        progress=run.progress,
+        failures=run.failures,
+        leaderboard=rows,
+        best=best,
+        verdict=judged,
+    )
 
 
-def find_run(store: Store, name: str | None) -> RunRecord:
-    """Return the run of that name or beginning of digest; the newest one without a name.
-
-    Raises
-    ------
-    StoreError
-        If the store holds no run.
-    UnknownNameError
-        If it holds none of that name.
-    """
-    runs = store.runs()
-    if not runs:
-        raise StoreError("the store holds no run yet: begin one with 'evolute search'")
-    if name is None:
-        return runs[-1]
-    matching = [run for run in runs if run.name == name or run.digest.startswith(name)]
-    if not matching:
-        raise UnknownNameError("run", name, {run.name for run in runs})
-    return matching[-1]
+def _named_config(settings: Settings, task: Task) -> RunConfig:
+    """Return the run's config; where it is not the preset's own, its name says so by a digest."""
+    config = settings.run_config(task.name)
+    plain = resolve(settings.preset, {"task": settings.task, "seed": settings.seed})
+    if config.identity() == plain.run_config(task.name).identity():
+        return config
+    return replace(config, name=f"{config.name}-{run_digest(config, task.version)[:6]}")
 
 
 @contextlib.contextmanager
@@ -301,6 +300,11 @@ def _executor(
     """Make the executor that fits the task: processes can load a named one, not an object."""
     if workers is not None and workers < 1:
         raise InputError(f"the number of workers is {workers}: give at least 1")
+    if isinstance(task, Task) and workers not in (None, 1):
+        raise InputError(
+            f"{workers} workers cannot share a Task object: each loads the task for itself, so "
+            "give it as 'path/to/file.py:build', or leave workers out"
+        )
     executor: Executor
     if isinstance(task, str):
         executor = LocalExecutor(
@@ -316,12 +320,24 @@ def _executor(
 
 
 def _score_hand_made(settings: Settings, evaluator: Evaluator, hear: Listener) -> list[Trial]:
-    """Score the hand-made optimizers like any candidate: the verdict looks these trials up."""
+    """Score the hand-made optimizers like any candidate: the verdict looks these trials up.
+
+    Raises
+    ------
+    TaskError
+        If every one of them ends its worker or takes too long: so would every candidate.
+    """
     requests = [
         TrialRequest(rule.canonical(), settings.main, settings.seed)
         for rule in zoo.HAND_MADE.values()
     ]
-    return replace(evaluator, on_trial=_Counter(hear.baselines, len(requests)))(requests)
+    trials = replace(evaluator, on_trial=_Counter(hear.baselines, len(requests)))(requests)
+    if all(trial.outcome.kind in RETRIED_KINDS for trial in trials):
+        raise TaskError(
+            f"task {evaluator.task.name!r}: no hand-made optimizer could be scored: "
+            f"{trials[0].outcome.sentence}; mend the task, or raise timeout_seconds"
+        )
+    return trials
 
 
 def _forecast(
@@ -329,7 +345,8 @@ def _forecast(
 ) -> Forecast:
     """Estimate the cost from the median hand-made trial."""
     workers = run.evaluator.executor.workers
-    seconds = statistics.median(trial.provenance.seconds for trial in baselines)
+    scored = [trial for trial in baselines if trial.score is not None] or baselines
+    seconds = statistics.median(trial.provenance.seconds for trial in scored)
     limits = [run.search.expected_evaluations, run.budget.evaluations]
     candidates = min((limit for limit in limits if limit is not None), default=None)
     times = [run.budget.seconds]

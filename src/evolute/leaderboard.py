@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, overload
 
+from evolute.errors import StoreError, UnknownNameError
 from evolute.store.base import RunRecord, Store
 from evolute.trial import OutcomeKind, Trial
 
@@ -78,7 +79,34 @@ class Leaderboard(Sequence[LeaderboardRow]):
         return f"rank    fitness      rate  rule\n{shown}{more}"
 
 
-def read_leaderboard(store: Store, run: RunRecord, *, limit: int | None = None) -> Leaderboard:
+def find_run(store: Store, name: str | None) -> RunRecord:
+    """Return the run of that name or beginning of digest; the newest one without a name.
+
+    Raises
+    ------
+    StoreError
+        If the store holds no run.
+    UnknownNameError
+        If it holds none of that name.
+    """
+    runs = store.runs()
+    if not runs:
+        raise StoreError("the store holds no run yet: begin one with 'evolute search'")
+    if name is None:
+        return runs[-1]
+    matching = [run for run in runs if run.name == name or run.digest.startswith(name)]
+    if not matching:
+        raise UnknownNameError("run", name, {run.name for run in runs})
+    return matching[-1]
+
+
+def read_leaderboard(
+    store: Store,
+    run: RunRecord,
+    *,
+    limit: int | None = None,
+    within: Collection[str] | None = None,
+) -> Leaderboard:
     """Return the leaderboard of a run.
 
     Parameters
@@ -89,11 +117,12 @@ def read_leaderboard(store: Store, run: RunRecord, *, limit: int | None = None) 
         The run.
     limit
         Most rows; None for all.
+    within
+        Digests of the trials that may be listed; None for all of the run.
     """
     config = json.loads(run.config_json)
-    finished = [
-        stored.trial for stored in store.trials(run=run.digest, outcomes=[OutcomeKind.FINISHED])
-    ]
+    stored = store.trials(run=run.digest, outcomes=[OutcomeKind.FINISHED])
+    finished = [row.trial for row in stored if within is None or row.trial.key.digest in within]
     for stage in ("main", "initial"):
         trials = [trial for trial in finished if trial.key.protocol == config[stage]]
         if trials:

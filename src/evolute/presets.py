@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from evolute.benchmark.config import VerdictConfig
-from evolute.errors import UnknownNameError
+from evolute.errors import ConfigError, UnknownNameError, shorten
 from evolute.search.algorithms import find_algorithm
 from evolute.search.particles import ParticleConfig
 from evolute.search.random_search import RandomConfig
 from evolute.search.regularized_evolution import EvolutionConfig
 from evolute.settings import Settings, merge, validate
+from evolute.train.fingerprint import TOLERANCE
 from evolute.train.protocol import PROTOCOLS, Stages
 
 SECONDS_PER_HOUR = 3600.0
@@ -41,6 +42,8 @@ class Preset:
         Algorithm unless another is given.
     nesterov
         Form of the Nesterov momentum that is searched.
+    duplicate_tolerance
+        Largest relative difference of two updates that count as the same rule; None: no such check.
     """
 
     description: str
@@ -51,6 +54,7 @@ class Preset:
     timeout_seconds: float | None = None
     algorithm: str = "particles"
     nesterov: Literal["textbook", "published"] = "textbook"
+    duplicate_tolerance: float | None = TOLERANCE
 
     def defaults(self, algorithm: str) -> dict[str, Any]:
         """Return the settings of this preset for an algorithm as plain nested data."""
@@ -60,7 +64,7 @@ class Preset:
             "seed": 0,
             "budget": self.budget,
             "timeout_seconds": self.timeout_seconds,
-            "duplicate_tolerance": 1e-3,
+            "duplicate_tolerance": self.duplicate_tolerance,
             "nesterov": self.nesterov,
             "initial": dataclasses.asdict(self.stages.initial),
             "main": dataclasses.asdict(self.stages.main),
@@ -102,6 +106,7 @@ PRESETS: dict[str, Preset] = {
         searches={"particles": ParticleConfig()},
         verdict=VerdictConfig(),
         nesterov="published",
+        duplicate_tolerance=None,
     ),
 }
 """The presets by name, the smallest first."""
@@ -124,17 +129,45 @@ def resolve(preset: str, *overlays: Mapping[str, Any]) -> Settings:
     UnknownNameError
         If the preset or the algorithm is unknown.
     """
-    merged: dict[str, Any] = {}
+    merged: dict[str, Any] = {"preset": preset}
     for overlay in overlays:
         merged = merge(merged, overlay)
-    preset = merged.pop("preset", None) or preset
-    if preset not in PRESETS:
-        raise UnknownNameError("preset", preset, PRESETS)
-    base = PRESETS[preset]
-    algorithm = merged.get("algorithm") or base.algorithm
-    find_algorithm(algorithm)
-    data = merge(base.defaults(algorithm), merged) | {"preset": preset, "algorithm": algorithm}
+    _require_texts(merged, "task", "preset", "algorithm")
+    if merged["preset"] not in PRESETS:
+        raise UnknownNameError("preset", merged["preset"], PRESETS)
+    base = PRESETS[merged["preset"]]
+    merged.setdefault("algorithm", base.algorithm)
+    find_algorithm(merged["algorithm"])
+    if type(merged.get("budget")) is int:
+        merged["budget"] = str(merged["budget"])
+    data = _with_given_rates(merge(base.defaults(merged["algorithm"]), merged), merged)
     settings: Settings = validate(Settings, data, "")
+    _require_validation_split(settings)
     settings.run_config(settings.task)
     settings.parsed_budget()
     return settings
+
+
+def _require_texts(data: Mapping[str, Any], *keys: str) -> None:
+    for key in keys:
+        if not isinstance(data.get(key, ""), str):
+            raise ConfigError(f"config key {key!r} is {shorten(repr(data[key]))}: give a text")
+
+
+def _with_given_rates(data: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out the preset's probes where a stage was given its learning rate: TOML has no null."""
+    for stage in ("initial", "main"):
+        table = given.get(stage)
+        if isinstance(table, Mapping) and "learning_rate" in table and "probe" not in table:
+            data[stage] = data[stage] | {"probe": None}
+    return data
+
+
+def _require_validation_split(settings: Settings) -> None:
+    """Refuse to select on the test split, which is for the verdict alone."""
+    for stage in ("initial", "main"):
+        if getattr(settings, stage).split != "validation":
+            raise ConfigError(
+                f"config key '{stage}.split' is 'test': a search selects on the validation split; "
+                "the test split is for the verdict alone"
+            )

@@ -18,7 +18,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from evolute.benchmark.config import VerdictConfig
-from evolute.errors import ConfigError, did_you_mean
+from evolute.errors import ConfigError, did_you_mean, shorten
 from evolute.runs.budget import Budget
 from evolute.runs.config import RunConfig
 from evolute.search.algorithms import find_algorithm
@@ -47,7 +47,8 @@ class Settings:
     timeout_seconds
         Longest time for one trial.
     duplicate_tolerance
-        Largest relative difference of two updates that count as the same rule.
+        Largest relative difference of two updates that count as the same rule; None trains every
+        rule that is written differently, as the published search does.
     nesterov
         Form of the Nesterov momentum that is searched: ``textbook``, or the ``published`` search
         program's (published method, section 1.4).
@@ -61,11 +62,11 @@ class Settings:
 
     task: str
     preset: str
-    seed: Annotated[int, Field(ge=0, lt=2**63)]
+    seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)]
     algorithm: str
     budget: str | None
     timeout_seconds: Annotated[float, Field(gt=0)] | None
-    duplicate_tolerance: Annotated[float, Field(ge=0, lt=1)]
+    duplicate_tolerance: Annotated[float, Field(ge=0, lt=1)] | None
     nesterov: Literal["textbook", "published"]
     initial: Protocol
     main: Protocol
@@ -143,8 +144,10 @@ def validate(kind: Any, data: Mapping[str, Any], prefix: str) -> Any:
     if fault["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         known = _keys(kind, path[:-1])
         raise ConfigError(f"unknown config key {name!r}: {did_you_mean(path[-1], known)}")
+    if fault["type"] == "value_error":  # of a whole table: its own sentence says what does not fit
+        raise ConfigError(f"config table {name.rstrip('.')!r}: {fault['ctx']['error']}")
     message = fault["msg"][:1].lower() + fault["msg"][1:]
-    raise ConfigError(f"config key {name!r} is {fault['input']!r}: {message}")
+    raise ConfigError(f"config key {name!r} is {shorten(repr(fault['input']))}: {message}")
 
 
 def _keys(kind: Any, path: list[str]) -> list[str]:

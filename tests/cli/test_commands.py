@@ -77,6 +77,7 @@ def test_search_ends_in_a_leaderboard_a_verdict_and_a_saved_rule(
     saved = json.loads((workplace.folder / "best.json").read_text())
     assert str(Rule.from_json(saved["rule"])) == saved["text"]
     assert f"Best rule: {saved['text']}" in text
+    assert f"evolute show best --store {workplace.store}" in "".join(text.splitlines())
     assert saved["verdict"] in " ".join(text.split())
 
 
@@ -89,6 +90,26 @@ def test_search_as_json_holds_all_that_the_table_shows(
     fitness = [row["fitness"] for row in data["leaderboard"]]
     assert fitness == sorted(fitness, reverse=True)
     assert data["best"]["learning_rate"] > 0
+
+
+def test_the_best_rule_is_saved_under_a_safe_name_in_the_working_folder(
+    workplace: Workplace, capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "best.json").mkdir()
+    (tmp_path / "x").mkdir()
+    (tmp_path / "own.py").write_text(
+        f"import sys; sys.path.insert(0, {str(Path(TINY_TASK).parent)!r})\n"
+        "import tiny\n"
+        "def build():\n"
+        "    task = tiny.build()\n"
+        "    object.__setattr__(task, 'name', '../my net/1')\n"
+        "    return task\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    command = ["search", "--task", "own.py:build", "--config", workplace.search[4]]
+    said(capsys, [*command, "--workers", "1", "--budget", "3", "--no-verdict"])
+    (saved,) = tmp_path.glob("*.best.json")
+    assert saved.name.startswith("_my_net_1-quick-0-")
 
 
 def test_show_config_prints_toml_that_gives_the_same_settings(
@@ -104,7 +125,7 @@ def test_leaderboard_lists_runs_ranks_and_the_verdict(
     workplace: Workplace, capsys: Capture
 ) -> None:
     text = said(capsys, ["leaderboard", "--store", workplace.store, "--top", "3"])
-    assert "Leaderboard of tiny-quick-0" in text
+    assert "Leaderboard of tiny-quick-0-" in text
     data: dict[str, Any] = json.loads(
         said(capsys, ["leaderboard", "--store", workplace.store, "--format", "json"])
     )

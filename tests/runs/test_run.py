@@ -16,8 +16,10 @@ import tomli_w
 from tiny import TINY_CONFIG, TINY_TASK, build
 
 import evolute
-from evolute.discover import SearchResult, find_run
+from evolute.discover import SearchResult
+from evolute.errors import InputError, TaskError
 from evolute.lang.rule import Rule
+from evolute.leaderboard import find_run
 from evolute.presets import resolve
 from evolute.runs.budget import Budget
 from evolute.runs.evaluate import Evaluator
@@ -29,7 +31,7 @@ from evolute.trial import OutcomeKind, Provenance
 
 
 def search(store: Path, *, task: str | evolute.Task = TINY_TASK, **options: object) -> SearchResult:
-    given = {"verdict": False, "workers": 1, **options}
+    given = {"verdict": False, **options}
     return evolute.search(task, config=TINY_CONFIG, store=store, **given)  # type: ignore[arg-type]
 
 
@@ -78,6 +80,60 @@ def test_a_budget_of_evaluations_is_kept_and_a_larger_one_goes_on(tmp_path: Path
     at_once = tmp_path / "at_once.sqlite"
     search(at_once, task=build(), budget="12")
     assert everything_stored(store) == everything_stored(at_once)
+
+
+def test_the_result_of_a_small_budget_ignores_what_a_larger_one_left_in_the_store(
+    tmp_path: Path,
+) -> None:
+    alone = search(tmp_path / "alone.sqlite", task=build(), budget="6")
+    search(tmp_path / "store.sqlite", task=build(), budget="14")
+    after = search(tmp_path / "store.sqlite", task=build(), budget="6")
+    assert (after.leaderboard, after.best) == (alone.leaderboard, alone.best)
+
+
+def test_runs_that_differ_in_more_than_the_seed_have_different_names(tmp_path: Path) -> None:
+    store = tmp_path / "store.sqlite"
+    names = [search(store, task=build(), budget="2", seed=seed).name for seed in (0, 1)]
+    names.append(
+        evolute.search(
+            build(),
+            config={**TINY_CONFIG, "search": {}},
+            algorithm="random",
+            budget="2",
+            store=store,
+            verdict=False,
+        ).name
+    )
+    assert len(set(names)) == 3
+    with open_store(store) as opened:
+        assert [find_run(opened, name).name for name in names] == names
+
+
+def test_a_trial_that_timed_out_is_tried_again_under_a_longer_limit(tmp_path: Path) -> None:
+    store = tmp_path / "store.sqlite"
+    hasty = tiny_run(store, budget=Budget(evaluations=3), timeout_seconds=1e-9)
+    hasty.execute()
+    assert [kind for kind, _, _ in hasty.failures] == [OutcomeKind.TIMED_OUT]
+    patient = tiny_run(store, budget=Budget(evaluations=3))
+    patient.execute()
+    assert patient.progress.reused == 0
+    assert patient.progress.failed < 3
+    kept = patient.evaluator.store.trials(outcomes=[OutcomeKind.TIMED_OUT])
+    assert not kept
+
+
+def test_a_task_that_no_hand_made_optimizer_survives_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TaskError, match="no hand-made optimizer could be scored: timed out"):
+        evolute.search(
+            build(),
+            config={**TINY_CONFIG, "timeout_seconds": 1e-9},
+            store=tmp_path / "store.sqlite",
+        )
+
+
+def test_workers_for_a_task_object_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="2 workers cannot share a Task object"):
+        search(tmp_path / "store.sqlite", task=build(), workers=2)
 
 
 def test_a_budget_of_time_counts_the_time_of_earlier_sittings(tmp_path: Path) -> None:
@@ -173,10 +229,17 @@ class ListSearch(Search):
         return None
 
 
-def tiny_run(store: Path, search: Search | None = None, **options: object) -> Run:
+def tiny_run(
+    store: Path,
+    search: Search | None = None,
+    timeout_seconds: float | None = None,
+    **options: object,
+) -> Run:
     config = resolve("quick", TINY_CONFIG, {"task": "tiny"}).run_config("tiny")
     task = build()
-    evaluator = Evaluator(task, open_store(store), InProcessExecutor(task))
+    evaluator = Evaluator(
+        task, open_store(store), InProcessExecutor(task, timeout_seconds=timeout_seconds)
+    )
     given: Mapping[str, object] = {"config": config, "evaluator": evaluator, **options}
     return Run(search=search or config.new_search(), **given)  # type: ignore[arg-type]
 

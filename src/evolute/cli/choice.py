@@ -9,10 +9,10 @@ from typing import Any
 import click
 
 from evolute import zoo
-from evolute.discover import DEFAULT_STORE, find_run
+from evolute.discover import DEFAULT_STORE
 from evolute.errors import InputError, UnknownNameError
 from evolute.lang.rule import Rule
-from evolute.leaderboard import read_leaderboard
+from evolute.leaderboard import find_run, read_leaderboard
 from evolute.store.base import Store
 from evolute.store.sql import open_store
 from evolute.tasks.user import load_task

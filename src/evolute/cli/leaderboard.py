@@ -7,8 +7,7 @@ from rich.text import Text
 
 from evolute.cli.choice import open_existing, store_options
 from evolute.cli.output import console, format_option, print_json, table
-from evolute.discover import find_run
-from evolute.leaderboard import Leaderboard, read_leaderboard
+from evolute.leaderboard import Leaderboard, find_run, read_leaderboard
 from evolute.tasks.user import load_task
 
 EXAMPLES = """\b

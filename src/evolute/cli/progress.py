@@ -117,7 +117,7 @@ def describe_forecast(forecast: Forecast) -> str:
     workers = f"{forecast.workers} worker{'s' if forecast.workers > 1 else ''}"
     text = f"Forecast: {many} at {each} on {workers}"
     if forecast.search_seconds is not None:
-        text += f", at most about {format_seconds(forecast.search_seconds)}"
+        text += f", about {format_seconds(forecast.search_seconds)} of training"
     if forecast.verdict_trials:
         text += (
             f"; then a verdict of about {forecast.verdict_trials} trainings, "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -89,7 +90,7 @@ def search(
     if show_config:
         click.echo(resolve(DEFAULT_PRESET, settings).to_toml(), nl=False)
         return
-    _require_folder(output or Path("x"))
+    _require_folder(output or Path.cwd() / "best.json")
     errors = Console(stderr=True)
     try:
         with ProgressDisplay(errors) as display:
@@ -125,7 +126,7 @@ def _save(result: SearchResult, output: Path | None) -> Path | None:
     """Write the best rule to a file; return where."""
     if result.best is None:
         return None
-    path = output or Path(f"{result.name}.best.json")
+    path = output or Path(re.sub(r"[^\w.-]+", "_", result.name).lstrip(".") + ".best.json")
     data = result.best.to_json() | {
         "run": result.name,
         "verdict": None if result.verdict is None else result.verdict.sentence,
@@ -150,6 +151,10 @@ def _as_data(result: SearchResult, saved: Path | None) -> dict[str, Any]:
         "duplicate": result.progress.duplicate,
         "trained": result.progress.trained,
         "failed": result.progress.failed,
+        "failures": [
+            {"kind": kind, "count": count, "example": sentence}
+            for kind, count, sentence in result.failures
+        ],
         "seconds": result.progress.seconds,
         "leaderboard": [row.to_dict() for row in result.leaderboard],
         "best": None if result.best is None else result.best.to_json(),
@@ -170,9 +175,10 @@ def _print_for_people(result: SearchResult, saved: Path | None, store: str) -> N
         )
     )
     if result.best is None:
-        screen.print(
-            Text("No candidate finished: try a larger --budget, or another --preset or --seed.")
-        )
+        screen.print(Text("No candidate finished."))
+        for kind, count, sentence in result.failures:
+            screen.print(Text(f"  {count} {kind}, such as: {sentence}"))
+        screen.print(Text("Try a larger --budget, or another --preset or --seed."))
         return
     rows = Leaderboard(result.leaderboard.rows[:SHOWN_ROWS])
     title = f"Leaderboard (best {len(rows)} of {len(result.leaderboard)}, validation split)"
@@ -183,7 +189,8 @@ def _print_for_people(result: SearchResult, saved: Path | None, store: str) -> N
     screen.print(
         Text(f"at learning rate {result.best.learning_rate:.3g}, saved in {saved}; run in {store}")
     )
-    screen.print(Text("Next: evolute show best; evolute leaderboard --top 50"))
+    where = "" if store == DEFAULT_STORE else f" --store {shlex.quote(store)}"
+    screen.print(Text(f"Next: evolute show best{where}; evolute leaderboard --top 50{where}"))
 
 
 def print_verdict(screen: Console, verdict: Verdict) -> None:

@@ -32,7 +32,8 @@ class RunConfig:
     space
         What the search draws from.
     duplicate_tolerance
-        Largest relative difference of two updates that count as the same rule.
+        Largest relative difference of two updates that count as the same rule; None: every rule
+        that is written differently is trained.
     """
 
     name: str
@@ -43,7 +44,7 @@ class RunConfig:
     initial: Protocol
     main: Protocol
     space: SearchSpace
-    duplicate_tolerance: float = 1e-3
+    duplicate_tolerance: float | None
 
     def protocol(self, stage: Stage) -> Protocol:
         """Return the protocol of a stage of the search."""

@@ -9,7 +9,7 @@ from evolute.runs.executors.base import Executor, TrialRequest, never_stop
 from evolute.store.base import Store
 from evolute.tasks.base import Task
 from evolute.train.trainer import trial_key
-from evolute.trial import Trial
+from evolute.trial import RETRIED_KINDS, Trial
 
 OnTrial = Callable[[Trial, bool], None]
 """Called with each trial as it becomes known, and whether it was trained now."""
@@ -22,6 +22,9 @@ def ignore(_trial: Trial, _trained: bool) -> None:
 @dataclass(frozen=True)
 class Evaluator:
     """Answers trial requests from the store, and trains what the store does not hold.
+
+    A stored trial that timed out or crashed is no answer: it says more about the machine than about
+    the rule, and is tried again.
 
     Parameters
     ----------
@@ -76,7 +79,11 @@ class Evaluator:
     ) -> dict[str, Trial]:
         """Look up and train; return trials by digest."""
         by_digest = {self.digest(request): request for request in requests}
-        known = dict(self.store.get_many(list(by_digest)))
+        known = {
+            digest: trial
+            for digest, trial in self.store.get_many(list(by_digest)).items()
+            if trial.outcome.kind not in RETRIED_KINDS
+        }
         for trial in known.values():
             self.on_trial(trial, False)
         missing = [digest for digest in by_digest if digest not in known]

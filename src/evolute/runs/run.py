@@ -132,6 +132,8 @@ class Run:
     def __post_init__(self) -> None:
         self.digest = run_digest(self.config, self.evaluator.task.version)
         self._results: dict[str, Result] = {}
+        self._failures: dict[OutcomeKind, list[str]] = {}
+        self._twins: TwinFinder | None = None
         self._pending: list[_Candidate] = []
         self._reused_seconds = 0.0
         self._started = self.clock()
@@ -155,7 +157,9 @@ class Run:
                 program_version=PROGRAM_VERSION,
             )
         )
-        self._twins = TwinFinder(record(task, self.config.seed), self.config.duplicate_tolerance)
+        if self.config.duplicate_tolerance is not None:
+            recording = record(task, self.config.seed)
+            self._twins = TwinFinder(recording, self.config.duplicate_tolerance)
         self._evaluate = replace(self.evaluator, on_trial=self._note_trial, stop=self._out_of_time)
         self._started = self.clock()
         while True:
@@ -169,6 +173,17 @@ class Run:
                 self._show(phase=str(Ending.BUDGET))
                 return Ending.BUDGET
 
+    @property
+    def settled(self) -> frozenset[str]:
+        """Digests of the trials that this run has seen, trained now or looked up."""
+        return frozenset(self._results)
+
+    @property
+    def failures(self) -> tuple[tuple[OutcomeKind, int, str], ...]:
+        """Each kind of failure, the commonest first: how often, and the sentence of the first."""
+        kinds = sorted(self._failures.items(), key=lambda item: -len(item[1]))
+        return tuple((kind, len(sentences), sentences[0]) for kind, sentences in kinds)
+
     def _admit(self, batch: Sequence[Screened]) -> None:
         """Tell the search of degenerate proposals at once; keep the sound ones for training."""
         faulty: list[tuple[Screened, Trial]] = []
@@ -181,7 +196,11 @@ class Run:
                 faulty.append((item, Trial(key, outcome, None)))
                 continue
             digest = self.evaluator.digest(request)
-            twin = self._twins.find_or_add(item.rule, protocol=protocol.to_json(), digest=digest)
+            twin = None
+            if self._twins is not None:
+                twin = self._twins.find_or_add(
+                    item.rule, protocol=protocol.to_json(), digest=digest
+                )
             self._pending.append(_Candidate(item, request, digest, twin))
         self.evaluator.store.put_many([trial for _, trial in faulty])
         self._record([self._entry(item, trial.key.digest) for item, trial in faulty])
@@ -228,6 +247,7 @@ class Run:
             self._reused_seconds += trial.provenance.seconds / self.evaluator.executor.workers
         if fitness is None:
             changes["failed"] = self.progress.failed + 1
+            self._failures.setdefault(trial.outcome.kind, []).append(trial.outcome.sentence)
         elif self.progress.best_fitness is None or fitness > self.progress.best_fitness:
             changes |= {"best_rule": trial.key.rule, "best_fitness": fitness}
         self._show(**changes)
@@ -248,11 +268,11 @@ class Run:
 
     def _fraction(self) -> float | None:
         """Part of the search or of its budget that is done, whichever is nearer its end."""
-        parts = []
+        settled = self.search.progress
+        parts = [] if settled is None else [settled]
         for limit, spent in (
             (self.budget.evaluations, len(self._results)),
             (self.budget.seconds, self._seconds()),
-            (self.search.expected_evaluations, len(self._results)),
         ):
             if limit:
                 parts.append(min(spent / limit, 1.0))

@@ -54,7 +54,11 @@ class _Worker:
             start_new_session=True,  # Ctrl-C is for the parent alone
         )
         self.timed_out = False
-        self.ask(encode({"task": task}))
+        try:
+            self.ask(encode({"task": task}))
+        except TaskError:
+            self.close()
+            raise
 
     def ask(self, line: str, *, limit_seconds: float | None = None) -> dict[str, Any]:
         """Send one message and return the answer.
@@ -95,8 +99,11 @@ class _Worker:
 
     def _last_words(self) -> str:
         self._process.wait()
-        self._log.seek(0)
-        lines = self._log.read().decode(errors="replace").strip().splitlines()
+        try:
+            self._log.seek(0)
+            lines = self._log.read().decode(errors="replace").strip().splitlines()
+        except ValueError:  # another thread closed the executor
+            lines = ["its executor was closed"]
         return shorten(lines[-1]) if lines else f"exit status {self._process.returncode}"
 
     def close(self) -> None:
