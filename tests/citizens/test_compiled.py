@@ -1,0 +1,101 @@
+"""``torch.compile`` of a step: the same steps, compiled once for all learning rates and counts."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+from torch import nn
+
+from evolute import zoo
+from evolute.compiler.optimizer import RuleOptimizer
+
+STEPS = 8
+SHAPES = ((), (3,), (4, 5))
+FROM_SOURCE = pytest.mark.skipif(
+    shutil.which("g++") is None and shutil.which("c++") is None, reason="no C++ compiler here"
+)
+pytestmark = [
+    # torch's own modules use what torch deprecates.
+    pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning"),
+]
+
+
+def made(
+    name: str, rate: torch.Tensor, **options: bool
+) -> tuple[list[nn.Parameter], RuleOptimizer]:
+    generator = torch.Generator().manual_seed(0)
+    weights = [nn.Parameter(torch.randn(shape, generator=generator)) for shape in SHAPES]
+    # Fewer steps than are made: past the end decays keep their last value.
+    optimizer = zoo.create(
+        name, weights, lr=rate, total_steps=STEPS - 2, weight_decay=0.1, **options
+    )
+    return weights, optimizer
+
+
+def assert_compiled_moves_as_eager(name: str, backend: str) -> None:
+    torch._dynamo.reset()
+    rate = torch.tensor(0.05)
+    weights, optimizer = made(name, rate)
+    compiled_weights, compiled = made(name, rate)
+    step = torch.compile(compiled.step, backend=backend)
+    generator = torch.Generator().manual_seed(1)
+    for count in range(STEPS):
+        for weight, other in zip(weights, compiled_weights, strict=True):
+            weight.grad = torch.randn(weight.shape, generator=generator)
+            other.grad = weight.grad.clone()
+        optimizer.step()
+        # The first call makes the states, the second sees them.
+        with torch.compiler.set_stance("fail_on_recompile" if count >= 2 else "default"):
+            step()
+        rate.mul_(0.9)
+        for weight, other in zip(weights, compiled_weights, strict=True):
+            torch.testing.assert_close(weight, other, rtol=2e-5, atol=1e-6)
+    assert {int(slots["step"]) for slots in compiled.state.values()} == {STEPS}
+    for slots, others in zip(optimizer.state.values(), compiled.state.values(), strict=True):
+        for key, value in slots.items():
+            torch.testing.assert_close(value, others[key], rtol=2e-5, atol=1e-6)
+
+
+@FROM_SOURCE
+@pytest.mark.parametrize("name", ["adam", "opt1", "opt6", "opt10"])
+def test_a_step_compiled_to_machine_code_moves_as_eager(name: str) -> None:
+    assert_compiled_moves_as_eager(name, "inductor")
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_a_captured_step_moves_as_eager(name: str) -> None:
+    assert_compiled_moves_as_eager(name, "eager")
+
+
+def test_a_compiled_step_and_one_that_is_not_take_turns() -> None:
+    torch._dynamo.reset()
+    rate = torch.tensor(0.05)
+    weights, optimizer = made("opt6", rate)
+    mixed_weights, mixed = made("opt6", rate)
+    compiled = torch.compile(mixed.step, backend="eager")
+    for count in range(4):
+        for weight in (*weights, *mixed_weights):
+            weight.grad = torch.full(weight.shape, 0.3)
+        optimizer.step()
+        (compiled if count % 2 else mixed.step)()
+    for weight, other in zip(weights, mixed_weights, strict=True):
+        torch.testing.assert_close(weight, other, rtol=1e-5, atol=1e-6)
+
+
+def test_a_whole_graph_holds_all_parameters() -> None:
+    """One graph for the step: nothing is left to Python."""
+    torch._dynamo.reset()
+    weights, optimizer = made("opt6", torch.tensor(0.05))
+    for weight in weights:
+        weight.grad = torch.ones_like(weight)
+    captured = []
+
+    def backend(graph: torch.fx.GraphModule, _: object) -> object:
+        captured.append(graph)
+        return graph.forward
+
+    torch.compile(optimizer.step, backend=backend)()
+    assert len(captured) == 1
