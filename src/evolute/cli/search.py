@@ -90,7 +90,7 @@ def search(
     if show_config:
         click.echo(resolve(DEFAULT_PRESET, settings).to_toml(), nl=False)
         return
-    _require_folder(output or Path.cwd() / "best.json")
+    _require_writable(output)
     errors = Console(stderr=True)
     try:
         with ProgressDisplay(errors) as display:
@@ -113,12 +113,13 @@ def search(
         _print_for_people(result, saved, store)
 
 
-def _require_folder(output: Path) -> None:
+def _require_writable(output: Path | None) -> None:
     """Refuse, before hours of search, a file that could not be written at its end."""
-    if output.is_dir() or not os.access(output.parent, os.W_OK):
+    folder = Path.cwd() if output is None else output.parent
+    if not os.access(folder, os.W_OK) or (output is not None and output.is_dir()):
         raise InputError(
-            f"cannot write the best rule to {output}: give --output a file in a folder that exists "
-            "and that you can write to"
+            f"cannot write the best rule to {output or folder}: give --output a file in a folder "
+            "that exists and that you can write to"
         )
 
 
