@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,8 @@ from rich.text import Text
 
 COMMAND = ("evolute", "search", "--task", "digits", "--preset", "quick", "--seed", "0")
 WIDTH = 118
+REMOTE_FONT = re.compile(r"@font-face {.*?}", re.DOTALL)
+"""A page shows the reader's own monospaced font rather than fetch one."""
 
 
 def main() -> None:
@@ -34,7 +37,8 @@ def main() -> None:
     screen = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
     screen.print(Text.from_ansi(f"$ {' '.join(COMMAND)}\n{ended.stdout}"))
     target.parent.mkdir(parents=True, exist_ok=True)
-    screen.save_svg(str(target), title="evolute")
+    picture = screen.export_svg(title="evolute")
+    target.write_text(REMOTE_FONT.sub("", picture), encoding="utf-8")
 
 
 if __name__ == "__main__":
