@@ -139,7 +139,9 @@ def test_ascent_passes_with_the_sign_turned(text: str) -> None:
     assert check_integrity(rule.with_sign(-rule.sign)).sign == 1
 
 
-@pytest.mark.parametrize("text", ["none: sign(abs(g))", "none: exp(0.0*g)", "none: 2-0.0*g"])
+@pytest.mark.parametrize(
+    "text", ["none: sign(abs(g))", "none: abs_pow(g, 0)", "none: max(sign(g), 2)"]
+)
 def test_an_update_that_is_one_number_fails(text: str) -> None:
     verdict = check_integrity(Rule.parse(text))
     assert (verdict.passed, verdict.sign, verdict.learning_rate) == (False, 1, None)
@@ -171,7 +173,11 @@ def test_a_schedule_infinite_at_the_start_is_no_fault_of_the_descent() -> None:
         ("none: tanh(w)", "no path leads from the gradient"),
         ("none: w1e_3 * w1e_5", "no path leads from the gradient"),
         ("none: g + [a1+a2+a3]*g", r"the decay \[a1\+a2\+a3\] leaves \[0, 1\]"),
-        ("none: [a1-1]*g", r"the decay \[a1-1\] leaves \[0, 1\]"),
+        ("none: g + [a1-1]*g", r"the decay \[a1-1\] leaves \[0, 1\]"),
+        ("none: [a1-a1]*g", r"the schedule \[a1-a1\] is 0 at every step"),
+        ("none: [quotient(0, a2)]*g", "is nan at step 0 of 100"),
+        ("none: [quotient(1, a2-a2)]*g", "is inf at step 1 of 100"),
+        ("none: [exp(exp(exp(a2*4)))]*g", "is inf at step 48 of 100"),
         ("none: g + [log(a1-a1)-log(a2-a2)-0.5]*g", "runs from -0.5 to -0.5"),
         ("none: g + [quotient(0, a2)]*g", "runs from nan to nan"),
         ("none: g + [quotient(1, a2)]*g", "runs from 1.0101 to inf"),
@@ -187,9 +193,37 @@ def test_static_faults_are_found_and_end_the_check(text: str, fault: str) -> Non
     assert (verdict.passed, verdict.sentence) == (False, found)
 
 
-@pytest.mark.parametrize("text", ["none: [a3]*g", "none: agg_g", "nesterov: [erfc(a11)]*g*exp(s)"])
+LR1 = "erfc(erfc(a4))/dtanh(a8)"
+LR8 = "quotient(1, sqrt(softsign(arctan(a12))))"
+"""The published schedules that leave [0, 1] (LR1 reaches 1.96) and that are infinite at t = 0."""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "none: [a3]*g",
+        "none: agg_g",
+        "nesterov: [erfc(a11)]*g*exp(s)",
+        f"none: [{LR1}]*(qh_g/clip(2, [arctan(a13)]*exp(v)))",
+        f"none: [{LR8}]*g",
+        "none: [a1-1]*g",
+    ],
+)
 def test_sound_rules_have_no_static_fault(text: str) -> None:
     assert static_fault(Rule.parse(text)) is None
+
+
+@pytest.mark.parametrize(
+    "update",
+    [
+        "qh_g/clip(2, [arctan(a13)]*exp(v))",
+        "qh_g/clip(2, exp(v))",
+        "qh_g/abs([dtanh(a4)]*exp(w1e_4))",
+    ],
+    ids=["Opt4", "Opt5", "Opt6"],
+)
+def test_published_discoveries_pass_under_their_own_schedule(update: str) -> None:
+    assert check_integrity(Rule.parse(f"none: [{LR1}]*({update})")).passed
 
 
 def test_functions_of_a_user_take_part(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ only when asked to.
 from __future__ import annotations
 
 import inspect
+import operator
 from collections.abc import Callable
 
 import torch
@@ -86,63 +87,70 @@ def _quotient(x: Tensor, y: Tensor) -> Tensor:
     return x / (y + 0.0)
 
 
+def _positive(_sign: int) -> int:
+    return 1
+
+
 def _rows() -> tuple[Function, ...]:
     odd, even = Parity.ODD, Parity.EVEN
+    kept, positive, neg = operator.pos, _positive, operator.neg
     stateful = Kind.STATEFUL
     row = Function
     return (
         # Unary, section 1.2. `searched_in_decay` and `published_in_decay` are section 2.
         row("identity", 1, "{0}", lambda x: x, searched_in_decay=True, idempotent=True,
-            parity=odd, published="id({0})", formula="x"),
-        row("neg", 1, "-{0}", lambda x: -x, published="-({0})", parity=odd, formula="-x"),
+            parity=odd, published="id({0})", sign=kept, formula="x"),
+        row("neg", 1, "-{0}", lambda x: -x, published="-({0})", parity=odd, sign=neg, formula="-x"),
         row("log", 1, r"\ln\left(|{0}|+\epsilon\right)", lambda x: (x.abs() + EPSILON).log(),
             published="ln(|{0}|)", parity=even, formula="log(abs(x) + epsilon)", noun="logarithm"),
         row("sqrt", 1, r"\sqrt{{|{0}|}}", lambda x: x.abs().sqrt(), searched_in_decay=True,
             published="sqrt(|{0}|)", published_in_decay="sqrt({0})", parity=even,
-            formula="sqrt(abs(x))", noun="root"),
-        row("exp", 1, r"e^{{{0}}}", torch.exp, published="exp({0})", formula="exp(x)",
-            noun="exponential"),
+            sign=abs, formula="sqrt(abs(x))", noun="root"),
+        row("exp", 1, r"e^{{{0}}}", torch.exp, published="exp({0})", sign=positive,
+            formula="exp(x)", noun="exponential"),
         row("abs", 1, r"\left|{0}\right|", torch.abs, published="|{0}|", idempotent=True,
-            parity=even, formula="abs(x)", noun="magnitude"),
+            parity=even, sign=abs, formula="abs(x)", noun="magnitude"),
         row("sigmoid", 1, r"\sigma\left({0}\right)", torch.sigmoid, searched_in_decay=True,
-            published="sig({0})", published_in_decay="1/(1+exp(-{0})", formula="sigmoid(x)"),
+            published="sig({0})", published_in_decay="1/(1+exp(-{0})", sign=positive,
+            formula="sigmoid(x)"),
         row("dsoftsign", 1, r"\frac{{1}}{{1+\left|{0}\right|}}", lambda x: 1 / (1 + x.abs()),
             searched_in_decay=True, published="1/(1+|{0}|)",
-            published_in_decay="deriv_soft({0})", parity=even, formula="1 / (1 + abs(x))"),
+            published_in_decay="deriv_soft({0})", parity=even, sign=positive,
+            formula="1 / (1 + abs(x))"),
         row("softplus", 1, r"\ln\left(1+e^{{{0}}}\right)",
             lambda x: torch.logaddexp(x, torch.zeros_like(x)), published="ln(|1+exp({0})|)",
-            formula="logaddexp(x, zeros_like(x))"),
+            sign=positive, formula="logaddexp(x, zeros_like(x))"),
         row("erf", 1, r"\mathrm{{erf}}\left({0}\right)", torch.special.erf,
-            searched_in_decay=True, published="erf({0})", parity=odd, formula="erf(x)"),
+            searched_in_decay=True, published="erf({0})", parity=odd, sign=kept, formula="erf(x)"),
         row("erfc", 1, r"\mathrm{{erfc}}\left({0}\right)", torch.special.erfc,
-            searched_in_decay=True, published="erfc({0})", formula="erfc(x)"),
+            searched_in_decay=True, published="erfc({0})", sign=positive, formula="erfc(x)"),
         row("arcsinh", 1, r"\mathrm{{arcsinh}}\left({0}\right)", torch.arcsinh,
-            published="arcsinh({0})", parity=odd, formula="arcsinh(x)"),
+            published="arcsinh({0})", parity=odd, sign=kept, formula="arcsinh(x)"),
         row("tanh", 1, r"\tanh\left({0}\right)", torch.tanh, searched_in_decay=True,
-            published="tanh({0})", parity=odd, formula="tanh(x)"),
+            published="tanh({0})", parity=odd, sign=kept, formula="tanh(x)"),
         row("arctan", 1, r"\arctan\left({0}\right)", torch.arctan, searched_in_decay=True,
-            published="arctan({0})", parity=odd, formula="arctan(x)"),
+            published="arctan({0})", parity=odd, sign=kept, formula="arctan(x)"),
         row("reciprocal", 1, r"\frac{{1}}{{{0}+\epsilon}}", lambda x: 1 / (x + EPSILON),
             published="1/({0})", formula="1 / (x + epsilon)"),
         row("bessel_i1e", 1, r"I_{{1e}}\left({0}\right)", torch.special.i1e,
-            searched_in_decay=True, published="bessel_i1e({0})", parity=odd, formula="i1e(x)",
-            noun="bessel"),
+            searched_in_decay=True, published="bessel_i1e({0})", parity=odd, sign=kept,
+            formula="i1e(x)", noun="bessel"),
         row("max0", 1, r"\max\left({0}, 0\right)", lambda x: x.clamp(min=0.0),
-            published="max({0}, 0)", idempotent=True, formula="at_least(x, 0)",
-            noun="positive_part"),
+            published="max({0}, 0)", idempotent=True, sign=lambda x: max(x, 0),
+            formula="at_least(x, 0)", noun="positive_part"),
         row("min0", 1, r"\min\left({0}, 0\right)", lambda x: x.clamp(max=0.0),
-            published="min({0}, 0)", idempotent=True, formula="at_most(x, 0)",
-            noun="negative_part"),
+            published="min({0}, 0)", idempotent=True, sign=lambda x: min(x, 0),
+            formula="at_most(x, 0)", noun="negative_part"),
         row("dropout", 1, r"\mathrm{{drop}}_{{{1}}}\left({0}\right)", _dropout,
             kind=Kind.RANDOM, parameters=(RATE,), searched=((0.5,), (0.3,), (0.1,)),
             published="drop({0}, {1})", parity=odd,
             formula="where(uniform >= rate, x / (1 - rate), zeros_like(x))"),
         row("clip_norm", 1, r"\mathrm{{clipnorm}}\left({0}\right)", _clip_norm,
             kind=Kind.PER_TENSOR, published="norm({0})", parity=odd,
-            formula="x / at_least(norm(x), 1)", noun="clipped"),
+            sign=kept, formula="x / at_least(norm(x), 1)", noun="clipped"),
         row("softsign", 1, r"\frac{{{0}}}{{1+\left|{0}\right|}}", lambda x: x / (1 + x.abs()),
             searched_in_decay=True, published="{0}/(1+|{0}|)", parity=odd,
-            formula="x / (1 + abs(x))"),
+            sign=kept, formula="x / (1 + abs(x))"),
         row("ema", 1, r"\mathrm{{ema}}_{{{1}}}\left({0}\right)", _ema, kind=stateful,
             parameters=(BETA,), searched=((0.95,),), published="expMovAvg({0})", parity=odd,
             formula="new / bias_correction(beta, step)", new_state="beta * state + (1 - beta) * x",
@@ -155,36 +163,38 @@ def _rows() -> tuple[Function, ...]:
             new_state="maximum(x, state)", noun="maximum"),
         # Unary, in decays only (section 2).
         row("square", 1, r"\left({0}\right)^{{2}}", torch.square, searched=(),
-            searched_in_decay=True, published_in_decay="({0})^2", parity=even, formula="square(x)"),
+            searched_in_decay=True, published_in_decay="({0})^2", parity=even, sign=abs,
+            formula="square(x)"),
         row("dtanh", 1, r"\tanh'\left({0}\right)", lambda x: 1 - x.tanh().square(), searched=(),
             searched_in_decay=True, published_in_decay="deriv_tanh({0})", parity=even,
-            formula="1 - square(tanh(x))"),
+            sign=positive, formula="1 - square(tanh(x))"),
         row("dsigmoid", 1, r"\sigma'\left({0}\right)",
             lambda x: torch.sigmoid(x) * torch.sigmoid(-x), searched=(), searched_in_decay=True,
-            published_in_decay="deriv_sig({0})", parity=even, formula="sigmoid(x) * sigmoid(-x)"),
+            published_in_decay="deriv_sig({0})", parity=even, sign=positive,
+            formula="sigmoid(x) * sigmoid(-x)"),
         # Binary, section 1.3.
         row("add", 2, "{0}+{1}", torch.add, infix="+", searched_in_decay=True,
             published="({0})+({1})", commutative=True, formula="x + y", noun="total"),
         row("sub", 2, "{0}-{1}", torch.sub, infix="-", searched_in_decay=True,
             published="({0})-({1})", formula="x - y", noun="difference"),
         row("mul", 2, r"{0} \cdot {1}", torch.mul, infix="*", searched_in_decay=True,
-            published="({0})*({1})", commutative=True,
-            parity=odd, second_parity=odd, formula="x * y", noun="product"),
+            published="({0})*({1})", commutative=True, parity=odd,
+            second_parity=odd, sign=lambda x, y: x * y, formula="x * y", noun="product"),
         row("max", 2, r"\max\left({0}, {1}\right)", torch.maximum, searched_in_decay=True,
             published="max({0}, {1})", commutative=True,
-            idempotent=True, formula="maximum(x, y)", noun="larger"),
+            idempotent=True, sign=max, formula="maximum(x, y)", noun="larger"),
         row("min", 2, r"\min\left({0}, {1}\right)", torch.minimum, searched_in_decay=True,
             published="min({0}, {1})", commutative=True,
-            idempotent=True, formula="minimum(x, y)", noun="smaller"),
+            idempotent=True, sign=min, formula="minimum(x, y)", noun="smaller"),
         row("div", 2, r"\frac{{{0}}}{{{1}+\epsilon}}", lambda x, y: x / (y + EPSILON),
             infix="/", searched_in_decay=True, published="({0}) / ({1})", parity=odd,
             formula="x / (y + epsilon)", noun="ratio"),
         row("div_hypot", 2, r"\frac{{{0}}}{{\sqrt{{1+\left({1}\right)^2}}}}",
             lambda x, y: x / (1 + y.square()).sqrt(), searched_in_decay=True,
             published="({0}) / (sqrt(1+({1})^2))", parity=odd, second_parity=even,
-            formula="x / sqrt(1 + square(y))", noun="ratio"),
+            sign=lambda x, _y: x, formula="x / sqrt(1 + square(y))", noun="ratio"),
         row("clip", 2, r"\mathrm{{clip}}\left({0}, {1}\right)", _clip, published="clip({0}, {1})",
-            idempotent=True, parity=odd, second_parity=even,
+            idempotent=True, parity=odd, second_parity=even, sign=lambda x, y: x * abs(y),
             formula="maximum(minimum(x, abs(y)), -abs(y))", noun="clipped"),
         row("mix", 2, r"0.95 \cdot {0} + 0.05 \cdot {1}", lambda x, y: 0.95 * x + 0.05 * y,
             published="(0.95*({0})+0.05*({1}))", formula="0.95 * x + 0.05 * y", noun="mixture"),
@@ -192,7 +202,7 @@ def _rows() -> tuple[Function, ...]:
             published="(|{0}|)^({1})", parity=even, formula="abs(x) ** y", noun="power"),
         # Extensions: what hand-made optimizers need and the published operands cannot say.
         row("sign", 1, r"\mathrm{{sign}}\left({0}\right)", torch.sign, searched=(), parity=odd,
-            idempotent=True, formula="sign(x)"),
+            idempotent=True, sign=kept, formula="sign(x)"),
         row("ema_raw", 1, r"\overline{{\mathrm{{ema}}}}_{{{1}}}\left({0}\right)", _ema_raw,
             kind=stateful, parameters=(BETA,), searched=(), parity=odd, formula="new",
             new_state="beta * state + (1 - beta) * x", noun="average"),
@@ -221,6 +231,7 @@ def function(
     idempotent: bool = False,
     parity: Parity | None = None,
     second_parity: Parity | None = None,
+    sign: Callable[..., int] | None = None,
     formula: str | None = None,
     new_state: str | None = None,
     noun: str = "",
@@ -241,7 +252,9 @@ def function(
     searched
         Parameter sets that the search draws; by default ``((),)`` for a function without
         parameters (it is drawn) and ``()`` for one with parameters (it is not).
-    searched_in_decay, commutative, idempotent, parity, second_parity, formula, new_state, noun
+    searched_in_decay, commutative, idempotent, parity, second_parity
+        As in :class:`evolute.lang.registry.Function`.
+    sign, formula, new_state, noun
         As in :class:`evolute.lang.registry.Function`.
 
     Raises
@@ -288,6 +301,7 @@ def function(
                 idempotent=idempotent,
                 parity=parity,
                 second_parity=second_parity,
+                sign=sign,
                 formula=formula,
                 new_state=new_state,
                 noun=noun,

@@ -143,6 +143,9 @@ class Function:
     parity, second_parity
         Answer to a change of sign of the first argument, of the second. These four hold to the
         bit, but for the sign of a zero, which no function may tell; rules are rewritten by them.
+    sign
+        Sign of the value (−1, 0 or 1) from the signs of the arguments, in real arithmetic; None
+        where these do not tell it. By it, updates that nothing can change are found.
     formula
         What ``compute`` computes, as a Python expression that :mod:`evolute.compiler.export` writes
         into files: of ``x``, ``y``, the parameters' names and ``epsilon``, and ``step``, ``state``
@@ -169,6 +172,7 @@ class Function:
     idempotent: bool = False
     parity: Parity | None = None
     second_parity: Parity | None = None
+    sign: Callable[..., int] | None = None
     formula: str | None = None
     new_state: str | None = None
     noun: str = ""

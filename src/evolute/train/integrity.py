@@ -21,11 +21,11 @@ from evolute.compiler.execute import RATE_WHERE_INFINITE, uniform_noise
 from evolute.compiler.program import Program, compile_rule
 from evolute.compiler.stacked import StackedPrograms, row_width
 from evolute.lang.curve import curve
-from evolute.lang.expand import expand
-from evolute.lang.expression import Expression, OperandRef, Scaled, walk
+from evolute.lang.expression import Expression, Scaled, walk
 from evolute.lang.rule import Momentum, Rule
 from evolute.lang.text import print_expression
 from evolute.schedules import warmup_hold_cosine
+from evolute.train.constancy import dependencies
 from evolute.train.environment import fixed_environment
 
 START = (1.1, 0.9, 1.1, 0.9, 1.0)
@@ -45,7 +45,7 @@ RATES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 """Peak learning rates tried, with either sign."""
 
 CURVE_STEPS = 100
-"""T at which decays are judged (published method, section 2)."""
+"""T at which decays and schedules are judged (published method, section 2)."""
 
 LARGEST_BATCH = 256
 """Rules checked at once: enough to make the calls of torch cheap, few enough to stay in cache."""
@@ -81,27 +81,29 @@ class IntegrityVerdict:
 def static_fault(rule: Rule) -> str | None:
     """Say why a rule cannot be an optimizer, by its form alone; None if nothing is found.
 
-    It must read the gradient, and every decay must stay within [0, 1] at T = 100.
+    The gradient must be able to change the update. At T = 100 every decay inside the update must
+    stay within [0, 1] (published method, section 2); the rule's own schedule need only be finite
+    from t = 1 on and not zero throughout: the published LR1 reaches 1.96, and LR8 is infinite at 0.
 
     Examples
     --------
     >>> static_fault(Rule.parse("none: exp(w)"))
-    'no path leads from the gradient to the update: it reads the weight alone'
+    'no path leads from the gradient to the update: the weight alone can change it'
+    >>> static_fault(Rule.parse("none: sign(exp(g))"))
+    'the update is constant: neither the gradient nor the weight can change it'
     >>> static_fault(Rule.parse("none: g + [a1+a2+a3]*g"))
     'the decay [a1+a2+a3] leaves [0, 1]: at T = 100 it runs from 1.00025 to 2'
     """
-    read = {node.name for node in walk(expand(rule.update)) if isinstance(node, OperandRef)}
+    read = dependencies(rule.update)
     if not read:
-        return "the update is constant: it reads neither the gradient nor the weight"
+        return "the update is constant: neither the gradient nor the weight can change it"
     if "g" not in read:
-        return "no path leads from the gradient to the update: it reads the weight alone"
-    for decay in _decays(rule):
-        lowest, highest = _range(decay)
-        if not (lowest >= 0 and highest <= 1):  # also for NaN
-            return (
-                f"the decay [{print_expression(decay)}] leaves [0, 1]: at T = {CURVE_STEPS} it "
-                f"runs from {lowest:g} to {highest:g}"
-            )
+        return "no path leads from the gradient to the update: the weight alone can change it"
+    if rule.schedule is not None and (fault := _schedule_fault(rule.schedule)):
+        return fault
+    for node in walk(rule.update):
+        if isinstance(node, Scaled) and (fault := _decay_fault(node.decay)):
+            return fault
     return None
 
 
@@ -281,18 +283,31 @@ def _factor(schedule: Expression | None) -> Tensor:
 
 
 @lru_cache(maxsize=8192)
-def _range(decay: Expression) -> tuple[float, float]:
-    """Return the least and the largest value at T = 100; NaN where there is one."""
+def _decay_fault(decay: Expression) -> str | None:
     values = curve(decay, CURVE_STEPS)
-    return values.min().item(), values.max().item()
+    lowest, highest = values.min().item(), values.max().item()  # NaN where there is one
+    if lowest >= 0 and highest <= 1:
+        return None
+    return (
+        f"the decay [{print_expression(decay)}] leaves [0, 1]: at T = {CURVE_STEPS} it runs from "
+        f"{lowest:g} to {highest:g}"
+    )
 
 
-def _decays(rule: Rule) -> Iterator[Expression]:
-    if rule.schedule is not None:
-        yield rule.schedule
-    for node in walk(rule.update):
-        if isinstance(node, Scaled):
-            yield node.decay
+@lru_cache(maxsize=8192)
+def _schedule_fault(schedule: Expression) -> str | None:
+    values = curve(schedule, CURVE_STEPS)
+    # An infinite factor at t = 0 has a learning rate of its own there.
+    sound = values.isfinite()
+    sound[0] |= values[0].isinf()
+    text = print_expression(schedule)
+    if not sound.all():
+        step = int(sound.logical_not().nonzero()[0])
+        value = values[step].item()
+        return f"the schedule [{text}] is {value:g} at step {step} of {CURVE_STEPS}: no finite rate"
+    if not values.any():
+        return f"the schedule [{text}] is 0 at every step of {CURVE_STEPS}: no weight would move"
+    return None
 
 
 def _verdict(ends: Sequence[float]) -> IntegrityVerdict:
