@@ -21,6 +21,7 @@ from benchmark.laboratory import (
 from evolute.benchmark.comparison import Finding
 from evolute.benchmark.config import VerdictConfig, expected_trials
 from evolute.benchmark.procedure import fresh_seeds, judge
+from evolute.benchmark.tuning import tune
 from evolute.benchmark.verdict import Side, Verdict
 from evolute.errors import InputError
 from evolute.runs.executors.base import TrialRequest
@@ -54,6 +55,13 @@ def test_every_finalist_gets_quarter_decades_around_its_own_best_rate() -> None:
         assert rates == pytest.approx(expected, rel=1e-5)
         assert len(asked) == len(rates) * SMALL.tuning_seeds
         assert center in rates
+
+
+def test_tuning_reads_the_validation_split_also_under_a_protocol_of_the_test_split() -> None:
+    laboratory = Laboratory({FOUND[0]: Response(0.3)})
+    testing = dataclasses.replace(PROTOCOL, split="test")
+    tune([(FOUND[0], 1e-2)], evaluate=laboratory, protocol=testing, seeds=(1, 2), config=SMALL)
+    assert laboratory.split("validation") == laboratory.requests != []
 
 
 def test_the_finer_grid_finds_the_rate_between_the_decades() -> None:

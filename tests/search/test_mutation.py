@@ -10,8 +10,11 @@ from dataclasses import replace
 import pytest
 from pydantic import ValidationError
 from search.statistics import assert_even, assert_share
+from torch import Tensor
 
 from evolute.lang.curve import curve
+from evolute.lang.functions import function
+from evolute.lang.registry import FUNCTIONS
 from evolute.lang.rule import Momentum
 from evolute.search.drawing import DrawConfig
 from evolute.search.genome import DECAY_HIDDEN, DecayGenome, DecayNode, Edge, Genome, Node
@@ -259,6 +262,29 @@ def test_a_mutant_decay_of_the_same_curve_is_drawn_again() -> None:
     plain = DecayGenome(DECAY.hidden, DecayNode("identity", ("a3",)))
     found = [mutator.mutant_decay(plain) for _ in range(50)]
     assert {mutant and mutant.root.function for mutant in found} == {"square"}
+
+
+def test_a_mutant_decay_within_the_published_distance_is_drawn_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(FUNCTIONS, "_rows", {**FUNCTIONS})  # other tests read the table too
+
+    # The L2 norm of a3 is 6.1, so these are 6e-5 and 1.2e-4 away from it; the limit is 1e-4.
+    @function(latex="n({0})", searched=())
+    def near(x: Tensor) -> Tensor:
+        return (1 - 1e-5) * x
+
+    @function(latex="f({0})", searched=())
+    def far(x: Tensor) -> Tensor:
+        return (1 - 2e-5) * x
+
+    assert {"near", "far"} <= set(FUNCTIONS)
+    space = SearchSpace.from_registries(decay_functions=("identity", "near", "far", "mul"))
+    config = replace(PUBLISHED, decay_connection=0.0, decay_arity=0.0)
+    mutator = Mutator(space, DrawConfig(), mutation=config, generator=random.Random(0))
+    plain = DecayGenome(DECAY.hidden, DecayNode("identity", ("a3",)))
+    found = [mutator.mutant_decay(plain) for _ in range(50)]
+    assert {mutant and mutant.root.function for mutant in found} == {"far"}
 
 
 def test_weights_that_are_all_zero_are_refused() -> None:
