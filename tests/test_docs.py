@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from evolute.presets import PRESETS
+from evolute.search.mutation import SAME_CURVE_DISTANCE
+from evolute.train.integrity import PASSING
+
 ROOT = Path(__file__).parent.parent
 PAGES = [
     *sorted(ROOT.glob("*.md")),
@@ -66,3 +70,27 @@ def test_the_page_on_your_own_model_shows_the_example_as_it_is() -> None:
     example = (ROOT / "examples" / "own_task.py").read_text(encoding="utf-8")
     program = example.split('"""\n\n', maxsplit=1)[1]
     assert program in (ROOT / "docs" / "your-model.md").read_text(encoding="utf-8")
+
+
+def test_the_page_on_the_paper_states_the_figures_of_its_preset() -> None:
+    page = (ROOT / "docs" / "paper.md").read_text(encoding="utf-8")
+    preset = PRESETS["paper"]
+    initial, main, probe = preset.stages.initial, preset.stages.main, preset.stages.initial.probe
+    search = preset.searches["particles"]
+    drawing = search.drawing
+    assert probe is not None
+    for fact in (
+        f"a warm-up of {probe.warmup_steps} of their {probe.steps} steps",
+        f"{search.initial_candidates} candidates, B = {initial.width}, {initial.training.steps:,} ",
+        f"the best {search.particles}, B = {main.width}, {main.training.steps:,} steps",
+        f"batches of {main.batch_size}; warm-up over {main.training.warmup_steps} steps",
+        f"{search.time_steps} time steps of {search.children} children, up to {search.tries} fail",
+        f"reads the decay's hidden node with {1 - drawing.base_decay:.2f}",
+        f"on an edge with {drawing.decay}, on the edge of a unary root with "
+        f"{drawing.decay_unary_root}",
+        f"mutant curves within {SAME_CURVE_DISTANCE:.0e}".replace("e-0", "e-"),
+        f"passing under {PASSING}",
+    ):
+        assert fact in page
+    assert preset.nesterov == "published"
+    assert preset.duplicate_tolerance is None
