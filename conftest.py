@@ -9,11 +9,16 @@ from __future__ import annotations
 import contextlib
 import doctest
 import tempfile
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
+from _pytest.doctest import DoctestItem
 from hypothesis import settings
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
+
+from evolute.lang.registry import BASE_DECAYS, FUNCTIONS, OPERANDS, Registry
 
 settings.register_profile("ci", deadline=None, derandomize=True, max_examples=100)
 settings.load_profile("ci")
@@ -22,8 +27,25 @@ _OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 _STACK = "_leave_folder"
 
 
+@contextlib.contextmanager
+def _own_registries() -> Iterator[None]:
+    """Let an example define operations of its own that no other example meets."""
+    registries: tuple[Registry[Any], ...] = (OPERANDS, FUNCTIONS, BASE_DECAYS)
+    before = [dict(registry) for registry in registries]
+    yield
+    for registry, rows in zip(registries, before, strict=True):
+        registry._rows = rows
+
+
+@pytest.fixture(autouse=True)
+def own_registries_of_a_docstring(request: pytest.FixtureRequest) -> Iterator[None]:
+    with _own_registries() if isinstance(request.node, DoctestItem) else contextlib.nullcontext():
+        yield
+
+
 def _enter_folder(namespace: dict[str, Any]) -> None:
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_own_registries())
         stack.enter_context(contextlib.chdir(stack.enter_context(tempfile.TemporaryDirectory())))
         namespace[_STACK] = stack.pop_all()
 

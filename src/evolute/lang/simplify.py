@@ -20,7 +20,7 @@ same primitives, so the canonical form of a canonical form is itself.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 
 from evolute.lang.expand import expand
 from evolute.lang.expression import (
@@ -40,6 +40,7 @@ _NEUTRAL = {"mul": (0, 1), "quotient": (1,)}
 """Positions of an argument that leaves the other one as it is when it is 1."""
 
 
+@lru_cache(maxsize=4096)  # a candidate's is asked for three or four times on its way to a score
 def simplify_rule(rule: Rule) -> Rule:
     """Return the canonical form of a rule: equal for rules that differ only as written.
 

@@ -66,7 +66,7 @@ def format_seconds(seconds: float) -> str:
     """Write a duration for people.
 
     >>> [format_seconds(value) for value in (7.3, 75, 3700, 180000)]
-    ['7 s', '1 min 15 s', '1 h 2 min', '2 d 2 h']
+    ['7 s', '1 min 15 s', '1 h 1 min', '2 d 2 h']
     """
     whole = round(seconds)
     units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
