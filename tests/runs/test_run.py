@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,11 +23,12 @@ from evolute.leaderboard import find_run
 from evolute.presets import resolve
 from evolute.runs.budget import Budget
 from evolute.runs.evaluate import Evaluator
+from evolute.runs.executors.base import TrialRequest, never_stop
 from evolute.runs.executors.in_process import InProcessExecutor
 from evolute.runs.run import Ending, Progress, Run
 from evolute.search.base import Proposal, ProposalKind, Result, Search, Stage
 from evolute.store.sql import open_store
-from evolute.trial import OutcomeKind, Provenance
+from evolute.trial import OutcomeKind, Provenance, Trial
 
 
 def search(store: Path, *, task: str | evolute.Task = TINY_TASK, **options: object) -> SearchResult:
@@ -120,6 +121,37 @@ def test_a_trial_that_timed_out_is_tried_again_under_a_longer_limit(tmp_path: Pa
     assert patient.progress.failed < 3
     kept = patient.evaluator.store.trials(outcomes=[OutcomeKind.TIMED_OUT])
     assert not kept
+
+
+class HastyExecutor(InProcessExecutor):
+    """Lets the first trials time out that it is asked for, whatever they are."""
+
+    def __init__(self, task: evolute.Task, *, hasty: int) -> None:
+        super().__init__(task)
+        self._patient, self._hasty = InProcessExecutor(task), hasty
+        self._too_short = InProcessExecutor(task, timeout_seconds=1e-9)
+
+    def run(
+        self, requests: Sequence[TrialRequest], *, stop: Callable[[], bool] = never_stop
+    ) -> Iterator[tuple[int, Trial]]:
+        cut = min(self._hasty, len(requests))
+        self._hasty -= cut
+        yield from self._too_short.run(requests[:cut], stop=stop)
+        for index, trial in self._patient.run(requests[cut:], stop=stop):
+            yield index + cut, trial
+
+
+def test_a_run_whose_timed_out_trials_finish_at_last_takes_the_path_of_an_undisturbed_one(
+    tmp_path: Path,
+) -> None:
+    hurried, undisturbed = tmp_path / "hurried.sqlite", tmp_path / "undisturbed.sqlite"
+    first = tiny_run(hurried)
+    first.evaluator = replace(first.evaluator, executor=HastyExecutor(build(), hasty=5))
+    first.execute()
+    assert next(kind for kind, _, _ in first.failures) is OutcomeKind.TIMED_OUT
+    for path in (hurried, undisturbed):
+        tiny_run(path).execute()
+    assert everything_stored(hurried) == everything_stored(undisturbed)
 
 
 def test_a_task_that_no_hand_made_optimizer_survives_is_refused(tmp_path: Path) -> None:

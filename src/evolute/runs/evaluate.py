@@ -63,16 +63,15 @@ class Evaluator:
         known = self._known(requests, stop=never_stop)
         return [known[self.digest(request)] for request in requests]
 
-    def until_stopped(self, requests: Sequence[TrialRequest]) -> list[Trial | None]:
-        """Return the trials in the order of the requests; None for those that ``stop`` cut off.
+    def until_stopped(self, requests: Sequence[TrialRequest]) -> None:
+        """Let ``on_trial`` have the trials, up to where ``stop`` cuts them off.
 
         Raises
         ------
         TaskError, StoreError
             As a call of the evaluator.
         """
-        known = self._known(requests, stop=self.stop)
-        return [known.get(self.digest(request)) for request in requests]
+        self._known(requests, stop=self.stop)
 
     def _known(
         self, requests: Sequence[TrialRequest], *, stop: Callable[[], bool]

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from evolute.lang.rule import Rule
 from evolute.runs.budget import Budget
 from evolute.runs.config import RunConfig
 from evolute.runs.evaluate import Evaluator
@@ -22,7 +21,14 @@ from evolute.search.base import Result, Search
 from evolute.store.base import RunEntry, RunRecord
 from evolute.train.fingerprint import record
 from evolute.train.trainer import trial_key
-from evolute.trial import PROGRAM_VERSION, Outcome, OutcomeKind, Trial, canonical_json
+from evolute.trial import (
+    PROGRAM_VERSION,
+    RETRIED_KINDS,
+    Outcome,
+    OutcomeKind,
+    Trial,
+    canonical_json,
+)
 
 
 class Ending(StrEnum):
@@ -157,6 +163,10 @@ class Run:
                 program_version=PROGRAM_VERSION,
             )
         )
+        if any(
+            entry.facts.get("outcome") in RETRIED_KINDS for entry in store.run_entries(self.digest)
+        ):
+            store.forget_entries(self.digest)  # tried again, they may lead the search elsewhere
         if self.config.duplicate_tolerance is not None:
             recording = record(task, self.config.seed)
             self._twins = TwinFinder(recording, self.config.duplicate_tolerance)
@@ -203,9 +213,7 @@ class Run:
                 )
             self._pending.append(_Candidate(item, request, digest, twin))
         self.evaluator.store.put_many([trial for _, trial in faulty])
-        self._record([self._entry(item, trial.key.digest) for item, trial in faulty])
-        for item, _ in faulty:
-            self.search.tell(item.proposal.number, Result(OutcomeKind.DEGENERATE, None))
+        self._tell([(item, trial.key.digest, Result(trial.outcome.kind)) for item, trial in faulty])
         self._show(
             sampled=self.progress.sampled + len(batch),
             degenerate=self.progress.degenerate + len(faulty),
@@ -215,18 +223,31 @@ class Run:
         """Train what waits and tell the search; return whether all of it was trained."""
         self._train([item.request for item in self._pending if item.twin is None])
         settled = [item for item in self._pending if (item.twin or item.digest) in self._results]
-        self._record([self._entry(item.screened, item.twin or item.digest) for item in settled])
-        for item in settled:
-            result = self._results[item.twin or item.digest]
-            if item.twin is not None:
-                result = Result(OutcomeKind.DUPLICATE, result.fitness)
-            self.search.tell(item.screened.proposal.number, result)
+        self._tell(
+            [(item.screened, item.twin or item.digest, self._result(item)) for item in settled]
+        )
         complete = len(settled) == len(self._pending)
         self._show(
             duplicate=self.progress.duplicate + sum(item.twin is not None for item in settled)
         )
         self._pending = []
         return complete
+
+    def _result(self, item: _Candidate) -> Result:
+        """Return what a candidate is told: its own result, or as a duplicate its twin's fitness."""
+        if item.twin is None:
+            return self._results[item.digest]
+        return Result(OutcomeKind.DUPLICATE, self._results[item.twin].fitness)
+
+    def _tell(self, told: Sequence[tuple[Screened, str, Result]]) -> None:
+        """Record proposals with the digests of the trials that answer them; tell the search."""
+        entries = []
+        for item, digest, result in told:
+            facts = item.proposal.to_dict() | {"rule": str(item.rule), "outcome": result.kind.value}
+            entries.append(RunEntry(item.proposal.number, digest, facts))
+        self.evaluator.store.record_many(self.digest, entries)
+        for item, _, result in told:
+            self.search.tell(item.proposal.number, result)
 
     def _train(self, requests: Sequence[TrialRequest]) -> None:
         """Train what the budget allows of these requests, in their order."""
@@ -251,14 +272,6 @@ class Run:
         elif self.progress.best_fitness is None or fitness > self.progress.best_fitness:
             changes |= {"best_rule": trial.key.rule, "best_fitness": fitness}
         self._show(**changes)
-
-    def _entry(self, item: Screened, digest: str) -> RunEntry:
-        proposal = item.proposal
-        facts = proposal.to_dict() | {"rule": str(item.rule)}
-        return RunEntry(position=proposal.number, trial=digest, facts=facts)
-
-    def _record(self, entries: Sequence[RunEntry]) -> None:
-        self.evaluator.store.record_many(self.digest, entries)
 
     def _seconds(self) -> float:
         return self.clock() - self._started + self._reused_seconds
@@ -287,8 +300,3 @@ class Run:
             fraction=self._fraction(),
         )
         self.observe(self.progress)
-
-
-def rule_of(entry: RunEntry) -> Rule:
-    """Return the rule that a run entry proposed."""
-    return Rule.parse(str(entry.facts["rule"]))

@@ -178,6 +178,16 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def forget_entries(self, run: str) -> None:
+        """Forget what a run proposed, so that it can be recorded anew; its trials stay.
+
+        Raises
+        ------
+        StoreError
+            If there is no such run.
+        """
+
+    @abstractmethod
     def run_entries(self, run: str) -> tuple[RunEntry, ...]:
         """Return the entries of a run by rising position; positions may have gaps.
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any, get_args
 
-from sqlalchemy import Connection, Engine, RowMapping, Select, func, or_, select
+from sqlalchemy import Connection, Engine, RowMapping, Select, delete, func, or_, select
 from sqlalchemy.dialects.sqlite import insert
 
 from evolute.errors import InputError, StoreError, UnknownNameError, shorten
@@ -197,6 +197,11 @@ class SqlStore(Store):
                 names = run_entries.c.keys()
                 rows = [dict(zip(names, values, strict=True)) for values in fresh]
                 connection.execute(insert(run_entries), rows)
+
+    def forget_entries(self, run: str) -> None:
+        with self._writing() as connection:
+            run_id = self._run_id(connection, run)
+            connection.execute(delete(run_entries).where(run_entries.c.run_id == run_id))
 
     def run_entries(self, run: str) -> tuple[RunEntry, ...]:
         with self._reading() as connection:

@@ -293,6 +293,21 @@ class StoreContract(ABC):
         with pytest.raises(StoreError, match="holds no trial"):
             store.record_many(RUN.digest, [example_entry(0, example_trial(0))])
 
+    def test_forgotten_entries_can_be_recorded_anew_and_trials_stay(self, store: Store) -> None:
+        first, second = store.put_many([example_trial(1), example_trial(2)])
+        other = replace(RUN, digest="cd" * 32)
+        for run in (RUN, other):
+            store.open_run(run)
+            store.record_many(run.digest, [example_entry(0, first)])
+        store.forget_entries(RUN.digest)
+        assert store.run_entries(RUN.digest) == ()
+        assert store.run_entries(other.digest) == (example_entry(0, first),)
+        store.record_many(RUN.digest, [example_entry(0, second)])
+        assert store.run_entries(RUN.digest) == (example_entry(0, second),)
+        assert store.get(first.key.digest) == first
+        with pytest.raises(StoreError):
+            store.forget_entries("ef" * 32)
+
     def test_every_position_of_a_run_is_counted_once(self, store: Store) -> None:
         store.open_run(RUN)
         finished = store.put(example_trial(0, fitness=0.5))
