@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import textwrap
 from dataclasses import replace
@@ -15,7 +14,7 @@ from evolute.compiler.export.decays import (
 )
 from evolute.compiler.export.dialect import Dialect
 from evolute.compiler.export.subject import Subject, require_no_noise
-from evolute.compiler.export.update import Update, write_update
+from evolute.compiler.export.update import Update, name_update, write_update
 from evolute.compiler.export.writer import Writer, text_of, wrapped
 from evolute.lang.functions import EPSILON
 from evolute.lang.rule import Momentum
@@ -115,11 +114,8 @@ class _KerasFile:
         self.decays = decay_names(self.program)
         writer = Writer(UPDATE, {*_TAKEN, *self.decays, "schedule"})
         update = write_update(self.program, writer, decays=self.decays)
-        if not isinstance(update.term.tree, ast.Name):
-            writer.taken.discard("update")
-            update = replace(update, term=writer.assign(replace(update.term, noun="update")))
         self.writer = writer
-        self.update: Update = update
+        self.update: Update = name_update(update, writer)
         self.states = (*update.states, *(("buffer",) if self.has_momentum else ()))
         self.options = (
             *(("total_steps",) if self.has_decays else ()),

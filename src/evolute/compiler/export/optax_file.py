@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import textwrap
 from dataclasses import replace
 
@@ -14,7 +13,7 @@ from evolute.compiler.export.decays import (
 )
 from evolute.compiler.export.dialect import Dialect
 from evolute.compiler.export.subject import Subject, require_no_noise
-from evolute.compiler.export.update import Update, write_update
+from evolute.compiler.export.update import Update, name_update, write_update
 from evolute.compiler.export.writer import Writer, text_of, wrapped
 from evolute.compiler.program import WEIGHT
 from evolute.lang.functions import EPSILON
@@ -94,11 +93,8 @@ class _OptaxFile:
         update = write_update(self.program, writer, decays=self.decays)
         if update.term.is_shapeless:
             update = replace(update, term=writer.filled(update.term))
-        if not isinstance(update.term.tree, ast.Name):
-            writer.taken.discard("update")
-            update = replace(update, term=writer.assign(replace(update.term, noun="update")))
         self.writer = writer
-        self.update: Update = update
+        self.update: Update = name_update(update, writer)
         self.states = (*update.states, *(("buffer",) if self.has_momentum else ()))
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import textwrap
 from dataclasses import replace
 
@@ -14,7 +13,7 @@ from evolute.compiler.export.decays import (
 )
 from evolute.compiler.export.dialect import Dialect
 from evolute.compiler.export.subject import Subject
-from evolute.compiler.export.update import Update, write_update
+from evolute.compiler.export.update import Update, name_update, write_update
 from evolute.compiler.export.writer import Writer, text_of, wrapped
 from evolute.lang.functions import EPSILON
 from evolute.lang.rule import Momentum
@@ -125,10 +124,7 @@ class _TorchFile:
         self.writer.taken.update((*decays, "schedule"))
         uniform = '_uniform(group["seed"], {node}, index, step, weight)'
         self.update = write_update(self.program, self.writer, decays=decays, uniform=uniform)
-        if not isinstance(self.update.term.tree, ast.Name):
-            term = replace(self.update.term, noun="update")
-            self.writer.taken.discard("update")
-            self.update = replace(self.update, term=self.writer.assign(term))
+        self.update = name_update(self.update, self.writer)
         functions = self._functions()
         definition = self._class()
         epsilon = f"EPSILON = {EPSILON!r}" if "EPSILON" in definition + functions else ""

@@ -61,6 +61,14 @@ def write_update(
     return _UpdateWriter(program, writer, decays, uniform).write()
 
 
+def name_update(update: Update, writer: Writer) -> Update:
+    """Give the update a line and a name of its own, unless it has a name already."""
+    if isinstance(update.term.tree, ast.Name):
+        return update
+    writer.taken.discard("update")
+    return replace(update, term=writer.assign(replace(update.term, noun="update")))
+
+
 def formula_of(row: Function) -> ast.expr:
     """Return the formula of a function's value.
 
