@@ -9,7 +9,7 @@ from pathlib import Path
 
 from evolute.store.base import Store
 from evolute.store.sql import open_store
-from evolute.testing.store_contract import RUN, example_entry, example_trial
+from evolute.testing.store_examples import RUN, example_entry, example_trial
 from evolute.trial import Trial
 
 BATCH = 1000

@@ -12,7 +12,7 @@ import pytest
 from evolute.errors import StoreError
 from evolute.store.base import Store
 from evolute.store.sql import open_store
-from evolute.testing.store_contract import RUN, example_entry, example_trial
+from evolute.testing.store_examples import RUN, example_entry, example_trial
 
 DIGEST = example_trial(1).key.digest
 

@@ -16,7 +16,7 @@ import pytest
 from evolute.errors import StoreError
 from evolute.store import schema, sql
 from evolute.store.sql import open_store
-from evolute.testing.store_contract import RUN, example_trial
+from evolute.testing.store_examples import RUN, example_trial
 
 NOBODY = 65534
 

@@ -16,7 +16,7 @@ from evolute.store import migrations, schema
 from evolute.store.base import Order
 from evolute.store.sql import open_store
 from evolute.store.sql_store import SqlStore
-from evolute.testing.store_contract import RUN
+from evolute.testing.store_examples import RUN
 from evolute.trial import OutcomeKind
 
 

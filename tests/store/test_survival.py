@@ -19,7 +19,7 @@ from evolute.errors import StoreError
 from evolute.store import migrations
 from evolute.store.sql import open_store
 from evolute.store.sql_store import SqlStore
-from evolute.testing.store_contract import RUN, example_entry, example_trial
+from evolute.testing.store_examples import RUN, example_entry, example_trial
 from evolute.trial import Trial, canonical_json
 
 WITHOUT_THE_FACE = f"""
@@ -33,7 +33,7 @@ sys.modules["evolute"] = face
 WRITER = """
 import sys
 from evolute.store.sql import open_store
-from evolute.testing.store_contract import example_trial
+from evolute.testing.store_examples import example_trial
 from evolute.trial import canonical_json
 
 path, start, stop = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
@@ -47,7 +47,7 @@ KILLED_BEFORE_COMMIT = """
 import os, signal, sys
 from sqlalchemy import event
 from evolute.store.sql import open_store
-from evolute.testing.store_contract import example_trial
+from evolute.testing.store_examples import example_trial
 
 store = open_store(sys.argv[1])
 event.listen(store._engine, "commit", lambda _: os.kill(os.getpid(), signal.SIGKILL))
