@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from typing import get_args
 
 import pytest
 import torch
@@ -11,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from evolute.errors import InputError
-from evolute.schedules import WarmupHoldCosine, warmup_hold_cosine
+from evolute.errors import InputError, UnknownNameError
+from evolute.schedules import BaseSchedule, Shape, WarmupHoldCosine, base_schedule
 
 
 def driven(
@@ -118,7 +119,7 @@ def test_fraction_and_momentum_stay_in_range(data: st.DataObject) -> None:
     warmup = data.draw(st.integers(0, total))
     hold = data.draw(st.integers(0, total - warmup))
     pairs = [
-        warmup_hold_cosine(step, total, warmup_steps=warmup, hold_steps=hold)
+        base_schedule(step, total, warmup_steps=warmup, hold_steps=hold)
         for step in range(total + 2)
     ]
     assert all(0 <= fraction <= 1 and 0.85 - 1e-12 <= momentum <= 0.95 + 1e-12
@@ -126,3 +127,38 @@ def test_fraction_and_momentum_stay_in_range(data: st.DataObject) -> None:
     assert pairs[total] == (0.0, 0.95)
     peak = range(warmup, warmup + hold)
     assert all(pairs[step][0] == 1.0 for step in peak)
+
+
+@pytest.mark.parametrize(
+    ("shape", "fractions"),
+    [
+        ("cosine", [0, 0.5, 1, (1 + math.sqrt(0.5)) / 2, 0.5, (1 - math.sqrt(0.5)) / 2, 0]),
+        ("linear", [0, 0.5, 1, 0.75, 0.5, 0.25, 0]),
+        ("stable", [0, 0.5, 1, 1, 1, 0.25 / 0.3, 0]),
+        ("constant", [0, 0.5, 1, 1, 1, 1, 1]),
+    ],
+)
+def test_each_shape_falls_in_its_own_way_after_the_warm_up(
+    shape: Shape, fractions: list[float]
+) -> None:
+    optimizer = sgd(lr=1.0)
+    scheduler = BaseSchedule(optimizer, 6, 2, shape=shape)
+    seen = []
+    for _ in range(7):
+        seen.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert seen == pytest.approx(fractions)
+
+
+def test_the_momentum_is_the_same_under_every_shape() -> None:
+    momenta = {
+        tuple(base_schedule(step, 9, warmup_steps=3, shape=shape)[1] for step in range(10))
+        for shape in get_args(Shape)
+    }
+    assert len(momenta) == 1
+
+
+def test_an_unknown_shape_is_refused_with_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match="linear"):
+        BaseSchedule(sgd(), 5, 1, shape="lineal")  # type: ignore[arg-type]

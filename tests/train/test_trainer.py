@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, get_args
 
 import pytest
 import torch
@@ -16,6 +16,7 @@ from train.small_task import ADAM, ANYTHING, AT_RATE, PROBED, SGD, SHORT, make, 
 
 from evolute.errors import InputError, TaskError
 from evolute.lang.rule import Rule
+from evolute.schedules import Shape
 from evolute.seeds import derive, torch_generator
 from evolute.tasks.base import Split
 from evolute.tasks.digits import digits
@@ -372,3 +373,14 @@ def test_a_sparse_gradient_is_refused_by_the_name_of_its_weight() -> None:
     task = make(model=sparse, train=tokens, validation=tokens, test=tokens)
     with pytest.raises(InputError, match=r"parameter '0\.weight' \(shape \(5, 4\)\) is sparse"):
         run(SGD, task, AT_RATE)
+
+
+def test_the_shape_of_the_schedule_changes_what_a_training_reaches() -> None:
+    task = make()
+    losses = set()
+    for shape in get_args(Shape):
+        protocol = replace(AT_RATE, training=replace(AT_RATE.training, schedule=shape))
+        score = run_trial(SGD, task, protocol, seed=0).score
+        assert score is not None
+        losses.add(score.loss)
+    assert len(losses) == len(get_args(Shape))

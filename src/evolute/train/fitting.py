@@ -12,7 +12,7 @@ import torch
 
 from evolute.compiler.optimizer import RuleOptimizer
 from evolute.lang.rule import Rule
-from evolute.schedules import WarmupHoldCosine
+from evolute.schedules import BaseSchedule
 from evolute.seeds import derive, torch_generator
 from evolute.tasks.base import Task
 from evolute.tasks.faults import calling
@@ -83,8 +83,8 @@ class Fit:
             total_steps=plan.steps,
             seed=derive(seed, "rule noise"),
         )
-        self._scheduler = WarmupHoldCosine(
-            self._optimizer, total_steps=plan.steps, warmup_steps=plan.warmup_steps
+        self._scheduler = BaseSchedule(
+            self._optimizer, plan.steps, plan.warmup_steps, shape=plan.schedule
         )
         self.steps = 0
         self._first_loss = math.nan

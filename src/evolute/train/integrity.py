@@ -24,7 +24,7 @@ from evolute.lang.curve import curve
 from evolute.lang.expression import Expression, Scaled, walk
 from evolute.lang.rule import Momentum, Rule
 from evolute.lang.text import print_expression
-from evolute.schedules import warmup_hold_cosine
+from evolute.schedules import base_schedule
 from evolute.train.constancy import dependencies
 from evolute.train.environment import fixed_environment
 
@@ -260,7 +260,7 @@ def _lane_signs() -> Tensor:
 def _lane_rates() -> tuple[tuple[Tensor, ...], tuple[float, ...]]:
     """Return for each step the learning rate of each element, and the momentum coefficient."""
     peaks = [rate for rate in RATES for _ in range(_SIZE)] * 2
-    pairs = [warmup_hold_cosine(step, STEPS, warmup_steps=WARMUP_STEPS) for step in range(STEPS)]
+    pairs = [base_schedule(step, STEPS, warmup_steps=WARMUP_STEPS) for step in range(STEPS)]
     rates = tuple(_row([peak * fraction for peak in peaks]) for fraction, _ in pairs)
     return rates, tuple(coefficient for _, coefficient in pairs)
 

@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass as config
 
 from evolute.errors import ConfigError, shorten
+from evolute.schedules import Shape
 from evolute.trial import canonical_json
 
 _STRICT = ConfigDict(extra="forbid")
@@ -61,6 +62,8 @@ class Probe:
         Length of one probe and of its epochs, in optimizer steps.
     warmup_steps
         Length of its warm-up.
+    schedule
+        Shape of its base schedule after the warm-up, as that of the training.
     first_rates
         Peak learning rates tried first: a rule that fails at all of them fails.
     other_rates
@@ -74,6 +77,7 @@ class Probe:
     steps: Count = 800
     epoch_steps: Count = 200
     warmup_steps: Annotated[int, Field(ge=0)] = 80
+    schedule: Shape = "cosine"
     first_rates: Annotated[tuple[Rate, ...], Field(min_length=1)] = (10.0, 1e-2, 1e-5)
     other_rates: tuple[Rate, ...] = (1.0, 0.1, 1e-3, 1e-4)
     abandon_epoch: Count = 3
@@ -99,11 +103,15 @@ class Training:
         Length of the warm-up.
     abandon_epoch, abandon
         It is stopped if it is under ``abandon`` after this epoch (counted from 1).
+    schedule
+        Shape of the base schedule after the warm-up, as :func:`evolute.schedules.base_schedule`
+        takes it; a rule's own schedule multiplies it.
     """
 
     steps: Count = 8000
     epoch_steps: Count = 200
     warmup_steps: Annotated[int, Field(ge=0)] = 800
+    schedule: Shape = "cosine"
     abandon_epoch: Count = 5
     abandon: Threshold = Threshold(accuracy=0.40, loss_fraction=0.75)
 
