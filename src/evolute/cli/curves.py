@@ -7,19 +7,10 @@ import math
 import plotext
 
 from evolute.lang.curve import curve
-from evolute.lang.expression import Expression, Scaled, walk
-from evolute.lang.rule import Rule
-from evolute.lang.text import print_expression
+from evolute.lang.expression import Expression
 
 POINTS = 100
 HEIGHT, WIDTH = 12, 64
-
-
-def decays_of(rule: Rule) -> dict[str, Expression]:
-    """Return a rule's schedule factor and inner decays by their text, each once."""
-    found = [] if rule.schedule is None else [rule.schedule]
-    found += [node.decay for node in walk(rule.update) if isinstance(node, Scaled)]
-    return {print_expression(schedule): schedule for schedule in found}
 
 
 def draw_decay(schedule: Expression) -> str:

@@ -6,9 +6,9 @@ import click
 from rich.text import Text
 
 from evolute.cli.choice import RULE_HELP, Chosen, choose_rule, store_options
-from evolute.cli.curves import decays_of, draw_decay
+from evolute.cli.curves import draw_decay
 from evolute.cli.output import cell_text, console, format_option, print_json
-from evolute.lang.curve import curve
+from evolute.lang.curve import curve, decays_of
 from evolute.lang.latex import rule_to_latex
 from evolute.zoo.entry import state_buffers
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from evolute.lang.expression import Call, Constant, DecayRef, Expression
+from evolute.lang.expression import Call, Constant, DecayRef, Expression, Scaled, walk
 from evolute.lang.registry import BASE_DECAYS, FUNCTIONS
+from evolute.lang.rule import Rule
+from evolute.lang.text import print_expression
 
 
 def curve(schedule: Expression, total_steps: int) -> Tensor:
@@ -26,6 +28,17 @@ def curve(schedule: Expression, total_steps: int) -> Tensor:
     """
     t = torch.arange(total_steps, dtype=torch.float64)
     return _values(schedule, t, total_steps)
+
+
+def decays_of(rule: Rule) -> dict[str, Expression]:
+    """Return a rule's schedule factor and inner decays by their text, each once.
+
+    >>> list(decays_of(Rule.parse("momentum: [a3]*(v-[a2*a8]*tanh(g))")))
+    ['a3', 'a2*a8']
+    """
+    found = [] if rule.schedule is None else [rule.schedule]
+    found += [node.decay for node in walk(rule.update) if isinstance(node, Scaled)]
+    return {print_expression(schedule): schedule for schedule in found}
 
 
 def _values(schedule: Expression, t: Tensor, total_steps: int) -> Tensor:
