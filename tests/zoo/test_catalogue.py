@@ -76,15 +76,15 @@ def test_a_mended_fault_of_the_source_is_noted(name: str) -> None:
 
 
 def test_an_entry_with_an_unknown_or_a_missing_field_is_refused() -> None:
-    with pytest.raises(TypeError, match="colour"):
+    with pytest.raises(InputError, match="colour"):
         read_entry("sgd", {**SGD, "colour": "red"})
-    with pytest.raises(TypeError, match="title"):
+    with pytest.raises(InputError, match="title"):
         read_entry("sgd", {key: value for key, value in SGD.items() if key != "title"})
 
 
 @pytest.mark.parametrize("rates", [[0.1, 0.1], [0.0, 1.0], [1.0, 0.1]])
 def test_an_entry_without_a_range_of_rates_is_refused(rates: list[float]) -> None:
-    with pytest.raises(ValueError, match="no range of learning rates"):
+    with pytest.raises(InputError, match="no range of learning rates"):
         read_entry("sgd", {**SGD, "learning_rates": rates})
 
 

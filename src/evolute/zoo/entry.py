@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from evolute.compiler.program import compile_rule
+from evolute.errors import InputError, RuleSyntaxError, shorten
 from evolute.lang.registry import Kind
 from evolute.lang.rule import Momentum, Rule
 
@@ -162,18 +163,27 @@ def read_entry(name: str, data: Mapping[str, Any]) -> Entry:
 
     Raises
     ------
-    TypeError
-        If a field is missing or unknown.
+    InputError
+        If a field is missing, unknown or of the wrong kind.
     RuleSyntaxError
         If the rule is none.
     """
-    lowest, highest = data["learning_rates"]
-    parts = {
-        "kind": EntryKind(data["kind"]),
-        "rule": Rule.parse(data["rule"]),
-        "origin": Origin(**data["origin"]),
-        "learning_rates": (float(lowest), float(highest)),
-        "notes": tuple(data.get("notes", ())),
-        "evidence": tuple(Evidence(**figure) for figure in data.get("evidence", ())),
-    }
-    return Entry(name=name, **{**data, **parts})
+    try:
+        lowest, highest = data["learning_rates"]
+        parts = {
+            "kind": EntryKind(data["kind"]),
+            "rule": Rule.parse(data["rule"]),
+            "origin": Origin(**data["origin"]),
+            "learning_rates": (float(lowest), float(highest)),
+            "notes": tuple(data.get("notes", ())),
+            "evidence": tuple(Evidence(**figure) for figure in data.get("evidence", ())),
+        }
+        return Entry(name=name, **{**data, **parts})
+    except RuleSyntaxError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else shorten(str(error))
+        raise InputError(
+            f"the entry {name!r} of the zoo cannot be read: {reason}; see the other files of "
+            "zoo/entries for what one holds"
+        ) from None
