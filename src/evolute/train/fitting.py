@@ -1,11 +1,10 @@
-"""Fit: one model trained by one rule at one peak learning rate, epoch by epoch."""
+"""Fit: one model trained along one course, by one rule at one peak learning rate."""
 
 from __future__ import annotations
 
 import itertools
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -17,9 +16,8 @@ from evolute.seeds import derive, torch_generator
 from evolute.tasks.base import Task
 from evolute.tasks.faults import calling
 from evolute.tasks.randomness import Stream, seeded
-from evolute.train.protocol import Probe, Protocol, Threshold, Training
-from evolute.train.stopping import EpochMeans, shortfall
-from evolute.trial import Outcome, OutcomeKind
+from evolute.train.protocol import Protocol
+from evolute.train.scoring import Course
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +41,7 @@ class Subject:
 
 
 class Fit:
-    """One model trained by one rule at one peak learning rate.
+    """One model trained along one course.
 
     Common random numbers: first weights, batches and the model's own noise (dropout) are functions
     of the seed alone, equal for all rules and learning rates.
@@ -52,10 +50,8 @@ class Fit:
     ----------
     subject
         What the trial is about.
-    plan
-        Lengths of the training, its warm-up and its epochs.
-    learning_rate
-        Its peak.
+    course
+        Which training of the trial this is; it is told how it goes.
 
     Raises
     ------
@@ -63,12 +59,10 @@ class Fit:
         If the user's code raises, here and in every method.
     """
 
-    def __init__(self, subject: Subject, plan: Probe | Training, *, learning_rate: float) -> None:
-        seed, protocol = subject.seed, subject.protocol
+    def __init__(self, subject: Subject, course: Course) -> None:
+        seed, protocol, plan = subject.seed, subject.protocol, course.plan
         self._subject = subject
-        self._plan = plan
-        self._stage = "probe" if isinstance(plan, Probe) else "training"
-        self.learning_rate = learning_rate
+        self._course = course
         with seeded(derive(seed, "weights")):
             self.model = subject.task.model(protocol.width)
         self.model.train()
@@ -79,69 +73,39 @@ class Fit:
         self._optimizer = RuleOptimizer(
             [named for named in self.model.named_parameters() if named[1].requires_grad],
             subject.rule,
-            lr=learning_rate,
+            lr=course.learning_rate,
             total_steps=plan.steps,
             seed=derive(seed, "rule noise"),
         )
         self._scheduler = BaseSchedule(
             self._optimizer, plan.steps, plan.warmup_steps, shape=plan.schedule
         )
-        self.steps = 0
-        self._first_loss = math.nan
 
-    def epochs(self) -> Iterator[EpochMeans | Outcome]:
-        """Train on and yield the means of each epoch; an Outcome if it fails, as the last."""
-        epochs = 0
-        while not self.finished:
+    def run(self) -> None:
+        """Train to the end of the course."""
+        course = self._course
+        while not course.ended:
             with self._noise.active():
-                result = self._epoch(min(self._plan.epoch_steps, self._plan.steps - self.steps))
-            epochs += 1
-            if epochs == self._plan.abandon_epoch and isinstance(result, EpochMeans):
-                result = self._abandoned(result) or result
-            yield result
-            if isinstance(result, Outcome):
-                return
+                self._epoch()
+            while course.wants is not None:
+                course.evaluated(self._subject.task.evaluate(self.model, course.wants))
 
-    @property
-    def finished(self) -> bool:
-        """Whether all steps are made."""
-        return self.steps == self._plan.steps
-
-    def shortfall(self, threshold: Threshold, epoch: EpochMeans) -> str | None:
-        """Say how an epoch of this training falls short of a threshold; None if it does not."""
-        accuracy = self._subject.task.has_accuracy
-        return shortfall(threshold, epoch, first_loss=self._first_loss, has_accuracy=accuracy)
-
-    def diverged(self, what: str, value: float) -> Outcome:
-        """Return the outcome of a training in which something is no longer finite."""
-        became = "NaN" if math.isnan(value) else "infinite"
-        return Outcome(OutcomeKind.DIVERGED, f"diverged: {what} became {became} at {self._place()}")
-
-    def _abandoned(self, epoch: EpochMeans) -> Outcome | None:
-        short = self.shortfall(self._plan.abandon, epoch)
-        if short is None:
-            return None
-        sentence = f"below threshold: stopped after {self._place()}: {short}"
-        return Outcome(OutcomeKind.BELOW_THRESHOLD, sentence)
-
-    def _place(self) -> str:
-        return f"step {self.steps} of the {self._stage} at learning rate {self.learning_rate:g}"
-
-    def _epoch(self, steps: int) -> EpochMeans | Outcome:
+    def _epoch(self) -> None:
+        task, course = self._subject.task, self._course
         losses = metrics = 0.0
-        task = self._subject.task
+        steps = course.next_end - course.steps
         for _ in range(steps):
             if time.monotonic() > self._subject.deadline:
-                limit = self._subject.time_limit_seconds
-                sentence = f"timed out: {limit:g} seconds were over at {self._place()}"
-                return Outcome(OutcomeKind.TIMED_OUT, sentence)
+                course.timed_out(self._subject.time_limit_seconds)
+                return
             measured = task.measure(self.model, next(self._batches))
             loss = measured.loss.item()
-            self.steps += 1
-            if self.steps == 1:
-                self._first_loss = loss
+            course.steps += 1
+            if course.steps == 1:
+                course.first_loss = loss
             if not math.isfinite(loss):
-                return self.diverged("the loss", loss)
+                course.diverged("the loss", loss)
+                return
             self._optimizer.zero_grad()
             with calling(task.name, "the backward pass of its loss", advice="mend the model"):
                 measured.loss.backward()
@@ -149,16 +113,13 @@ class Fit:
             self._scheduler.step()
             losses += loss
             metrics += measured.metric or 0.0
-        return self._means(losses / steps, metrics / steps)
+        broken = _broken_weight(self.model)
+        course.end_epoch(losses / steps, metrics / steps, broken_weight=broken)
 
-    def _means(self, loss: float, metric: float) -> EpochMeans | Outcome:
-        """Return the means of an epoch that ended with finite weights."""
-        for tensor in itertools.chain(self.model.parameters(), self.model.buffers()):
-            if not torch.isfinite(tensor).all():
-                value = math.nan if torch.isnan(tensor).any() else math.inf
-                return self.diverged("a weight", value)
-        if not math.isfinite(loss):
-            return self.diverged("the mean training loss", loss)
-        if not math.isfinite(metric):
-            return self.diverged("the training metric", metric)
-        return EpochMeans(loss, None if self._subject.task.metric is None else metric)
+
+def _broken_weight(model: torch.nn.Module) -> float | None:
+    """Return NaN or infinity where the first weight or buffer that is not finite holds it."""
+    for tensor in itertools.chain(model.parameters(), model.buffers()):
+        if not torch.isfinite(tensor).all():
+            return math.nan if torch.isnan(tensor).any() else math.inf
+    return None
