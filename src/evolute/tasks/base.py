@@ -238,9 +238,20 @@ class Task:
         TaskError
             If the user's code raises, or there is no batch.
         """
-        for batch in self._in_order(split):
+        for batch in self.in_order(split):
             return batch
         raise TaskError(f"task {self.name!r}: the {split} data has no batch: give at least one")
+
+    @property
+    def criteria(self) -> tuple[Loss, Metric | None]:
+        """Loss and metric as they were given or named: what :meth:`measure` calls."""
+        return self._loss, self._metric
+
+    @property
+    def measures_itself(self) -> bool:
+        """Whether a subclass measures in its own way, so that only its methods know the loss."""
+        own = ("measure", "evaluate", "loss", "batches")
+        return any(getattr(type(self), name) is not getattr(Task, name) for name in own)
 
     def loss(self, output: Any, target: Any) -> Tensor:
         """Return the loss of one batch, a scalar tensor.
@@ -293,7 +304,7 @@ class Task:
         metrics: list[float] = []
         counts: list[int] = []
         with torch.no_grad():
-            for batch in self._in_order(split):
+            for batch in self.in_order(split):
                 measured = self.measure(model, batch)
                 losses.append(measured.loss.item())
                 metrics.append(measured.metric or 0.0)
@@ -305,7 +316,14 @@ class Task:
             _mean(losses, counts), None if self.metric is None else _mean(metrics, counts)
         )
 
-    def _in_order(self, split: Split) -> Iterator[Batch]:
+    def in_order(self, split: Split) -> Iterator[Batch]:
+        """Yield the batches of a split in its own order, once.
+
+        Raises
+        ------
+        TaskError
+            If the user's code raises.
+        """
         batches = self._data[split].in_order()
         end = object()
         while True:
