@@ -11,6 +11,7 @@ from evolute.benchmark.statistics import (
     Interval,
     estimate,
     paired_interval,
+    paired_p_value,
     seeds_needed,
     sign_test,
 )
@@ -56,6 +57,8 @@ class Comparison:
         Student's interval of the mean difference where both have a score; None for fewer than two.
     sign_p_value
         Two-sided p-value of the exact sign test over wins and losses.
+    p_value
+        Of Student's paired t test if every run has a score, else ``sign_p_value``.
     finding
         By the interval if every run has a score; else by the sign test, the only one of the two
         that a run without a score can enter.
@@ -71,6 +74,7 @@ class Comparison:
     other_failed: int
     interval: Interval | None
     sign_p_value: float
+    p_value: float
     finding: Finding
     seeds_needed: int | None
 
@@ -111,10 +115,13 @@ def compare(
     )
     finished = [value for value in differences if value is not None]
     interval = paired_interval(finished, confidence=confidence)
-    p_value = sign_test(wins, losses)
-    if interval is None or len(finished) < len(pairs):
-        finding = _by_sign_test(wins, losses, p_value, confidence)
+    by_signs = sign_test(wins, losses)
+    student = paired_p_value(finished)
+    if interval is None or student is None or len(finished) < len(pairs):
+        p_value = by_signs
+        finding = _by_sign_test(wins, losses, by_signs, confidence)
     else:
+        p_value = student
         finding = _by_interval(interval, measure)
     return Comparison(
         differences=differences,
@@ -123,7 +130,8 @@ def compare(
         failed=sum(mine is None for mine, _ in pairs),
         other_failed=sum(theirs is None for _, theirs in pairs),
         interval=interval,
-        sign_p_value=p_value,
+        sign_p_value=by_signs,
+        p_value=p_value,
         finding=finding,
         seeds_needed=_seeds_needed(finished, confidence),
     )

@@ -1,4 +1,4 @@
-"""VerdictConfig: how much work a verdict puts into tuning and into fresh seeds."""
+"""How much work is put into verdicts and benchmarks: VerdictConfig and BenchConfig."""
 
 from __future__ import annotations
 
@@ -54,3 +54,50 @@ def expected_trials(config: VerdictConfig, n_hand_made: int) -> int:
     finalists = config.finalists + n_hand_made
     rates = 2 * config.grid_half_width + 1
     return n_hand_made + finalists * (rates * config.tuning_seeds + config.fresh_seeds)
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class BenchConfig:
+    """How much work a benchmark does, for every optimizer alike.
+
+    Parameters
+    ----------
+    budget
+        Settings that each optimizer tries in tuning.
+    tuning_seeds
+        Seeds on which each setting is scored, on the validation split.
+    seeds
+        Fresh seeds of every measurement on the test split; a test needs two.
+    rate_decades
+        Width of the range of learning rates, in decades, around the recommended one.
+    curve_points
+        Points of a learning curve, at which a target can be reached.
+    sensitivity_seeds
+        How many of the fresh seeds the sweep of learning rates is trained on.
+    sensitivity_half_width
+        Steps of a quarter decade of that sweep on each side of the tuned rate.
+    margin
+        A rate is good if it is worse than the best by at most this part of the best.
+    cross
+        Whether every update is tried under every schedule.
+    grid_half_width, widenings
+        The grid of learning rates of each cell of the cross table, as in :class:`VerdictConfig`.
+    resamples
+        Bootstrap samples of an interval.
+    confidence
+        Coverage of the intervals; 1 minus the level of the tests.
+    """
+
+    budget: Annotated[int, Field(ge=1, le=4096)] = 24
+    tuning_seeds: Annotated[int, Field(ge=1, le=100)] = 2
+    seeds: Annotated[int, Field(ge=1, le=1000)] = 10
+    rate_decades: Annotated[float, Field(gt=0, le=12)] = 3.0
+    curve_points: Annotated[int, Field(ge=1, le=1000)] = 20
+    sensitivity_seeds: Annotated[int, Field(ge=1, le=100)] = 2
+    sensitivity_half_width: Annotated[int, Field(ge=0, le=24)] = 6
+    margin: Annotated[float, Field(gt=0, le=10)] = 0.05
+    cross: bool = True
+    grid_half_width: Annotated[int, Field(ge=1, le=12)] = 2
+    widenings: Annotated[int, Field(ge=0, le=8)] = 2
+    resamples: Annotated[int, Field(ge=100, le=1_000_000)] = 2000
+    confidence: Annotated[float, Field(ge=0.5, le=0.999)] = 0.95

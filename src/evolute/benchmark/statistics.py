@@ -1,9 +1,10 @@
 """The statistics of a verdict: pure functions of plain numbers.
 
 Paired differences between two optimizers on the same seeds are taken as independent draws.
-Student's paired t gives their interval (Student 1908); where runs without a score leave no
-difference, the exact sign test (Arbuthnott 1710) needs only who won; how many seeds would show a
-difference follows from the power of the t test (Cohen 1988).
+Student's paired t gives their interval and p-value (Student 1908); where runs without a score leave
+no difference, the exact sign test (Arbuthnott 1710) needs only who won; how many seeds would show a
+difference follows from the power of the t test (Cohen 1988); several p-values are corrected for
+their number by the step-down method (Holm 1979).
 """
 
 from __future__ import annotations
@@ -94,6 +95,52 @@ def paired_interval(differences: Sequence[float], *, confidence: float) -> Inter
     if not math.isfinite(abs(center.mean) + half_width):
         return None
     return Interval(center.mean, center.mean - half_width, center.mean + half_width)
+
+
+def paired_p_value(differences: Sequence[float]) -> float | None:
+    """Return the two-sided p-value of Student's paired t test: P(|T| ≥ |x̄|·√n/s), n − 1 degrees.
+
+    Parameters
+    ----------
+    differences
+        One per pair.
+
+    Returns
+    -------
+    float | None
+        None for fewer than two differences, or if they overflow. Without variance 0, and 1 if all
+        differences are 0.
+
+    Examples
+    --------
+    >>> round(paired_p_value([1.0, 2.0, 3.0]) or 0.0, 4)
+    0.0742
+    """
+    center = estimate(differences)
+    if center is None or center.standard_error is None:
+        return None
+    if center.standard_error == 0.0:
+        return 0.0 if center.mean else 1.0
+    t = abs(center.mean) / center.standard_error
+    return min(1.0, 2 * float(special.stdtr(center.runs - 1, -t)))
+
+
+def holm(p_values: Sequence[float]) -> tuple[float, ...]:
+    """Return p-values corrected for their number so that any false finding has probability ≤ α.
+
+    With p₍₁₎ ≤ … ≤ p₍ₘ₎ the corrected p₍ᵢ₎ is max over j ≤ i of min(1, (m − j + 1)·p₍ⱼ₎)
+    (Holm 1979).
+
+    >>> holm([0.01, 0.04, 0.03])
+    (0.03, 0.06, 0.06)
+    """
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    corrected = [0.0] * len(p_values)
+    largest = 0.0
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        corrected[index] = largest
+    return tuple(corrected)
 
 
 def sign_test(wins: int, losses: int) -> float:
