@@ -16,9 +16,16 @@ from functools import lru_cache
 from typing import Any, NoReturn, TypeGuard, cast
 
 import torch
+from torch import Tensor
 
 from evolute.compiler.program import Instruction, Program
 from evolute.lang.registry import Kind
+
+
+def _add_scaled(x: Tensor, y: Tensor, factor: float, *, out: Tensor | None = None) -> Tensor:
+    """Return x + factor·y."""
+    return torch.add(x, y, alpha=factor, out=out)
+
 
 ELEMENTARY: dict[str, Callable[..., Any]] = {
     name: getattr(torch, name)
@@ -28,7 +35,7 @@ ELEMENTARY: dict[str, Callable[..., Any]] = {
         *("pow", "reciprocal", "rsqrt", "sigmoid", "sign", "sin", "sinh", "sqrt", "sub", "tan"),
         "tanh",
     )
-} | {"i1e": torch.special.i1e}
+} | {"add_scaled": _add_scaled, "i1e": torch.special.i1e}
 """The operations that are followed, by name; each is element-wise and takes ``out=``."""
 
 _SPELLINGS: dict[object, str] = {call: name for name, call in ELEMENTARY.items()} | {
@@ -40,7 +47,7 @@ _SPELLINGS: dict[object, str] = {call: name for name, call in ELEMENTARY.items()
     torch.special.erf: "erf",
     torch.special.erfc: "erfc",
 }
-_METHODS = {name for name in ELEMENTARY if name not in ("i1e",)}
+_METHODS = {name for name in ELEMENTARY if name not in ("add_scaled", "i1e")}
 
 
 class Sort(Enum):
@@ -138,7 +145,7 @@ def in_elementary_operations(program: Program) -> Elementary:
     >>> from evolute.lang.rule import Rule
     >>> program = in_elementary_operations(compile_rule(Rule.parse("none: softsign(g)+v")))
     >>> [operation.name for operation in program.operations]
-    ['abs', 'add', 'div', 'mul', 'mul', 'add', 'add', 'pow', 'sub', 'div', 'add']
+    ['abs', 'add', 'div', 'mul', 'add_scaled', 'add', 'pow', 'sub', 'div', 'add']
     """
     recorder = _Recorder()
     gradient, weight = recorder.new(Sort.TENSOR), recorder.new(Sort.TENSOR)
@@ -297,6 +304,10 @@ class _Symbol:
     def __torch_function__(
         cls, func: object, types: object, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> _Symbol:
+        if func is torch.add and kwargs and kwargs.keys() == {"alpha"}:
+            left, right = args
+            recorder = next(each for each in args if isinstance(each, _Symbol)).recorder
+            return recorder.record("add_scaled", _plain(left), _plain(right), kwargs["alpha"])
         name = _SPELLINGS.get(func)
         if kwargs or name is None:
             raise _UnfollowableError

@@ -32,6 +32,7 @@ from evolute.compiler.list_calls import (
     store_call,
 )
 from evolute.compiler.program import Program
+from evolute.compiler.scratch import scratch_for
 from evolute.lang.registry import Kind
 
 
@@ -58,7 +59,7 @@ class ListProgram:
         plan = _Plan(self._form.operations, self._form.states, self._form.new_states)
         plan.make(self._form.output)
         self._before, self._calls, self._stores = plan.before, plan.calls, plan.stores
-        self._output = plan.output
+        self._output, self._is_opaque = plan.output, plan.is_opaque
 
     def numbers(self, *, step: int, decays: Sequence[float], dtype: torch.dtype) -> list[Any]:
         """Return the registers with all that is the same for every weight at this step.
@@ -102,7 +103,8 @@ class ListProgram:
             u of each piece, or a scalar where it is the same for every weight. It may be a
             gradient, a weight or a state: do not change it in place.
         """
-        form, run = self._form, Run(registers.copy(), block, noise)
+        form = self._form
+        run = Run(registers.copy(), block, noise, None if self._is_opaque else scratch_for(block))
         run.registers[form.gradient.number] = block.gradients
         run.registers[form.weight.number] = block.weights
         for register, tensors in zip(form.states, block.slots, strict=False):
@@ -125,6 +127,7 @@ class _Plan:
         new_states: Sequence[Register],
     ) -> None:
         self.operations, self.states, self.new_states = operations, states, new_states
+        self.is_opaque = False
         self.before: list[Callable[[list[Any]], None]] = []
         self.calls: list[Call] = []
         self.stores: list[Call] = []
@@ -143,7 +146,10 @@ class _Plan:
         self._home: dict[Register, int | None] = {
             state: slot for slot, state in enumerate(self.states)
         }
-        self._temporary: set[Register] = set()
+        # The number of the temporary in which a value lives, and those that are free again.
+        self._temporary: dict[Register, int] = {}
+        self._free: list[int] = []
+        self._count = 0
         for at, operation in enumerate(self.operations):
             if operation.target.sort is not Sort.TENSOR:
                 self.before.append(number_call(operation))
@@ -161,15 +167,27 @@ class _Plan:
         dead = [each for each in tensors if self._last_use[each] == at]
         free = tuple(each.number for each in dead)
         if not is_elementary(operation):
+            self.is_opaque = True
             return opaque_call(operation, free)  # its shape may be less than the weight's
         over = self._overwritten(at, operation, dead)
         if over is None:
-            self._temporary.add(operation.target)
+            temporary = self._temporary[operation.target] = self._take()
         else:
             self._home[operation.target] = self._home.get(over)
+            temporary = self._temporary.get(over, 0)
             if over in self._temporary:
-                self._temporary.add(operation.target)
-        return elementary_call(operation, over, free)
+                self._temporary[operation.target] = temporary
+        self._free += [
+            self._temporary[each] for each in dead if each != over and each in self._temporary
+        ]
+        return elementary_call(operation, over, temporary, free)
+
+    def _take(self) -> int:
+        """Return the number of a temporary that holds nothing that is yet to be read."""
+        if self._free:
+            return self._free.pop()
+        self._count += 1
+        return self._count - 1
 
     def _overwritten(
         self, at: int, operation: Operation, dead: Sequence[Register]

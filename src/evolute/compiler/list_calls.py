@@ -15,6 +15,7 @@ from torch import Tensor
 from evolute.compiler.blocks import Block
 from evolute.compiler.elementary import ELEMENTARY, Operation, Register, Sort
 from evolute.compiler.program import Instruction
+from evolute.compiler.scratch import Scratch
 from evolute.lang.registry import Kind
 
 Noise = Callable[[int, str, Tensor], Tensor]
@@ -35,22 +36,47 @@ def multiply_(tensors: list[Tensor], factor: list[Tensor] | float) -> None:
         torch._foreach_mul_(tensors, factor)
 
 
+def _add_scaled(tensors: list[Tensor], others: list[Tensor], factor: float) -> Any:
+    return torch._foreach_add(tensors, others, alpha=factor)
+
+
+def _add_scaled_(tensors: list[Tensor], others: list[Tensor], factor: float) -> None:
+    torch._foreach_add_(tensors, others, alpha=factor)
+
+
 COMMUTATIVE = {"add", "mul", "maximum", "minimum"}
 _WITH_NUMBER = {"add", "mul", "sub", "div", "clamp_min", "clamp_max"}
 _OF_LISTS = {
     name: (getattr(torch, f"_foreach_{name}"), getattr(torch, f"_foreach_{name}_"))
     for name in ELEMENTARY
     if hasattr(torch, f"_foreach_{name}_") and name != "pow"
-} | {"mul": (torch._foreach_mul, multiply_)}
+} | {
+    "add_scaled": (_add_scaled, _add_scaled_),
+    "mul": (torch._foreach_mul, multiply_),
+}
 
 
 @dataclass(slots=True)
 class Run:
-    """One block under way."""
+    """One block under way.
+
+    Parameters
+    ----------
+    registers
+        A list of pieces, a number or a scalar in each.
+    block
+        The block.
+    noise
+        Numbers of random nodes.
+    scratch
+        Gives memory for temporaries where the block is one piece on a CPU, else None: there a call
+        for lists is a loop over calls for tensors, which take memory that is at hand.
+    """
 
     registers: list[Any]
     block: Block
     noise: Noise
+    scratch: Scratch | None = None
 
 
 Call = Callable[[Run], None]
@@ -68,6 +94,8 @@ def is_of_lists(operation: Operation) -> bool:
     sorts = [
         each.sort if isinstance(each, Register) else Sort.NUMBER for each in operation.arguments
     ]
+    if operation.name == "add_scaled":
+        return sorts == [Sort.TENSOR, Sort.TENSOR, Sort.NUMBER]
     if all(sort is Sort.TENSOR for sort in sorts):
         return operation.name not in ("clamp_min", "clamp_max")
     if operation.name not in _WITH_NUMBER:
@@ -97,7 +125,9 @@ def _reader(arguments: tuple[Any, ...]) -> Callable[[list[Any]], list[Any]]:
     return read
 
 
-def elementary_call(operation: Operation, over: Register | None, free: tuple[int, ...]) -> Call:
+def elementary_call(
+    operation: Operation, over: Register | None, temporary: int, free: tuple[int, ...]
+) -> Call:
     """Return what does an operation on all pieces.
 
     Parameters
@@ -106,52 +136,92 @@ def elementary_call(operation: Operation, over: Register | None, free: tuple[int
         The operation.
     over
         The operand over which the result is written; None for new memory.
+    temporary
+        Number of the temporary that is this memory.
     free
         Registers that nothing reads any more.
     """
     arguments = list(operation.arguments)
+    leading = arguments[0]
+    leads = isinstance(leading, Register) and leading.sort is Sort.TENSOR
+    if operation.name in COMMUTATIVE and not leads:
+        arguments.reverse()
+    one = _one_call(operation, tuple(arguments), over, temporary)
     if is_of_lists(operation):
-        leading = arguments[0]
-        if not (isinstance(leading, Register) and leading.sort is Sort.TENSOR) or (
-            over is not None and leading != over
-        ):
+        if leads and over is not None and leading != over:
             arguments.reverse()
-        return _list_call(operation, tuple(arguments), in_place=over is not None, free=free)
-    return _loop_call(operation, over, free)
+        many = _list_call(operation, tuple(arguments), in_place=over is not None)
+    else:
+        many = _loop_call(operation, over)
+    target = operation.target.number
+
+    def run(run: Run) -> None:
+        result = many(run) if run.scratch is None else one(run)
+        for each in free:
+            run.registers[each] = None
+        run.registers[target] = result
+
+    return run
+
+
+_Result = Callable[[Run], list[Tensor]]
+
+
+def _one_call(
+    operation: Operation, arguments: tuple[Any, ...], over: Register | None, temporary: int
+) -> _Result:
+    """Return what calls torch for the only piece."""
+    call = operation.call
+    read = _reader(arguments)
+    lists = [isinstance(each, Register) and each.sort is Sort.TENSOR for each in arguments]
+    over_at = None if over is None else over.number
+
+    def run(run: Run) -> list[Tensor]:
+        values = [
+            value[0] if is_list else value
+            for value, is_list in zip(read(run.registers), lists, strict=True)
+        ]
+        if over_at is not None:
+            place = run.registers[over_at][0]
+        else:
+            assert run.scratch is not None
+            place = run.scratch(temporary, run.block.weights[0])
+        call(*values, out=place)
+        return [place]
+
+    return run
 
 
 def _list_call(
-    operation: Operation, arguments: tuple[Any, ...], *, in_place: bool, free: tuple[int, ...]
-) -> Call:
-    call, target = _OF_LISTS[operation.name][in_place], operation.target.number
+    operation: Operation, arguments: tuple[Any, ...], *, in_place: bool
+) -> _Result:
+    call = _OF_LISTS[operation.name][in_place]
     first = arguments[0].number
+    rest = arguments[2:]
     second = arguments[1] if len(arguments) > 1 else None
     scalar = isinstance(second, Register) and second.sort is Sort.SCALAR
     at = second.number if isinstance(second, Register) else None
 
-    def run(run: Run) -> None:
+    def run(run: Run) -> list[Tensor]:
         registers = run.registers
         if second is None:
             result = call(registers[first])
         else:
             other = second if at is None else registers[at]
-            result = call(registers[first], other.item() if scalar else other)
-        result = registers[first] if in_place else list(result)
-        for each in free:
-            registers[each] = None
-        registers[target] = result
+            result = call(registers[first], other.item() if scalar else other, *rest)
+        return registers[first] if in_place else list(result)
 
     return run
 
 
-def _loop_call(operation: Operation, over: Register | None, free: tuple[int, ...]) -> Call:
+def _loop_call(operation: Operation, over: Register | None) -> _Result:
     """Return what calls torch tensor by tensor: there is no such operation for lists."""
-    call, target, arguments = operation.call, operation.target.number, operation.arguments
+    call, arguments = operation.call, operation.arguments
     lists = [isinstance(each, Register) and each.sort is Sort.TENSOR for each in arguments]
     read = _reader(arguments)
     over_at = None if over is None else over.number
 
-    def run(run: Run) -> None:
+    def run(run: Run) -> list[Tensor]:
         registers = run.registers
         count = len(run.block.weights)
         columns = [
@@ -165,9 +235,7 @@ def _loop_call(operation: Operation, over: Register | None, free: tuple[int, ...
             result = registers[over_at]
             for row, place in zip(rows, result, strict=True):
                 call(*row, out=place)
-        for each in free:
-            registers[each] = None
-        registers[target] = result
+        return result
 
     return run
 

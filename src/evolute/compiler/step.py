@@ -167,14 +167,13 @@ def update_traced(
         step.add_(1)
 
 
-def curve_tensor(program: Program, total_steps: int, device: torch.device) -> Tensor:
-    """Return schedule factor and inner decays as float64 of shape [total_steps, 1 + decays]."""
-    rows = [(factor, *decays) for factor, decays in _values_at(program, total_steps)]
-    return _on_device(tuple(rows), device)
-
-
 @lru_cache(maxsize=16)
-def _on_device(rows: tuple[tuple[float, ...], ...], device: torch.device) -> Tensor:
+def curve_tensor(program: Program, total_steps: int, device: torch.device) -> Tensor:
+    """Return schedule factor and inner decays as float64 of shape [total_steps, 1 + decays].
+
+    The same arguments give the same tensor.
+    """
+    rows = [(factor, *decays) for factor, decays in _values_at(program, total_steps)]
     return torch.tensor(rows, dtype=torch.float64, device=device)
 
 

@@ -41,15 +41,20 @@ def _dropout(x: Tensor, rate: float, *, uniform: Tensor) -> Tensor:
     return torch.where(uniform >= rate, x / (1.0 - rate), torch.zeros_like(x))
 
 
+def _averaged(x: Tensor, beta: float, state: Tensor) -> Tensor:
+    """Return β·n + (1−β)·x in two passes over the memory, where the operators would make three."""
+    return torch.add(beta * state, x, alpha=1.0 - beta)
+
+
 def _ema_raw(x: Tensor, beta: float, *, state: Tensor, step: int) -> tuple[Tensor, Tensor]:
     """n ← β·n + (1−β)·x; returns n."""
-    average = beta * state + (1.0 - beta) * x
+    average = _averaged(x, beta, state)
     return average, average
 
 
 def _ema(x: Tensor, beta: float, *, state: Tensor, step: int) -> tuple[Tensor, Tensor]:
     """n ← β·n + (1−β)·x; returns n/(1−β^(t+1))."""
-    average = beta * state + (1.0 - beta) * x
+    average = _averaged(x, beta, state)
     return average / (1.0 - beta ** (step + 1)), average
 
 
@@ -153,8 +158,8 @@ def _rows() -> tuple[Function, ...]:
             sign=kept, formula="x / (1 + abs(x))"),
         row("ema", 1, r"\mathrm{{ema}}_{{{1}}}\left({0}\right)", _ema, kind=stateful,
             parameters=(BETA,), searched=((0.95,),), published="expMovAvg({0})", parity=odd,
-            formula="new / bias_correction(beta, step)", new_state="beta * state + (1 - beta) * x",
-            noun="average"),
+            formula="new / bias_correction(beta, step)",
+            new_state="add_scaled(beta * state, x, 1 - beta)", noun="average"),
         row("delta", 1, r"\Delta\left({0}\right)", _delta, kind=stateful,
             published="deltaChange({0})", parity=odd, formula="new", new_state="x - state",
             noun="change"),
@@ -205,7 +210,7 @@ def _rows() -> tuple[Function, ...]:
             idempotent=True, sign=kept, formula="sign(x)"),
         row("ema_raw", 1, r"\overline{{\mathrm{{ema}}}}_{{{1}}}\left({0}\right)", _ema_raw,
             kind=stateful, parameters=(BETA,), searched=(), parity=odd, formula="new",
-            new_state="beta * state + (1 - beta) * x", noun="average"),
+            new_state="add_scaled(beta * state, x, 1 - beta)", noun="average"),
         row("previous", 1, r"\left({0}\right)_{{t-1}}", _previous, kind=stateful, searched=(),
             parity=odd, formula="state", new_state="x", noun="before"),
         row("accumulate", 2, r"\mathrm{{acc}}\left({0}, {1}\right)", _accumulate, kind=stateful,

@@ -14,6 +14,7 @@ from evolute.errors import InputError, did_you_mean, shorten
 
 PRIMITIVES: Mapping[str, int] = {
     "abs": 1,
+    "add_scaled": 3,
     "arcsinh": 1,
     "arctan": 1,
     "at_least": 2,
@@ -40,7 +41,7 @@ PRIMITIVES: Mapping[str, int] = {
 }
 """Functions that a formula may call, with their number of arguments; each target spells them.
 
-``bias_correction(beta, step)`` is 1 − β^(t+1), ``norm`` the L2 norm over one weight tensor."""
+``add_scaled(x, y, c)`` is x + c·y, ``bias_correction(beta, step)`` is 1 − β^(t+1), ``norm`` the L2 norm over one weight tensor."""
 
 _OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow)
 _ALLOWED = (

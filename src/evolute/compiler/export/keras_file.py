@@ -23,6 +23,7 @@ UPDATE = Dialect(
     library="Keras",
     spelling={
         "abs": "ops.abs(a)",
+        "add_scaled": "a + c * b",
         "arcsinh": "ops.arcsinh(a)",
         "arctan": "ops.arctan(a)",
         "at_least": "ops.maximum(a, b)",

@@ -23,6 +23,7 @@ UPDATE = Dialect(
     library="JAX",
     spelling={
         "abs": "jnp.abs(a)",
+        "add_scaled": "a + c * b",
         "arcsinh": "jnp.arcsinh(a)",
         "arctan": "jnp.arctan(a)",
         "at_least": "jnp.maximum(a, b)",

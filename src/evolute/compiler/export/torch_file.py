@@ -22,6 +22,7 @@ UPDATE = Dialect(
     library="torch",
     spelling={
         "abs": "torch.abs(a)",
+        "add_scaled": "torch.add(a, b, alpha=c)",
         "arcsinh": "torch.arcsinh(a)",
         "arctan": "torch.arctan(a)",
         "at_least": "torch.clamp(a, min=b)",
