@@ -1,0 +1,83 @@
+"""Draws of lanes: each from its own stream, once for all lanes that share one."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def shared_draws(noise: Sequence[Any] | None, count: int) -> list[tuple[Any, list[int]]]:
+    """Return each distinct stream with the positions of the lanes that draw from it.
+
+    >>> stream = object()
+    >>> [places for _, places in shared_draws([stream, None, stream], 3)]
+    [[0, 2], [1]]
+    """
+    if noise is None:
+        return [(None, list(range(count)))]
+    places: dict[int, list[int]] = {}
+    for position, stream in enumerate(noise):
+        places.setdefault(id(stream), []).append(position)
+    return [(noise[found[0]], found) for found in places.values()]
+
+
+def drawing(stream: Any) -> AbstractContextManager[None]:
+    """Let the code inside draw from a stream; None is what is drawn from anyway."""
+    inside: AbstractContextManager[None] = nullcontext() if stream is None else stream.active()
+    return inside
+
+
+@contextmanager
+def same_draws(stream: Any) -> Iterator[Callable[[], None]]:
+    """Yield a function that goes back to where a stream stood, so that lanes draw the same."""
+    with drawing(stream):
+        state, array_state, python_state = (
+            torch.default_generator.get_state(),
+            np.random.get_state(),
+            random.getstate(),
+        )
+
+        def back() -> None:
+            torch.default_generator.set_state(state)
+            np.random.set_state(array_state)
+            random.setstate(python_state)
+
+        yield back
+
+
+class Draws:
+    """What the lanes of one step draw.
+
+    Parameters
+    ----------
+    noise
+        One stream per lane, or None where all draw from the global generators.
+    count
+        Number of lanes.
+    """
+
+    def __init__(self, noise: Sequence[Any] | None, count: int) -> None:
+        self.groups = shared_draws(noise, count)
+        self._count = count
+
+    def draw(self, draw: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, bool]:
+        """Draw once from each stream; return [L, *shape] and False, or the one draw all share.
+
+        ``draw`` is called with a lane's stream active, so that it gets what the plain module would.
+        """
+        drawn: list[torch.Tensor] = []
+        for stream, _ in self.groups:
+            with drawing(stream):
+                drawn.append(draw())
+        if len(drawn) == 1:
+            return drawn[0], True
+        order = [0] * self._count
+        for number, (_, places) in enumerate(self.groups):
+            for place in places:
+                order[place] = number
+        return torch.stack([drawn[number] for number in order]), False

@@ -1,0 +1,127 @@
+"""Rows of element-wise functions, operators, products and random masks."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from evolute.lanes.base import CannotStackError
+from evolute.lanes.stacked.table import Key, Row, Step, plain, row, rows
+from evolute.lanes.stacked.value import Lanes, aligned, apart
+
+
+def _elementwise(key: Key) -> Row:
+    function = plain(key)
+
+    def run(step: Step, *args: Any, **kwargs: Any) -> Any:
+        given = [each for each in (*args, *kwargs.values()) if isinstance(each, Lanes)]
+        tensors = [each for each in (*args, *kwargs.values()) if isinstance(each, Lanes | Tensor)]
+        if len(given) == len(tensors) and all(
+            each.wide and each.shape == given[0].shape for each in given
+        ):
+            strip: Any = lambda each: each.data if isinstance(each, Lanes) else each
+            wide = True
+        else:
+            rank = max(len(each.shape) for each in tensors)
+            strip = lambda each: aligned(each, rank) if isinstance(each, Lanes) else each
+            wide = False
+        result = function(*map(strip, args), **{name: strip(v) for name, v in kwargs.items()})
+        return Lanes(result, step.count, wide)
+
+    return run
+
+
+_UNARY = """abs acos acosh asin asinh atan atanh ceil cos cosh erf erfc exp exp2 expm1 floor
+    log log10 log1p log2 logit neg reciprocal relu round rsqrt sigmoid sign sin sinh sqrt square
+    tan tanh trunc clamp clip isnan isinf isfinite nan_to_num logical_not"""
+_BINARY = """add sub mul div pow maximum minimum where eq ne lt le gt ge floor_divide remainder
+    atan2 logaddexp lerp addcmul addcdiv logical_and logical_or"""
+_ACTIVATIONS = """relu relu6 leaky_relu elu selu celu gelu silu mish hardswish hardsigmoid hardtanh
+    softplus softsign logsigmoid tanh sigmoid tanhshrink hardshrink softshrink threshold"""
+_METHODS = """add_ sub_ mul_ div_ relu_ clamp_ tanh_ sigmoid_ float double half bfloat16 bool int
+    long to type_as detach contiguous clone masked_fill"""
+_OPERATORS = """add sub mul truediv floordiv mod pow neg eq ne lt le gt ge and_ or_ invert abs
+    iadd isub imul itruediv"""
+
+rows((getattr(torch, name) for name in (_UNARY + " " + _BINARY).split()), _elementwise)
+rows((getattr(functional, name) for name in _ACTIVATIONS.split()), _elementwise)
+rows((getattr(operator, name) for name in _OPERATORS.split()), _elementwise)
+rows((_UNARY + " " + _BINARY + " " + _METHODS).split(), _elementwise)
+rows([torch.clone, torch.masked_fill, torch.subtract, torch.multiply, torch.divide], _elementwise)
+
+
+@row(torch.matmul, operator.matmul, "matmul", torch.bmm, "bmm", torch.mm, "mm")
+def _matmul(step: Step, left: Any, right: Any) -> Lanes:
+    if min(len(left.shape), len(right.shape)) < 2:
+        raise CannotStackError("it multiplies a matrix by a vector")
+    rank = max(len(left.shape), len(right.shape))
+    sides = [aligned(_as_lanes(each, step.count), rank) for each in (left, right)]
+    return Lanes(torch.matmul(*sides), step.count)
+
+
+@row(torch.einsum)
+def _einsum(step: Step, equation: str, *operands: Any) -> Lanes:
+    terms, arrow, result = equation.replace(" ", "").partition("->")
+    lane = next(letter for letter in "ZYXWVUTSRQPONMLKJIHGFEDCBA" if letter not in equation)
+    if not arrow or "." in equation:
+        raise CannotStackError("it calls einsum without '->', or with '…'")
+    marked = ",".join(
+        lane + term if isinstance(each, Lanes) else term
+        for term, each in zip(terms.split(","), operands, strict=True)
+    )
+    data = [each.apart() if isinstance(each, Lanes) else each for each in operands]
+    return Lanes(torch.einsum(f"{marked}->{lane}{result}", *data), step.count)
+
+
+@row(functional.dropout)
+def dropout(
+    step: Step, x: Any, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Any:
+    """Multiply by masks that each lane's own stream draws as the plain module would."""
+    del inplace  # the value is new either way
+    return _masked(step, x, p, training, functional.dropout)
+
+
+@row(functional.dropout2d)
+def _dropout2d(
+    step: Step, x: Any, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Any:
+    del inplace
+    return _masked(step, x, p, training, functional.dropout2d)
+
+
+@row(functional.dropout1d)
+def _dropout1d(
+    step: Step, x: Any, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Any:
+    del inplace
+    return _masked(step, x, p, training, functional.dropout1d)
+
+
+def _masked(step: Step, x: Any, p: float, training: bool, drop: Any) -> Any:
+    if not training or p == 0.0:
+        return x
+    shape = tuple(x.shape)
+    tensor = x.data if isinstance(x, Lanes) else x
+
+    def draw() -> Tensor:
+        # With a graph, torch takes the same path, and so the same draws, as for the plain module.
+        with torch.enable_grad():
+            ones = torch.ones(shape, dtype=tensor.dtype, requires_grad=True)
+            return drop(ones, p, True).detach()
+
+    mask, shared = step.draws.draw(draw)
+    mask = mask.to(tensor.device)
+    if shared:
+        if isinstance(x, Lanes):
+            return Lanes(x.apart() * mask, step.count)
+        return x * mask
+    return Lanes(apart(x, step.count) * mask, step.count)
+
+
+def _as_lanes(value: Any, count: int) -> Lanes:
+    return value if isinstance(value, Lanes) else Lanes(apart(value, count), count)

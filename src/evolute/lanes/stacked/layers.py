@@ -1,0 +1,217 @@
+"""Rows of layers: products with weights, convolutions, normalisation, attention, pooling."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from evolute.lanes.base import CannotStackError
+from evolute.lanes.stacked.functions import dropout
+from evolute.lanes.stacked.table import Step, row
+from evolute.lanes.stacked.value import Lanes, aligned, apart, widened
+
+
+@row(functional.linear)
+def linear(step: Step, x: Any, weight: Any, bias: Any = None) -> Lanes:
+    """Return x·Wᵀ + b lane by lane: [L, N, I]·[L, I, O]."""
+    data = apart(x, step.count)
+    flat = data.reshape(step.count, -1, data.shape[-1])
+    turned = apart(weight, step.count).transpose(1, 2)
+    if bias is None:
+        result = torch.bmm(flat, turned)
+    else:
+        result = torch.baddbmm(apart(bias, step.count).unsqueeze(1), flat, turned)
+    return Lanes(result.reshape(*data.shape[:-1], turned.shape[-1]), step.count)
+
+
+def _convolution(function: Any, dimensions: int) -> None:
+    @row(function)
+    def convolve(
+        step: Step,
+        x: Any,
+        weight: Any,
+        bias: Any = None,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+    ) -> Lanes:
+        if len(x.shape) != dimensions + 2:
+            raise CannotStackError("it convolves without a batch dimension")
+        kernels = apart(weight, step.count).flatten(0, 1)
+        offsets = None if bias is None else apart(bias, step.count).flatten()
+        result = function(
+            widened(x, step.count),
+            kernels,
+            offsets,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            groups=groups * step.count,
+        )
+        return Lanes(result, step.count, wide=True)
+
+
+_convolution(functional.conv1d, 1)
+_convolution(functional.conv2d, 2)
+
+
+@row(functional.batch_norm)
+def _batch_norm(
+    step: Step,
+    x: Any,
+    running_mean: Any,
+    running_var: Any,
+    weight: Any = None,
+    bias: Any = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Lanes:
+    def flat(value: Any) -> Any:
+        return None if value is None else apart(value, step.count).flatten()
+
+    result = functional.batch_norm(
+        widened(x, step.count),
+        *map(flat, (running_mean, running_var, weight, bias)),
+        training=training,
+        momentum=momentum,
+        eps=eps,
+    )
+    return Lanes(result, step.count, wide=True)
+
+
+@row(functional.layer_norm)
+def layer_norm(
+    step: Step,
+    x: Any,
+    normalized_shape: Any,
+    weight: Any = None,
+    bias: Any = None,
+    eps: float = 1e-5,
+) -> Lanes:
+    """Normalise the last dimensions, then scale and shift with each lane's own weights."""
+    data = apart(x, step.count)
+    result = functional.layer_norm(data, tuple(normalized_shape), eps=eps)
+    rank = data.ndim - 1
+    if weight is not None:
+        result = result * _broadcast(weight, rank)
+    if bias is not None:
+        result = result + _broadcast(bias, rank)
+    return Lanes(result, step.count)
+
+
+@row(functional.group_norm)
+def _group_norm(
+    step: Step, x: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5
+) -> Lanes:
+    data = apart(x, step.count)
+    result = functional.group_norm(data.flatten(0, 1), num_groups, eps=eps).view(data.shape)
+    after = [1] * (data.ndim - 3)
+    for value, join in ((weight, torch.mul), (bias, torch.add)):
+        if value is not None:
+            own = apart(value, step.count)
+            result = join(result, own.view(step.count, 1, -1, *after))
+    return Lanes(result, step.count)
+
+
+@row(functional.embedding)
+def _embedding(
+    step: Step,
+    x: Any,
+    weight: Any,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,  # noqa: ARG001 - in the order of torch's arguments
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> Lanes:
+    if max_norm is not None or scale_grad_by_freq or sparse or padding_idx is not None:
+        raise CannotStackError("its embedding has padding_idx, max_norm or sparse gradients")
+    own = apart(weight, step.count)
+    words = own.shape[1]
+    first = torch.arange(step.count, device=own.device) * words
+    index = apart(x, step.count) + first.view(-1, *[1] * len(x.shape))
+    return Lanes(functional.embedding(index, own.flatten(0, 1)), step.count)
+
+
+@row(functional.scaled_dot_product_attention)
+def attention(
+    step: Step,
+    query: Any,
+    key: Any,
+    value: Any,
+    attn_mask: Any = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    *,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Lanes:
+    """Return softmax(q·kᵀ/√d + mask)·v, lanes and examples side by side."""
+    if enable_gqa:
+        raise CannotStackError("it groups the queries of its attention")
+    if dropout_p:
+        return _attention_with_dropout(
+            step, query, key, value, attn_mask, dropout_p, is_causal, scale
+        )
+    parts = [apart(each, step.count) for each in (query, key, value)]
+    shape = parts[0].shape
+    mask = attn_mask
+    if isinstance(mask, Lanes):
+        mask = aligned(mask, len(shape) - 1).expand(*shape[:-1], parts[1].shape[-2]).flatten(0, 1)
+    elif mask is not None and mask.ndim > 2:
+        mask = mask.expand(step.count, *shape[1:-1], parts[1].shape[-2]).flatten(0, 1)
+    result = functional.scaled_dot_product_attention(
+        *(each.flatten(0, 1) for each in parts), attn_mask=mask, is_causal=is_causal, scale=scale
+    )
+    return Lanes(result.unflatten(0, (step.count, -1)), step.count)
+
+
+def _attention_with_dropout(
+    step: Step,
+    query: Any,
+    key: Any,
+    value: Any,
+    mask: Any,
+    dropout_p: float,
+    is_causal: bool,
+    scale: float | None,
+) -> Lanes:
+    parts = [apart(each, step.count) for each in (query, key, value)]
+    rank = parts[0].ndim - 1
+    factor = parts[0].shape[-1] ** -0.5 if scale is None else scale
+    scores = (parts[0] * factor) @ parts[1].transpose(-2, -1)
+    if is_causal:
+        mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+    if mask is not None:
+        own = aligned(mask, rank) if isinstance(mask, Lanes) else mask
+        if own.dtype == torch.bool:
+            scores = scores.masked_fill(~own, float("-inf"))
+        else:
+            scores = scores + own
+    kept = dropout(step, Lanes(scores.softmax(dim=-1), step.count), dropout_p)
+    return Lanes(kept.apart() @ parts[2], step.count)
+
+
+def _broadcast(value: Any, rank: int) -> Tensor:
+    return aligned(value, rank) if isinstance(value, Lanes) else value
+
+
+def _pooling(function: Any, dimensions: int) -> None:
+    @row(function)
+    def pool(step: Step, x: Lanes, *args: Any, **kwargs: Any) -> Lanes:
+        if len(x.shape) != dimensions + 2:
+            raise CannotStackError("it pools without a batch dimension")
+        return Lanes(function(x.widened(), *args, **kwargs), step.count, wide=True)
+
+
+for _kind in ("max_pool", "avg_pool", "adaptive_avg_pool"):
+    for _dimensions in (1, 2):
+        _pooling(getattr(functional, f"{_kind}{_dimensions}d"), _dimensions)
+for _dimensions in (1, 2):
+    _pooling(getattr(torch, f"max_pool{_dimensions}d"), _dimensions)
+_pooling(torch.avg_pool1d, 1)

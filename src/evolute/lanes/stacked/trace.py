@@ -1,0 +1,292 @@
+"""The trace: a module as a list of calls, by ``torch.fx`` with the shapes of one batch.
+
+Shapes are plain numbers while the module runs, so code that asks for them or branches on them is
+followed; a new shape is a new trace. What branches on values cannot be traced and is refused.
+"""
+
+from __future__ import annotations
+
+import operator
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+
+from evolute.errors import shorten
+from evolute.lanes.base import CannotStackError
+from evolute.lanes.stacked import functions as functions  # fills the table
+from evolute.lanes.stacked import layers as layers
+from evolute.lanes.stacked import shapes as shapes
+from evolute.lanes.stacked.table import find
+
+_SHAPE = "value"
+
+
+class _ShapedProxy(fx.Proxy):
+    """A proxy that knows the shape and type of what it stands for."""
+
+    @property
+    def _value(self) -> Any:
+        return self.node.meta[_SHAPE]
+
+    @property
+    def shape(self) -> Any:
+        return self._value.shape
+
+    @property
+    def ndim(self) -> Any:
+        return self._value.ndim
+
+    @property
+    def dtype(self) -> Any:
+        return self._value.dtype
+
+    @property
+    def device(self) -> Any:
+        return self.tracer.device  # type: ignore[attr-defined]
+
+    @property
+    def requires_grad(self) -> bool:
+        return True
+
+    @property
+    def is_nested(self) -> bool:
+        return False
+
+    def size(self, *args: Any) -> Any:
+        return self._value.size(*args)
+
+    def dim(self) -> int:
+        return int(self._value.dim())
+
+    def numel(self) -> int:
+        return int(self._value.numel())
+
+    def is_floating_point(self) -> bool:
+        return bool(self._value.is_floating_point())
+
+    def __len__(self) -> int:
+        return len(self._value)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[index] for index in range(len(self._value)))
+
+
+class _Tracer(fx.Tracer):
+    """Runs a module on proxies; nothing is a leaf, so every forward is followed."""
+
+    proxy_buffer_attributes = True
+
+    def __init__(self, module: nn.Module, inputs: Tensor) -> None:
+        super().__init__()
+        self._inputs = inputs.to("meta")
+        self._own = {
+            name: tensor.detach().to("meta")
+            for name, tensor in (*module.named_parameters(), *module.named_buffers())
+        }
+        self.device = inputs.device
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:  # noqa: ARG002
+        return False
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _ShapedProxy(node, self)
+
+    def create_proxy(
+        self, kind: str, target: Any, args: Any, kwargs: Any, *more: Any, **named: Any
+    ) -> Any:
+        proxy = super().create_proxy(kind, target, args, kwargs, *more, **named)
+        proxy.node.meta[_SHAPE] = self._shape_of(kind, target, args, kwargs)
+        return proxy
+
+    def _shape_of(self, kind: str, target: Any, args: Any, kwargs: Any) -> Any:
+        if kind == "placeholder":
+            return self._inputs
+        if kind == "get_attr":
+            return self._own[target]
+        if kind == "output":
+            return None
+
+        def known(value: Any) -> Any:
+            if isinstance(value, fx.Proxy):
+                return value.node.meta[_SHAPE]
+            return value.to("meta") if isinstance(value, Tensor) else value
+
+        args, kwargs = fx.node.map_aggregate((args, kwargs), known)
+        with torch.no_grad():
+            if kind == "call_method":
+                return getattr(args[0], target)(*args[1:], **kwargs)
+            return target(*args, **kwargs)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a traced module.
+
+    Parameters
+    ----------
+    index
+        Where its result is kept.
+    row
+        What does it where an argument differs from lane to lane.
+    function
+        What does it where none does.
+    args, kwargs
+        Its arguments; a :class:`Place` stands for an earlier result.
+    last
+        Places that nothing after this call reads.
+    """
+
+    index: int
+    row: Callable[..., Any]
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    last: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A reference to an earlier result."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A module as a list of calls.
+
+    Parameters
+    ----------
+    calls
+        In order.
+    names
+        Place by name, of each weight or buffer that is used.
+    constants
+        Tensors that the module made while it was traced, by place.
+    output
+        What is returned, with places.
+    size
+        Number of places; the input's is 0.
+    """
+
+    calls: tuple[Call, ...]
+    names: dict[str, int]
+    constants: dict[int, Tensor]
+    output: Any
+    size: int
+
+
+def trace(module: nn.Module, inputs: Any) -> Trace:
+    """Return the calls that a module makes on inputs of this shape, in the mode that it is in.
+
+    Raises
+    ------
+    CannotStackError
+        With the reason, if it cannot be traced or calls what the table does not hold.
+    """
+    if not isinstance(inputs, Tensor):
+        raise CannotStackError(f"its inputs are of type {type(inputs).__name__}, not one tensor")
+    before, drawn = _python_state(module), _generators()
+    tracer = _Tracer(module, inputs)
+    try:
+        graph = tracer.trace(module)
+    except CannotStackError:
+        raise
+    except Exception as fault:
+        said = shorten(str(fault), limit=120)
+        raise CannotStackError(f"it cannot be traced: {type(fault).__name__}: {said}") from fault
+    if _generators() != drawn:
+        raise CannotStackError("it draws random numbers in a way that lanes cannot share")
+    changed = _changed(before, _python_state(module))
+    if changed:
+        raise CannotStackError(f"it keeps Python state between calls ({changed})")
+    return _as_calls(graph, tracer)
+
+
+def _as_calls(graph: fx.Graph, tracer: _Tracer) -> Trace:
+    places = {node: Place(number) for number, node in enumerate(graph.nodes)}
+    root: Any = tracer.root
+    known = {name for name, _ in root.named_parameters()} | {n for n, _ in root.named_buffers()}
+    calls: list[Call] = []
+    names: dict[str, int] = {}
+    constants: dict[int, Tensor] = {}
+    output: Any = None
+    for node in graph.nodes:
+        index = places[node].index
+        args = fx.node.map_arg(node.args, lambda each: places[each])
+        kwargs = fx.node.map_arg(node.kwargs, lambda each: places[each])
+        if node.op == "placeholder":
+            if index:
+                break
+        elif node.op == "get_attr" and node.target in known:
+            names[node.target] = index
+        elif node.op == "get_attr":
+            constants[index] = operator.attrgetter(node.target)(root)
+        elif node.op == "output":
+            output = args[0]
+        else:
+            last = tuple(
+                places[each].index for each in node.all_input_nodes if _last_user(each) is node
+            )
+            calls.append(_call(node, index, args, kwargs, last))
+    return Trace(tuple(calls), names, constants, output, len(places))
+
+
+def _last_user(node: fx.Node) -> fx.Node:
+    *_, last = node.users
+    return last
+
+
+def _call(node: fx.Node, index: int, args: Any, kwargs: Any, last: tuple[int, ...]) -> Call:
+    target: Any = node.target
+    made = find(target)
+    name = target if isinstance(target, str) else getattr(target, "__name__", str(target))
+    if made is None:
+        raise CannotStackError(f"it calls {name}, which has no form for many lanes")
+    if node.op == "call_method":
+        return Call(index, made, _method(target), tuple(args), dict(kwargs), last)
+    return Call(index, made, target, tuple(args), dict(kwargs), last)
+
+
+def _method(name: str) -> Callable[..., Any]:
+    return lambda self, *args, **kwargs: getattr(self, name)(*args, **kwargs)
+
+
+def _generators() -> tuple[bytes, bytes, Any]:
+    return (
+        torch.default_generator.get_state().numpy().tobytes(),
+        np.random.get_state()[1].tobytes(),  # type: ignore[union-attr,index]
+        random.getstate(),
+    )
+
+
+_KEPT_BY_TORCH = ("_parameters", "_buffers", "_modules")
+
+
+def _python_state(module: nn.Module) -> dict[str, Any]:
+    """Return what the attributes of a module and its parts hold, containers copied."""
+    return {
+        f"{name}.{key}".lstrip("."): _copied(value)
+        for name, part in module.named_modules()
+        for key, value in vars(part).items()
+        if key not in _KEPT_BY_TORCH
+    }
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, list | tuple | set | frozenset):
+        return type(value), [id(each) for each in value]
+    if isinstance(value, dict):
+        return dict, [(key, id(each)) for key, each in value.items()]
+    return value if isinstance(value, int | float | str | bool | None) else id(value)
+
+
+def _changed(before: dict[str, Any], after: dict[str, Any]) -> str:
+    return ", ".join(
+        sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
+    )
