@@ -109,7 +109,7 @@ def test_a_bootstrap_of_one_stratum_is_that_of_scipy() -> None:
 
 
 def test_a_bootstrap_draws_within_each_stratum() -> None:
-    # Each stratum is constant: drawn within strata the mean never varies, drawn across them it does.
+    # Each stratum is constant: drawn within them the mean never varies.
     interval = stratified_bootstrap(
         [[0.0] * 5, [10.0] * 5], mean_of_means, confidence=0.95, resamples=200, seed=0
     )

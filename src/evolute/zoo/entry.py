@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from evolute.compiler.program import compile_rule
-from evolute.errors import InputError, RuleSyntaxError, shorten
+from evolute.errors import InputError, RuleSyntaxError, UnknownNameError, shorten
 from evolute.lang.registry import Kind
 from evolute.lang.rule import Momentum, Rule
+from evolute.zoo.hyperparameters import DIGITS, HyperParameter, Scale
+
+_PLACE = re.compile(r"\{(1-)?(\w+)\}")
 
 
 class EntryKind(StrEnum):
@@ -100,11 +105,17 @@ class Entry:
         Published figures.
     verdict_baseline
         Whether the verdict compares discovered rules with it.
+    template
+        The rule's text with ``{name}``, or ``{1-name}``, in place of each hyper-parameter; None
+        for an optimizer that declares none.
+    hyperparameters
+        What people tune in it beside the learning rate.
 
     Raises
     ------
     ValueError
-        If the range of learning rates is empty or not positive.
+        If the range of learning rates is empty or not positive, or the places of the template are
+        not those of the hyper-parameters.
     """
 
     name: str
@@ -116,11 +127,55 @@ class Entry:
     notes: tuple[str, ...] = ()
     evidence: tuple[Evidence, ...] = ()
     verdict_baseline: bool = False
+    template: str | None = None
+    hyperparameters: tuple[HyperParameter, ...] = ()
 
     def __post_init__(self) -> None:
         lowest, highest = self.learning_rates
         if not 0.0 < lowest < highest:
             raise ValueError(f"{self.name}: {self.learning_rates} is no range of learning rates")
+        places = {place[1] for place in _PLACE.findall(self.template or "")}
+        if places != {each.name for each in self.hyperparameters}:
+            raise ValueError(f"{self.name}: the template has places for {sorted(places)}")
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate to begin with: the geometric middle of ``learning_rates``."""
+        lowest, highest = self.learning_rates
+        return float(f"{math.sqrt(lowest * highest):.{DIGITS}g}")
+
+    def rule_with(self, values: Mapping[str, float]) -> Rule:
+        """Return the rule with other values of its hyper-parameters.
+
+        Parameters
+        ----------
+        values
+            By name; those left out keep their defaults.
+
+        Raises
+        ------
+        UnknownNameError
+            If it declares no hyper-parameter of a name; the message says the nearest ones.
+
+        Examples
+        --------
+        >>> from evolute import zoo
+        >>> print(zoo.load("adamw").rule_with({"weight_decay": 0.1}))
+        none: quotient(ema(g, 0.9), sqrt(ema(g2, 0.999))+1e-08)+0.1*w
+        """
+        known = {each.name: each.default for each in self.hyperparameters}
+        for name in values:
+            if name not in known:
+                raise UnknownNameError(f"hyper-parameter of {self.name}", name, known)
+        if self.template is None:
+            return self.rule
+        chosen = known | dict(values)
+
+        def written(place: re.Match[str]) -> str:
+            value = chosen[place[2]]
+            return repr(float(f"{1 - value if place[1] else value:.{DIGITS}g}"))
+
+        return Rule.parse(_PLACE.sub(written, self.template))
 
     @property
     def state_buffers(self) -> tuple[str, ...]:
@@ -177,6 +232,7 @@ def read_entry(name: str, data: Mapping[str, Any]) -> Entry:
             "learning_rates": (float(lowest), float(highest)),
             "notes": tuple(data.get("notes", ())),
             "evidence": tuple(Evidence(**figure) for figure in data.get("evidence", ())),
+            "hyperparameters": tuple(map(_hyperparameter, data.get("hyperparameters", ()))),
         }
         return Entry(name=name, **{**data, **parts})
     except RuleSyntaxError:
@@ -187,3 +243,11 @@ def read_entry(name: str, data: Mapping[str, Any]) -> Entry:
             f"the entry {name!r} of the zoo cannot be read: {reason}; see the other files of "
             "zoo/entries for what one holds"
         ) from None
+
+
+def _hyperparameter(row: Mapping[str, Any]) -> HyperParameter:
+    """Read one table of ``hyperparameters``."""
+    lowest, highest = row["range"]
+    rest = {key: value for key, value in row.items() if key != "range"}
+    parts = {"lowest": float(lowest), "highest": float(highest), "scale": Scale(row["scale"])}
+    return HyperParameter(**{**rest, **parts})

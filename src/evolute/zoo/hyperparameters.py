@@ -1,4 +1,4 @@
-"""HyperParameter: a number of an optimizer that people tune, as data: name, default, range, scale."""
+"""HyperParameter: a number of an optimizer that people tune, as data."""
 
 from __future__ import annotations
 
