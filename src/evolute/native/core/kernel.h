@@ -1,0 +1,60 @@
+// What a path (one set of machine instructions) offers, and the steps that it walks.
+//
+// A tile is eight vectors of floats. All steps of a plan run on one tile before the next begins:
+// the running value stays in vector registers, other values in scratch tiles of the first cache.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "opcodes.h"
+
+namespace evolute {
+
+// Where an argument of a step comes from: the step before, memory, or a number for all elements.
+enum class Source : std::int32_t { running, memory, number, count };
+
+// What a step can do beside the functions of the language.
+enum class Extra : std::int32_t {
+    load,         // running value ← argument a
+    store,        // tile c ← running value
+    end_norm,     // tile c ← running value, and the pass ends
+};
+
+constexpr int largest_tile = 128;
+
+// One step, made ready for one job. Memory at element `at` of the tensor is address + (at & mask):
+// mask is 0 for scratch tiles. Numbers are read from where a and b point.
+struct Step {
+    void (*run)();
+    const float* a;
+    const float* b;
+    float* c;
+    const double* noise;
+    std::ptrdiff_t mask_a;
+    std::ptrdiff_t mask_b;
+    std::ptrdiff_t mask_c;
+    double number;    // rate of dropout, norm of clip_norm
+    float p, q, r;    // see the functions that read them
+};
+
+struct Kernel {
+    const char* name;
+    int tile;
+    // The handler of a function; `keep` is false in passes that must leave states as they are.
+    void (*(*function)(Opcode opcode, Source a, Source b, bool keep))();
+    void (*(*extra)(Extra extra, Source a))();
+    void (*(*apply)(Momentum momentum))();
+    // Whether a function has handlers for arguments that are not the running value.
+    bool (*direct)(Opcode opcode);
+    // Walks the steps over the elements from ≤ at < to, a whole number of tiles.
+    void (*walk)(const Step* steps, std::ptrdiff_t from, std::ptrdiff_t to);
+};
+
+const Kernel& kernel_baseline();
+#if defined(EVOLUTE_X86)
+const Kernel& kernel_avx2();
+const Kernel& kernel_avx512();
+#endif
+
+}  // namespace evolute

@@ -1,0 +1,76 @@
+// A rule as this library keeps it: checked once, with plans that any job of it follows.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "abi.h"
+#include "kernel.h"
+
+namespace evolute {
+
+constexpr std::int32_t gradient_register = 0, weight_register = 1, first_number_register = 2;
+
+// Where a value lives while a plan runs.
+struct Place {
+    enum class Kind { none, running, gradient, weight, slot, tile, number } kind = Kind::none;
+    std::int32_t index = 0;
+};
+
+// A step before it is made ready for a job.
+struct PlannedStep {
+    enum class Kind { function, load, store, end_norm, apply } kind;
+    Place a, b, c;
+    std::int32_t instruction = -1;  // whose parameter, noise and norm it uses
+    Opcode opcode = Opcode::identity;
+};
+
+// One walk over the elements.
+struct Plan {
+    std::vector<PlannedStep> steps;
+    bool keeps_states = true;        // false: a walk that only finds the norm of an instruction
+    std::int32_t norm_of = -1;       // that instruction
+    std::int32_t tiles = 0;          // scratch tiles it needs
+};
+
+}  // namespace evolute
+
+struct EvoluteProgram {
+    std::vector<EvoluteInstruction> instructions;
+    std::vector<float> constants;
+    std::int32_t decay_count, slot_count, noise_count, output;
+    evolute::Momentum momentum;
+
+    // Derived: which registers are one number for all elements; the plans of a job, in order, for
+    // g as it is and for −g.
+    std::vector<char> is_number;
+    std::vector<evolute::Plan> passes[2];
+
+    std::int32_t registers() const {
+        return first_result() + static_cast<std::int32_t>(instructions.size());
+    }
+    std::int32_t first_result() const {
+        return evolute::first_number_register + static_cast<std::int32_t>(constants.size()) +
+               decay_count;
+    }
+    // Register of the factor on the weight, after those of the program.
+    std::int32_t shrink_register() const { return registers(); }
+    std::int32_t buffers() const {
+        return slot_count + (momentum == evolute::Momentum::none ? 0 : 1);
+    }
+};
+
+namespace evolute {
+
+// What is wrong with a program; empty if nothing is.
+std::string fault_of(const EvoluteProgram& program);
+
+int arity_of(Opcode opcode);
+bool is_elementwise(Opcode opcode);
+bool is_stateful(Opcode opcode);
+
+// Fills in what is derived; the program must be without fault.
+void make_plans(EvoluteProgram& program);
+
+}  // namespace evolute

@@ -1,0 +1,120 @@
+// Vectors of the widest registers that this file is compiled for, as GCC and Clang know them.
+//
+// Included by kernel.cpp alone, once per path: everything stands in that path's own namespace, so
+// that no linker mixes machine instructions of two paths.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#if defined(__AVX512F__) || defined(__AVX2__) || defined(__SSE2__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+namespace evolute {
+namespace EVOLUTE_PATH {
+
+#if defined(__AVX512F__)
+constexpr int vector_bytes = 64;
+#elif defined(__AVX2__)
+constexpr int vector_bytes = 32;
+#else
+constexpr int vector_bytes = 16;
+#endif
+constexpr int width = vector_bytes / 4;
+
+typedef float Floats __attribute__((vector_size(vector_bytes)));
+typedef std::int32_t Ints __attribute__((vector_size(vector_bytes)));
+typedef float LooseFloats __attribute__((vector_size(vector_bytes), aligned(4), may_alias));
+typedef double Doubles __attribute__((vector_size(vector_bytes)));
+typedef std::int64_t Longs __attribute__((vector_size(vector_bytes)));
+typedef double LooseDoubles __attribute__((vector_size(vector_bytes), aligned(8), may_alias));
+typedef float HalfFloats __attribute__((vector_size(vector_bytes / 2)));
+typedef std::int32_t HalfInts __attribute__((vector_size(vector_bytes / 2)));
+
+#define EVOLUTE_INLINE static inline __attribute__((always_inline))
+
+EVOLUTE_INLINE Floats all(float value) { return value - Floats{}; }
+EVOLUTE_INLINE Doubles all_doubles(double value) { return value - Doubles{}; }
+
+EVOLUTE_INLINE Floats load(const float* from) {
+    return *reinterpret_cast<const LooseFloats*>(from);
+}
+EVOLUTE_INLINE void store(float* to, Floats value) {
+    *reinterpret_cast<LooseFloats*>(to) = value;
+}
+
+// a·b + c, rounded once where the machine can; a path does it always or never.
+EVOLUTE_INLINE Floats fma(Floats a, Floats b, Floats c) {
+#if defined(__AVX512F__)
+    return reinterpret_cast<Floats>(_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c));
+#elif defined(__FMA__)
+    return reinterpret_cast<Floats>(_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c));
+#elif defined(__aarch64__)
+    return (Floats)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+#else
+    return a * b + c;
+#endif
+}
+
+EVOLUTE_INLINE Doubles fma(Doubles a, Doubles b, Doubles c) {
+#if defined(__AVX512F__)
+    return reinterpret_cast<Doubles>(_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c));
+#elif defined(__FMA__)
+    return reinterpret_cast<Doubles>(_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c));
+#elif defined(__aarch64__)
+    return (Doubles)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
+#else
+    return a * b + c;
+#endif
+}
+
+EVOLUTE_INLINE Floats square_root(Floats x) {
+#if defined(__AVX512F__)
+    return (Floats)_mm512_sqrt_ps((__m512)x);
+#elif defined(__AVX2__)
+    return (Floats)_mm256_sqrt_ps((__m256)x);
+#elif defined(__SSE2__)
+    return (Floats)_mm_sqrt_ps((__m128)x);
+#elif defined(__aarch64__)
+    return (Floats)vsqrtq_f32((float32x4_t)x);
+#else
+    for (int i = 0; i < width; ++i) x[i] = __builtin_sqrtf(x[i]);
+    return x;
+#endif
+}
+
+EVOLUTE_INLINE Floats bits(Ints x) { return reinterpret_cast<Floats>(x); }
+EVOLUTE_INLINE Ints bits(Floats x) { return reinterpret_cast<Ints>(x); }
+EVOLUTE_INLINE Doubles bits(Longs x) { return reinterpret_cast<Doubles>(x); }
+EVOLUTE_INLINE Longs bits(Doubles x) { return reinterpret_cast<Longs>(x); }
+
+EVOLUTE_INLINE Floats magnitude(Floats x) { return bits(bits(x) & 0x7fffffff); }
+// The magnitude of x with the sign of y; x must be at least +0, or NaN.
+EVOLUTE_INLINE Floats with_sign_of(Floats x, Floats y) {
+    return bits(bits(x) | (bits(y) & static_cast<std::int32_t>(0x80000000)));
+}
+EVOLUTE_INLINE Floats select(Ints where, Floats yes, Floats no) { return where ? yes : no; }
+EVOLUTE_INLINE Doubles select(Longs where, Doubles yes, Doubles no) { return where ? yes : no; }
+
+// The lower and the upper half of a vector, as doubles, and back.
+struct Pair {
+    Doubles low, high;
+};
+EVOLUTE_INLINE Pair widen(Floats x) {
+    HalfFloats halves[2];
+    __builtin_memcpy(halves, &x, sizeof x);
+    return {__builtin_convertvector(halves[0], Doubles), __builtin_convertvector(halves[1], Doubles)};
+}
+EVOLUTE_INLINE Floats narrow(Pair x) {
+    HalfFloats halves[2] = {__builtin_convertvector(x.low, HalfFloats),
+                            __builtin_convertvector(x.high, HalfFloats)};
+    Floats joined;
+    __builtin_memcpy(&joined, halves, sizeof joined);
+    return joined;
+}
+
+}  // namespace EVOLUTE_PATH
+}  // namespace evolute
