@@ -113,12 +113,18 @@ class Fit:
             self._scheduler.step()
             losses += loss
             metrics += measured.metric or 0.0
-        broken = _broken_weight(self.model)
+        broken = broken_weight(self.model)
         course.end_epoch(losses / steps, metrics / steps, broken_weight=broken)
 
 
-def _broken_weight(model: torch.nn.Module) -> float | None:
-    """Return NaN or infinity where the first weight or buffer that is not finite holds it."""
+def broken_weight(model: torch.nn.Module) -> float | None:
+    """Return NaN or infinity as the first weight or buffer holds it that is not finite, or None.
+
+    Examples
+    --------
+    >>> broken_weight(torch.nn.Linear(1, 1)) is None
+    True
+    """
     for tensor in itertools.chain(model.parameters(), model.buffers()):
         if not torch.isfinite(tensor).all():
             return math.nan if torch.isnan(tensor).any() else math.inf

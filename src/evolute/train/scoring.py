@@ -159,12 +159,6 @@ class Course:
         stage = "probe" if self.is_probe else "training"
         return f"step {self.steps} of the {stage} at learning rate {self.learning_rate:g}"
 
-    def restarted(self) -> Course:
-        """Return the same course at its beginning."""
-        return Course(
-            self.protocol, self.plan, self.learning_rate, self.has_accuracy, self.has_metric
-        )
-
 
 @dataclass
 class Scoring:
@@ -227,6 +221,21 @@ class Scoring:
         elif not self._under_way:
             return self._after_probes()
         return []
+
+    def restarted(self, course: Course) -> Course:
+        """Return a course that takes the place of this one, at its beginning."""
+        fresh = Course(
+            course.protocol,
+            course.plan,
+            course.learning_rate,
+            course.has_accuracy,
+            course.has_metric,
+        )
+        self._courses[self._place(course)] = fresh
+        return fresh
+
+    def _place(self, course: Course) -> int:
+        return next(at for at, each in enumerate(self._courses) if each is course)
 
     def _probes(self, rates: Sequence[float]) -> list[Course]:
         assert self.protocol.probe is not None

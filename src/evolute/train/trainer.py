@@ -77,13 +77,7 @@ def run_trial(
     >>> run_trial(Rule.parse("v/sqrt(s)"), load_task("digits"), protocol, seed=0).outcome.kind.value
     'finished'
     """
-    if timeout_seconds is not None and not timeout_seconds > 0:
-        raise InputError(f"timeout_seconds is {timeout_seconds!r}: give a number above 0, or None")
-    if protocol.fitness == "metric" and task.metric is None:
-        raise TaskError(
-            f"task {task.name!r} has no metric and the protocol scores by it: give the task a "
-            "metric=, or score by the loss (fitness='loss')"
-        )
+    require_scorable(task, protocol, timeout_seconds)
     started = time.monotonic()
     limit = math.inf if timeout_seconds is None else timeout_seconds
     subject = Subject(rule.canonical(), task, protocol, seed, limit, started + limit)
@@ -96,6 +90,25 @@ def run_trial(
             Fit(subject, course).run()
             waiting.extend(scoring.ended(course))
     return scored_trial(key, scoring, seconds=time.monotonic() - started)
+
+
+def require_scorable(task: Task, protocol: Protocol, timeout_seconds: float | None) -> None:
+    """Raise unless a task can be scored under a protocol within a time limit.
+
+    Raises
+    ------
+    TaskError
+        If the protocol scores by a metric that the task has not.
+    InputError
+        If ``timeout_seconds`` is not above 0.
+    """
+    if timeout_seconds is not None and not timeout_seconds > 0:
+        raise InputError(f"timeout_seconds is {timeout_seconds!r}: give a number above 0, or None")
+    if protocol.fitness == "metric" and task.metric is None:
+        raise TaskError(
+            f"task {task.name!r} has no metric and the protocol scores by it: give the task a "
+            "metric=, or score by the loss (fitness='loss')"
+        )
 
 
 def scored_trial(key: TrialKey, scoring: Scoring, *, seconds: float) -> Trial:

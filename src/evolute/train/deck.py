@@ -1,0 +1,317 @@
+"""Deck: the slots of one network, trained side by side; every lane has its own step and end.
+
+A lane's figures are those of its trial alone, to the bit, whichever lanes share the deck, in
+whatever slots, at whatever size: nothing here sums or compares over lanes.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from evolute.compiler.population import LaneOptimizer
+from evolute.lanes.base import LaneNetwork
+from evolute.lanes.criterion import LaneCriterion
+from evolute.lang.rule import Rule
+from evolute.schedules import base_schedule
+from evolute.seeds import derive
+from evolute.tasks.base import Evaluation, Split, Task
+from evolute.tasks.criteria import LOSSES, METRICS
+from evolute.tasks.faults import calling
+from evolute.tasks.randomness import seeded
+from evolute.train.fitting import broken_weight
+from evolute.train.protocol import Probe, Training
+from evolute.train.scoring import Course
+from evolute.train.sources import Cohort, Sources
+from evolute.train.survey import Survey
+
+
+@dataclass(slots=True)
+class Account:
+    """Time that the lanes of one trial took, in seconds: of each step an equal share."""
+
+    seconds: float = 0.0
+
+
+@dataclass(eq=False, slots=True)
+class Lane:
+    """A course under way in a slot.
+
+    Parameters
+    ----------
+    course
+        What is trained.
+    rule
+        By what.
+    seed
+        Seed of weights, batches and noise.
+    account
+        Where its time is written down.
+    ticket
+        The trial that it belongs to.
+    """
+
+    course: Course
+    rule: Rule
+    seed: int
+    account: Account
+    ticket: int
+    slot: int = -1
+    steps: int = 0
+    cohort: Cohort | None = None
+
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(slots=True)
+class _Sums:
+    """Sums over the present epoch, slot by slot."""
+
+    losses: Floats
+    metrics: Floats
+
+    @classmethod
+    def zeros(cls, size: int) -> _Sums:
+        return cls(np.zeros(size), np.zeros(size))
+
+
+class Deck:
+    """The slots of one network.
+
+    Parameters
+    ----------
+    task
+        What is trained on.
+    network
+        The slots.
+    sources
+        Batches and noise.
+    survey
+        What is known about the network.
+    """
+
+    def __init__(self, task: Task, network: LaneNetwork, sources: Sources, survey: Survey) -> None:
+        self.task, self.network = task, network
+        self._survey = survey
+        self._sources = sources
+        self._criterion = lane_criterion(task)
+        self._optimizer = LaneOptimizer(
+            network.weights, network.gradients, without_gradient=survey.without_gradient
+        )
+        self._sums = _Sums.zeros(network.size)
+        self._lanes: dict[int, Lane] = {}
+        self._newborn: dict[int, Cohort] = {}
+
+    @property
+    def lanes(self) -> list[Lane]:
+        """The lanes under way, by slot."""
+        return [self._lanes[slot] for slot in sorted(self._lanes)]
+
+    @property
+    def free(self) -> int:
+        """Number of slots without a lane."""
+        return self.network.size - len(self._lanes)
+
+    def begin(self, lane: Lane, model: nn.Module) -> None:
+        """Put a course at its beginning into a free slot.
+
+        Parameters
+        ----------
+        lane
+            The course.
+        model
+            The first weights of its seed; given away.
+        """
+        lane.slot = next(slot for slot in range(self.network.size) if slot not in self._lanes)
+        lane.cohort = self._cohort(lane.seed)
+        lane.cohort.lanes += 1
+        self.network.put(lane.slot, model)
+        self._optimizer.assign(
+            lane.slot,
+            lane.rule,
+            total_steps=lane.course.plan.steps,
+            seed=derive(lane.seed, "rule noise"),
+        )
+        self._sums.losses[lane.slot] = self._sums.metrics[lane.slot] = 0.0
+        self._lanes[lane.slot] = lane
+
+    def _cohort(self, seed: int) -> Cohort:
+        """Return what the lanes of a seed share that begin before the next step."""
+        if seed not in self._newborn:
+            self._newborn[seed] = self._sources.cohort(seed)
+        return self._newborn[seed]
+
+    def leave(self, lane: Lane) -> None:
+        """Free the slot of a lane."""
+        del self._lanes[lane.slot]
+        self._optimizer.release(lane.slot)
+        assert lane.cohort is not None
+        lane.cohort.lanes -= 1
+        if not lane.cohort.lanes:
+            lane.cohort.close()
+            if self._newborn.get(lane.seed) is lane.cohort:
+                del self._newborn[lane.seed]
+
+    def resize(self, size: int) -> None:
+        """Change the number of slots, which is at least that of the lanes under way."""
+        keep = sorted(self._lanes)
+        self.network.resize(size, keep=keep)
+        self._optimizer.rebind(self.network.weights, self.network.gradients, keep=keep)
+        old, self._sums = self._sums, _Sums.zeros(size)
+        self._sums.losses[: len(keep)] = old.losses[keep]
+        self._sums.metrics[: len(keep)] = old.metrics[keep]
+        lanes, self._lanes = self.lanes, {}
+        for slot, lane in enumerate(lanes):
+            lane.slot = slot
+            self._lanes[slot] = lane
+
+    def step(self) -> list[Lane]:
+        """Make one step of every lane; return those whose course ended, their slots free."""
+        began = time.perf_counter()
+        lanes = self.lanes
+        self._newborn.clear()
+        losses, metrics = self._measure(lanes)
+        going = lanes
+        if _diverged(lanes, losses):
+            kept = np.flatnonzero(np.isfinite(losses))
+            losses, metrics = losses[kept], metrics[kept]
+            going = [lanes[at] for at in kept]
+        self._move(going)
+        slots = [lane.slot for lane in going]
+        self._sums.losses[slots] += losses
+        self._sums.metrics[slots] += metrics
+        for lane in going:
+            lane.steps += 1
+        self._end_epochs([lane for lane in going if lane.steps == lane.course.next_end])
+        share = (time.perf_counter() - began) / len(lanes)
+        for lane in lanes:
+            lane.account.seconds += share
+        ended = [lane for lane in lanes if lane.course.ended]
+        for lane in ended:
+            self.leave(lane)
+        return ended
+
+    def _measure(self, lanes: Sequence[Lane]) -> tuple[Floats, Floats]:
+        """Run forward and backward of every lane; return losses and metrics."""
+        cohorts = [_cohort_of(lane) for lane in lanes]
+        batches = {cohort: cohort.next_batch() for cohort in dict.fromkeys(cohorts)}
+        if self._survey.changes_inputs:
+            each = [copy.deepcopy(batches[cohort]) for cohort in cohorts]
+        else:
+            each = [batches[cohort] for cohort in cohorts]
+        noise = [cohort.noise for cohort in cohorts] if self._survey.is_random else None
+        with calling(self.task.name, "its training step", advice="mend the model, or its loss"):
+            measured = self.network.train_step(
+                each, [lane.slot for lane in lanes], self._criterion, noise
+            )
+        losses = _floats(measured.losses)
+        metrics = np.zeros(len(lanes)) if measured.metrics is None else _floats(measured.metrics)
+        for lane, loss in zip(lanes, losses, strict=True):
+            if lane.steps == 0:
+                lane.course.first_loss = float(loss)
+        return losses, metrics
+
+    def _move(self, lanes: Sequence[Lane]) -> None:
+        """Let the rules move the weights of these lanes."""
+        rates, momenta = [], []
+        for lane in lanes:
+            fraction, momentum = _schedule(lane.course.plan)[lane.steps]
+            rates.append(lane.course.learning_rate * fraction)
+            momenta.append(momentum)
+        self._optimizer.step([lane.slot for lane in lanes], rates=rates, momenta=momenta)
+
+    def _end_epochs(self, lanes: Sequence[Lane]) -> None:
+        """Tell the courses of these lanes what their epoch came to, and evaluate their models."""
+        if not lanes:
+            return
+        slots = [lane.slot for lane in lanes]
+        finite = self.network.finite(slots)
+        for lane, is_finite in zip(lanes, finite, strict=True):
+            course, slot = lane.course, lane.slot
+            steps = lane.steps - course.steps
+            course.end_epoch(
+                float(self._sums.losses[slot]) / steps,
+                float(self._sums.metrics[slot]) / steps,
+                broken_weight=None if is_finite else broken_weight(self.network.module(slot)),
+            )
+        self._sums.losses[slots] = self._sums.metrics[slots] = 0.0
+        while wanting := [lane for lane in lanes if lane.course.wants is not None]:
+            for split in Split:
+                self._evaluate(split, [lane for lane in wanting if lane.course.wants is split])
+
+    def _evaluate(self, split: Split, lanes: Sequence[Lane]) -> None:
+        """Evaluate the models of these lanes on a split, and tell their courses."""
+        if not lanes:
+            return
+        if self.task.measures_itself:
+            for lane in lanes:
+                with seeded(derive(lane.seed, "evaluation")):
+                    model = self.network.module(lane.slot)
+                    lane.course.evaluated(self.task.evaluate(model, split))
+            return
+        with (
+            seeded(0),
+            calling(self.task.name, f"its evaluation on the {split} data", advice="mend the model"),
+        ):
+            figures = self.network.evaluate(
+                self.task.in_order(split), [lane.slot for lane in lanes], self._criterion
+            )
+        for lane, (loss, metric) in zip(lanes, figures, strict=True):
+            lane.course.evaluated(Evaluation(loss, metric))
+
+
+def lane_criterion(task: Task) -> LaneCriterion:
+    """Return how lanes of a task are measured."""
+    loss, metric = task.criteria
+    if task.measures_itself:
+        return LaneCriterion(task.loss, metric, measure=task.measure)
+    return LaneCriterion(
+        task.loss,
+        metric,
+        named_loss=_name_of(loss, LOSSES),
+        named_metric=_name_of(metric, METRICS),
+    )
+
+
+def _name_of(given: object, rows: Mapping[str, object]) -> str | None:
+    return next((name for name, row in rows.items() if row is given), None)
+
+
+def _cohort_of(lane: Lane) -> Cohort:
+    assert lane.cohort is not None
+    return lane.cohort
+
+
+def _floats(values: Tensor) -> Floats:
+    floats: Floats = values.detach().to("cpu", torch.float64).numpy()
+    return floats
+
+
+def _diverged(lanes: Sequence[Lane], losses: Floats) -> bool:
+    """End the lanes whose loss is not finite; return whether there are any."""
+    if np.isfinite(losses).all():
+        return False
+    for lane, loss in zip(lanes, losses, strict=True):
+        if not math.isfinite(loss):
+            lane.course.steps = lane.steps + 1
+            lane.course.diverged("the loss", float(loss))
+    return True
+
+
+@lru_cache(maxsize=64)
+def _schedule(plan: Probe | Training) -> tuple[tuple[float, float], ...]:
+    """Return the fraction of the peak and the momentum at each step."""
+    return tuple(
+        base_schedule(step, plan.steps, warmup_steps=plan.warmup_steps, shape=plan.schedule)
+        for step in range(plan.steps)
+    )

@@ -1,0 +1,118 @@
+"""Survey: what one step of a plain model tells about how its lanes can be trained."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from evolute.seeds import derive
+from evolute.tasks.base import Task
+from evolute.tasks.data import Batch
+from evolute.tasks.faults import calling
+from evolute.tasks.randomness import seeded
+
+STATES_PER_WEIGHT = 8
+"""Copies of a weight that a lane is counted with: itself, its gradient, the states of its rule."""
+
+STEP_SHARE = 2
+"""Memory of a step, in multiples of what is kept for the backward pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What is known about a network.
+
+    Parameters
+    ----------
+    bytes_per_lane
+        Memory of one lane: weights and what comes with them, activations.
+    is_random
+        Whether a training step draws from the global generators (dropout).
+    changes_inputs
+        Whether it writes into its batch, so that lanes cannot share one.
+    without_gradient
+        Positions, among the weights that are trained, of those that got no gradient.
+    """
+
+    bytes_per_lane: int
+    is_random: bool
+    changes_inputs: bool
+    without_gradient: frozenset[int]
+
+
+def survey(task: Task, model: nn.Module, batch: Batch, *, seed: int) -> Survey:
+    """Make one training step of a plain model, which is given away, and see what it does.
+
+    Parameters
+    ----------
+    task, model, batch
+        What is tried; the batch is not changed.
+    seed
+        Seed of the noise that the step draws.
+
+    Raises
+    ------
+    TaskError
+        If the user's code raises.
+    """
+    own = copy.deepcopy(batch)
+    versions = _versions(own)
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        if tensor.layout is torch.strided:
+            storage = tensor.untyped_storage()
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    model.train()
+    with seeded(derive(seed, "survey")):
+        before = _generators()
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda each: each):
+            loss = task.measure(model, own, with_metric=False).loss
+        is_random = _generators() != before
+        with calling(task.name, "the backward pass of its loss", advice="mend the model"):
+            loss.backward()
+    for tensor in (*model.parameters(), *tensors_of(own)):
+        kept.pop(tensor.untyped_storage().data_ptr(), None)
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    size = sum(weight.numel() * weight.element_size() for weight in model.parameters())
+    return Survey(
+        bytes_per_lane=STATES_PER_WEIGHT * size + STEP_SHARE * sum(kept.values()),
+        is_random=is_random,
+        changes_inputs=_versions(own) != versions,
+        without_gradient=frozenset(at for at, weight in enumerate(weights) if weight.grad is None),
+    )
+
+
+def _generators() -> tuple[bytes, str, object]:
+    """Return the state of the global generators, so that it can be compared."""
+    torch_state = torch.default_generator.get_state().numpy().tobytes()
+    return torch_state, str(np.random.get_state()), random.getstate()
+
+
+def _versions(batch: Batch) -> list[int]:
+    """Return how often each tensor of a batch was written into."""
+    return [tensor._version for tensor in tensors_of(batch)]
+
+
+def tensors_of(given: Any) -> Iterator[Tensor]:
+    """Yield all tensors in nested lists, tuples and dicts.
+
+    Examples
+    --------
+    >>> len(list(tensors_of(({"pixels": torch.zeros(2)}, torch.zeros(2)))))
+    2
+    """
+    if isinstance(given, Tensor):
+        yield given
+    elif isinstance(given, dict | list | tuple):
+        for part in given.values() if isinstance(given, dict) else given:
+            yield from tensors_of(part)
