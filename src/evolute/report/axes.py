@@ -1,0 +1,58 @@
+"""Axes: the spans and ticks that several figures share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from evolute.report.pictures import Axis
+
+_ROOM = 0.06
+"""Part of an axis left free beyond its outermost values."""
+
+_FEW_DECADES = 2.2
+"""Up to so many decades, 2 and 5 are marked between the powers of ten."""
+
+
+def linear_axis(title: str, values: Iterable[float]) -> Axis:
+    """Return a linear axis that shows all values, with some room."""
+    shown = list(values)
+    low, high = min(shown, default=0.0), max(shown, default=1.0)
+    room = _ROOM * (high - low) or abs(high) * _ROOM or 1.0
+    return Axis(title=title, span=(low - room, high + room))
+
+
+def log_axis(title: str, values: Iterable[float]) -> Axis:
+    """Return a logarithmic axis that shows all values, which are positive."""
+    shown = list(values)
+    low, high = min(shown, default=0.1), max(shown, default=1.0)
+    factor = (high / low) ** _ROOM if high > low else 1.5
+    low, high = low / factor, high * factor
+    return Axis(title=title, log=True, span=(low, high), ticks=_log_ticks(low, high))
+
+
+def loss_axis(title: str, values: Iterable[float]) -> Axis:
+    """Return a logarithmic axis for positive losses that differ by more than half, else a linear."""
+    shown = list(values)
+    if shown and min(shown) > 0 and max(shown) > 1.5 * min(shown):
+        return log_axis(title, shown)
+    return linear_axis(title, shown)
+
+
+def name_axis(names: Sequence[str]) -> Axis:
+    """Return an axis of names at 0, 1, 2 …, the first on top."""
+    ticks = tuple((float(place), name) for place, name in enumerate(names))
+    return Axis(title="", ticks=ticks, span=(len(names) - 0.4, -0.6))
+
+
+def _log_ticks(low: float, high: float) -> tuple[tuple[float, str], ...]:
+    """Return powers of ten, and over few decades 2 and 5 times these, or finer over a fraction."""
+    decades = math.log10(high / low)
+    steps: Sequence[float] = (1.0,)
+    if decades <= _FEW_DECADES:
+        steps = (1.0, 2.0, 5.0)
+    if decades <= 0.7:
+        steps = (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    values = [float(f"{step}e{power}") for power in powers for step in steps]
+    return tuple((value, f"{value:g}") for value in values if low <= value <= high)

@@ -1,0 +1,215 @@
+"""Figures of a verdict: differences with intervals, learning curves, and learning-rate sensitivity."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from evolute.benchmark.verdict import Side, Verdict
+from evolute.report.axes import log_axis, loss_axis, name_axis
+from evolute.report.facts import Contender, RunFacts
+from evolute.report.measure import Measure
+from evolute.report.palette import DISCOVERED_TONES, HAND_MADE_TONES, Tone
+from evolute.report.pictures import (
+    Axis,
+    Band,
+    Dash,
+    Dots,
+    Figure,
+    Intervals,
+    Line,
+    Mark,
+    Symbol,
+)
+from evolute.report.wording import plural
+from evolute.trial import Trial
+
+_DASHES = (Dash.DASHED, Dash.DOTTED, Dash.MIXED, Dash.SOLID)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a series is drawn, the same in every figure of a page."""
+
+    tone: Tone
+    dash: Dash
+    width: float
+
+
+def looks(sides: Sequence[tuple[str, bool]]) -> Mapping[str, Look]:
+    """Give each optimizer its look.
+
+    Parameters
+    ----------
+    sides
+        Name and whether it is discovered, in the order of importance.
+    """
+    found: dict[str, Look] = {}
+    discovered = hand_made = 0
+    for name, is_discovered in sides:
+        if is_discovered:
+            turn, place = divmod(discovered, len(DISCOVERED_TONES))
+            dash = Dash.SOLID if turn == 0 else _DASHES[(turn - 1) % len(_DASHES)]
+            found[name] = Look(DISCOVERED_TONES[place], dash, 3.0 if discovered == 0 else 2.2)
+            discovered += 1
+        else:
+            tone = HAND_MADE_TONES[hand_made % len(HAND_MADE_TONES)]
+            found[name] = Look(tone, _DASHES[hand_made % len(_DASHES)], 1.9)
+            hand_made += 1
+    return found
+
+
+def difference_figure(verdict: Verdict, label: str) -> Figure | None:
+    """Show each optimizer's difference to the best hand-made one; None without a comparison.
+
+    Parameters
+    ----------
+    verdict
+        The comparison.
+    label
+        What is compared: ``"test loss"``.
+    """
+    reference = verdict.champion(Side.HAND_MADE)
+    rows = [
+        (row.finalist, row.versus_reference)
+        for row in verdict.table
+        if row.versus_reference is not None and row.versus_reference.interval is not None
+    ]
+    if reference is None or not rows:
+        return None
+    marks: list[Mark] = []
+    for side, tone in ((Side.DISCOVERED, Tone.BLUE), (Side.HAND_MADE, Tone.VERMILION)):
+        chosen = [
+            (place, finalist, versus, versus.interval)
+            for place, (finalist, versus) in enumerate(rows)
+            if finalist.side is side and versus.interval is not None
+        ]
+        if not chosen:
+            continue
+        marks.append(
+            Intervals(
+                name=str(side),
+                x=tuple(interval.mean for _, _, _, interval in chosen),
+                lower=tuple(interval.lower for _, _, _, interval in chosen),
+                upper=tuple(interval.upper for _, _, _, interval in chosen),
+                y=tuple(float(place) for place, _, _, _ in chosen),
+                tone=tone,
+                hover=tuple(
+                    f"{finalist.name}: {versus.finding}\n{interval.mean:+.4g} "
+                    f"({interval.lower:+.4g} to {interval.upper:+.4g})\n"
+                    f"won {versus.wins}, lost {versus.losses} of {len(versus.differences)} seeds"
+                    for _, finalist, versus, interval in chosen
+                ),
+            )
+        )
+    direction = "left" if verdict.measure.value == "loss" else "right"
+    seeds = len(rows[0][1].differences) if rows[0][1] is not None else 0
+    return Figure(
+        name="differences",
+        title=f"Difference to {reference.name}, the best hand-made optimizer in tuning",
+        caption=f"Mean paired difference on {plural(seeds, 'fresh seed')} with its "
+        f"{100 * verdict.confidence:g}% interval; {direction} of zero is better. An interval that "
+        "holds zero shows no difference.",
+        x=Axis(title=f"difference in {label}", zero_line=True),
+        y=name_axis([finalist.name for finalist, _ in rows]),
+        marks=tuple(marks),
+        height=130 + 40 * len(rows),
+    )
+
+
+def learning_curves_figure(contenders: Sequence[Contender]) -> Figure | None:
+    """Show validation loss over steps of the champion and the hand-made optimizers.
+
+    None if the store holds no curve of theirs.
+    """
+    shown = [c for place, c in enumerate(contenders) if place == 0 or not c.discovered]
+    style = looks([(c.finalist.name, c.discovered) for c in contenders])
+    bands: list[Mark] = []
+    lines: list[Mark] = []
+    seeds = 0
+    for contender in shown:
+        points = _spread(contender.trials)
+        if not points:
+            continue
+        name, look = contender.finalist.name, style[contender.finalist.name]
+        steps, lower, means, upper = (tuple(each) for each in zip(*points, strict=True))
+        seeds = max(seeds, len(contender.trials))
+        if contender.discovered:
+            bands.append(Band(name=name, x=steps, lower=lower, upper=upper, tone=look.tone))
+        lines.append(
+            Line(name=name, x=steps, y=means, tone=look.tone, dash=look.dash, width=look.width)
+        )
+    if not lines:
+        return None
+    values = [y for line in lines if isinstance(line, Line) for y in line.y if y is not None]
+    return Figure(
+        name="learning-curves",
+        title="Learning curves at the tuned learning rates",
+        caption=f"Validation loss after each epoch, mean of up to {plural(seeds, 'fresh seed')}; "
+        "the band holds all seeds of the discovered rule. Both sides were tuned on the same grid.",
+        x=Axis(title="optimizer steps"),
+        y=loss_axis("validation loss", values),
+        marks=(*bands, *lines[::-1]),
+        height=440,
+    )
+
+
+def _spread(trials: Sequence[Trial]) -> list[tuple[float, float, float, float]]:
+    """Return step, lowest, mean and highest validation loss of trainings, epoch by epoch."""
+    losses: dict[int, list[float]] = defaultdict(list)
+    for trial in trials:
+        if trial.score is not None:
+            for record in trial.curve:
+                losses[record.step].append(record.validation_loss)
+    most = max(map(len, losses.values()), default=0)
+    return [
+        (float(step), min(values), sum(values) / len(values), max(values))
+        for step, values in sorted(losses.items())
+        if len(values) == most
+    ]
+
+
+def sensitivity_figure(facts: RunFacts, measure: Measure) -> Figure | None:
+    """Show the score of each contender over the learning rates of its tuning; None without any."""
+    style = looks([(c.finalist.name, c.discovered) for c in facts.contenders])
+    marks: list[Mark] = []
+    tops: list[Mark] = []
+    for contender in facts.contenders:
+        finalist, look = contender.finalist, style[contender.finalist.name]
+        points = finalist.tuning.points
+        marks.append(
+            Line(
+                name=finalist.name,
+                x=tuple(point.learning_rate for point in points),
+                y=tuple(
+                    None if point.fitness is None else measure.value(point.fitness)
+                    for point in points
+                ),
+                tone=look.tone,
+                dash=look.dash,
+                width=look.width,
+            )
+        )
+        best = finalist.tuning.best
+        if best is not None and best.fitness is not None:
+            value = measure.value(best.fitness)
+            text = f"{finalist.name}\nbest rate {best.learning_rate:.3g}\n{measure.name} {value:.4g}"
+            tops.append(
+                Dots(name=finalist.name, x=(best.learning_rate,), y=(value,), tone=look.tone,
+                     hover=(text,), symbol=Symbol.DIAMOND, size=10.0, legend=False)
+            )  # fmt: skip
+    if not marks:
+        return None
+    rates = [p.learning_rate for c in facts.contenders for p in c.finalist.tuning.points]
+    values = [y for mark in marks if isinstance(mark, Line) for y in mark.y if y is not None]
+    return Figure(
+        name="sensitivity",
+        title="Sensitivity to the learning rate",
+        caption="Mean over the tuning seeds at each rate of the finer grid; the diamond is the rate "
+        "that was chosen. A gap is a rate at which a training ended without a score.",
+        x=log_axis("peak learning rate", rates),
+        y=measure.axis(values),
+        marks=(*marks[::-1], *tops),
+        height=440,
+    )
