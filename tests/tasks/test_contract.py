@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from pydoc_data.topics import topics
 
 import pytest
 import torch
@@ -16,18 +17,31 @@ from evolute.tasks.randomness import seeded
 from evolute.tasks.registry import TASKS
 from evolute.tasks.user import load_task
 from evolute.testing.task_contract import TaskContract
+from tasks.tiny_files import write_everything
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_task.py"
 
 
+@pytest.fixture(scope="module")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_everything(tmp_path_factory.mktemp("data"))
+
+
 class TestBuiltinTasks(TaskContract):
+    """Every task of the table, on tiny data sets in the true formats where it reads files."""
+
     @pytest.fixture(params=list(TASKS))
-    def task(self, request: pytest.FixtureRequest) -> Task:
+    def task(
+        self, request: pytest.FixtureRequest, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> Task:
+        few = {name: topics[name] for name in list(topics)[:5]}
+        monkeypatch.setattr("pydoc_data.topics.topics", few)
         self._name: str = request.param
+        self._data_dir = tiny_data
         return self.build()
 
     def build(self) -> Task:
-        return load_task(self._name)
+        return load_task(self._name, data_dir=self._data_dir)
 
 
 class TestTheExampleOfAnOwnTask(TaskContract):

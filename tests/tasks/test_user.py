@@ -12,6 +12,7 @@ import pytest
 from evolute.errors import TaskError, UnknownNameError
 from evolute.tasks.registry import TASKS
 from evolute.tasks.user import load_task
+from tasks.tiny_files import write_everything
 
 GOOD = """
 import neighbour
@@ -52,11 +53,23 @@ def folder(tmp_path: Path) -> Iterator[Path]:
             del sys.modules[name]
 
 
+@pytest.fixture(scope="module")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_everything(tmp_path_factory.mktemp("data"))
+
+
 @pytest.mark.parametrize("name", TASKS)
-def test_every_task_of_the_table_loads_under_its_name(name: str) -> None:
-    assert load_task(name).name == name
+def test_every_task_of_the_table_loads_under_its_name(name: str, tiny_data: Path) -> None:
+    assert load_task(name, data_dir=tiny_data).name == name
     assert TASKS[name].name == name
     assert "\n" not in TASKS[name].description
+
+
+def test_the_environment_names_the_data_folder_where_no_argument_does(
+    tiny_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVOLUTE_DATA", str(tiny_data))
+    assert load_task("cifar10").version == load_task("cifar10", data_dir=tiny_data).version
 
 
 def test_a_file_imports_its_neighbours_and_is_run_once_until_it_changes(folder: Path) -> None:

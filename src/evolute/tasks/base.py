@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import torch
 from torch import Generator, Tensor, nn
@@ -16,7 +16,7 @@ from torch import Generator, Tensor, nn
 from evolute.errors import TaskError, UnknownNameError, shorten
 from evolute.tasks.content import content_version
 from evolute.tasks.criteria import LOSSES, METRICS, Loss, Metric
-from evolute.tasks.data import Batch, DataLike, as_data, endless
+from evolute.tasks.data import Batch, Data, DataLike, as_data, endless
 from evolute.tasks.faults import calling
 from evolute.tasks.randomness import seeded
 
@@ -333,6 +333,24 @@ class Task:
                 return
             assert isinstance(batch, tuple)
             yield batch
+
+    @property
+    def training_data(self) -> Data | None:
+        """The training data; None for a subclass that makes its own while it trains."""
+        return self._data.get(Split.TRAIN)
+
+    def with_training(self, data: Data) -> Self:
+        """Return the same task with other training data; name and version are to follow."""
+        changed = copy.copy(self)
+        changed.__dict__["_data"] = {**self._data, Split.TRAIN: data}
+        return changed
+
+    def renamed(self, name: str, version: str) -> Self:
+        """Return the same task under another name and version."""
+        changed = copy.copy(self)
+        changed.__dict__.pop("version", None)
+        changed.__dict__.update(name=_checked_name(name), _version=version)
+        return changed
 
     def __repr__(self) -> str:
         return f"Task(name={self.name!r}, metric={self.metric!r})"

@@ -12,22 +12,22 @@ Guarantees of every form
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, Union
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 from torch.utils.data import Dataset, IterableDataset, TensorDataset, default_collate
 
-from evolute.errors import TaskError
+from evolute.errors import TaskError, shorten
 from evolute.tasks.randomness import Stream
 
 Batch = tuple[Any, Any]
 """(inputs, targets)."""
 
-DataLike = tuple[Tensor, Tensor] | Dataset[Any] | Iterable[Any]
+DataLike = Union["Data", tuple[Tensor, Tensor], Dataset[Any], Iterable[Any]]
 """What a user may give for a split; see :func:`as_data`."""
 
 EVALUATION_BATCH_SIZE = 1000
@@ -56,22 +56,50 @@ class Data(ABC):
 
 
 class TensorData(Data):
-    """A pair of tensors, examples along the first dimension of both."""
+    """A pair of tensors, examples along the first dimension of both.
 
-    def __init__(self, inputs: Tensor, targets: Tensor) -> None:
+    Parameters
+    ----------
+    inputs, targets
+        All examples.
+    prepare
+        Applied to the inputs of each batch, such as bytes made numbers; None: given as they are.
+    """
+
+    def __init__(
+        self, inputs: Tensor, targets: Tensor, prepare: Callable[[Tensor], Tensor] | None = None
+    ) -> None:
         self._inputs = inputs
         self._targets = targets
+        self._prepare = prepare
+
+    @property
+    def targets(self) -> Tensor:
+        """The targets of all examples."""
+        return self._targets
+
+    def with_targets(self, targets: Tensor) -> TensorData:
+        """Return the same inputs with other targets."""
+        return TensorData(self._inputs, targets, self._prepare)
+
+    def chosen(self, index: Tensor) -> TensorData:
+        """Return the examples of these positions alone, in their order."""
+        return TensorData(self._inputs[index], self._targets[index], self._prepare)
 
     def shuffled(self, generator: Generator, batch_size: int) -> Iterator[Batch]:
         for index in _index_batches(len(self._targets), generator, batch_size):
-            yield self._inputs[index], self._targets[index]
+            yield self._prepared(self._inputs[index]), self._targets[index]
 
     def in_order(self) -> Iterator[Batch]:
-        yield from zip(
+        for inputs, targets in zip(
             torch.split(self._inputs, EVALUATION_BATCH_SIZE),
             torch.split(self._targets, EVALUATION_BATCH_SIZE),
             strict=True,
-        )
+        ):
+            yield self._prepared(inputs), targets
+
+    def _prepared(self, inputs: Tensor) -> Tensor:
+        return inputs if self._prepare is None else self._prepare(inputs)
 
 
 class DatasetData(Data):
@@ -156,7 +184,7 @@ def as_data(given: object, what: str) -> Data:
     given
         A pair of tensors (inputs, targets); a map-style :class:`torch.utils.data.Dataset` of
         pairs; or an iterable of (inputs, targets) batches that can be gone through again and again,
-        such as a DataLoader or a list.
+        such as a DataLoader or a list; or a Data, which is returned.
     what
         The split, for messages.
 
@@ -165,6 +193,8 @@ def as_data(given: object, what: str) -> Data:
     TaskError
         If it is none of these, or empty.
     """
+    if isinstance(given, Data):
+        return given
     arrays = Tensor | np.ndarray  # a pair of NumPy arrays is told what to give, not read as batches
     if isinstance(given, tuple | list) and any(isinstance(part, arrays) for part in given):
         return _tensor_data(tuple(given), what)
@@ -187,6 +217,35 @@ def as_data(given: object, what: str) -> Data:
     if isinstance(given, Iterable) and not isinstance(given, str | bytes | dict | Tensor):
         return LoaderData(given)
     raise TaskError(f"{what} is of type {type(given).__name__}: {_ALLOWED}")
+
+
+def as_tensors(data: Data, what: str) -> TensorData:
+    """Return the examples of one pass in order as two tensors.
+
+    Parameters
+    ----------
+    data
+        Any form; pictures and texts of one size.
+    what
+        Whose data, for messages.
+
+    Raises
+    ------
+    TaskError
+        If its batches are no pairs of tensors, or their shapes differ.
+    """
+    if isinstance(data, TensorData):
+        return data
+    batches = list(data.in_order())
+    if not all(isinstance(part, Tensor) for batch in batches for part in batch):
+        raise TaskError(f"{what} needs training data whose batches are pairs of tensors")
+    try:
+        inputs, targets = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    except (RuntimeError, ValueError) as error:
+        raise TaskError(
+            f"{what} needs training examples of one shape ({shorten(str(error))})"
+        ) from None
+    return _tensor_data((inputs, targets), what)
 
 
 def endless(data: Data, generator: Generator, batch_size: int) -> Iterator[Batch]:

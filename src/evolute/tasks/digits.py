@@ -9,6 +9,7 @@ first 997 train, the next 400 validate, the last 400 test. Pixels 0 … 16 are d
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from evolute.tasks.base import Task
 from evolute.tasks.networks import perceptron, published_convnet
-from evolute.tasks.registry import builtin
+from evolute.tasks.registry import TaskFacts, builtin
 
 TRAIN_EXAMPLES = 997
 VALIDATION_EXAMPLES = 400
@@ -26,8 +27,21 @@ CONVNET_WIDTH = 8
 
 _Pair = tuple[Tensor, Tensor]
 
+_FACTS = TaskFacts(
+    family="vision",
+    examples="997 / 400 / 400",
+    splits="the order of numpy.random.RandomState(0).permutation(1797)",
+    inputs="64",
+    classes="10",
+    network="perceptron 64-32-10",
+    licence="CC BY 4.0",
+    source="E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits (UCI, 1998)",
+)
 
-@builtin("digits", "1,797 digits of 8×8 pixels (scikit-learn), 10 classes, perceptron 64-32-10")
+
+@builtin(
+    "digits", "1,797 digits of 8×8 pixels (scikit-learn), 10 classes, perceptron 64-32-10", _FACTS
+)
 def digits() -> Task:
     """Build the task ``digits``: a perceptron 64-32-10, which takes no width."""
     train, validation, test = _splits((64,))
@@ -43,7 +57,11 @@ def digits() -> Task:
     )
 
 
-@builtin("digits-conv", "the same digits, the published ConvNet with B=8 (or the protocol's width)")
+@builtin(
+    "digits-conv",
+    "the same digits, the published ConvNet with B=8 (or the protocol's width)",
+    replace(_FACTS, inputs="1×8×8", network="published ConvNet, B=8 or the protocol's width"),
+)
 def digits_conv() -> Task:
     """Build the task ``digits-conv``: the published ConvNet on images [N, 1, 8, 8]."""
     train, validation, test = _splits((1, 8, 8))

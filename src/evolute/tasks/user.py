@@ -9,13 +9,18 @@ from pathlib import Path
 from types import ModuleType
 
 from evolute.errors import TaskError, UnknownNameError
+from evolute.tasks.adverse import split_conditions, under_conditions
 from evolute.tasks.base import Task
 from evolute.tasks.faults import calling
+from evolute.tasks.files import data_folder
 from evolute.tasks.registry import TASKS
 
 
-def load_task(text: str) -> Task:
+def load_task(text: str, *, data_dir: Path | None = None) -> Task:
     """Return the task of that name, or the one that a user's own file builds.
+
+    Behind either, adverse conditions may be written (:mod:`evolute.tasks.adverse`):
+    ``digits+label-noise=0.2+batch=4``.
 
     ``path/to/file.py:build`` **runs the user's file** and then calls ``build()`` in it: the one
     place in this package where code that a user names is executed, with all the rights of the
@@ -27,21 +32,30 @@ def load_task(text: str) -> Task:
     ----------
     text
         A name in :data:`evolute.tasks.registry.TASKS`, or ``path/to/file.py:function``.
+    data_dir
+        Folder in which data sets are looked for; None: the one that the environment variable
+        EVOLUTE_DATA names, or else the package's own places (:mod:`evolute.tasks.files`).
 
     Raises
     ------
     UnknownNameError
-        If it is no path and no task has that name.
+        If it is no path and no task, or no condition, has that name.
     TaskError
-        If the file or the function is missing, raises, or returns no Task.
+        If the data cannot be read; if the file or the function is missing, raises, or returns no
+        Task; if a condition does not fit the task.
 
     Examples
     --------
     >>> load_task("digits").metric
     'accuracy'
     """
+    name, conditions = split_conditions(text)
+    return under_conditions(_load(name, data_dir or data_folder()), conditions)
+
+
+def _load(text: str, data_dir: Path | None) -> Task:
     if text in TASKS:
-        return TASKS[text].build()
+        return TASKS[text].build(data_dir)
     file, colon, function = text.rpartition(":")
     if not colon:
         if text.endswith(".py"):
