@@ -18,7 +18,7 @@ from evolute.compiler import blocks
 from evolute.compiler.elementary import in_elementary_operations
 from evolute.compiler.optimizer import RuleOptimizer
 from evolute.compiler.program import compile_rule
-from evolute.compiler.scratch import forget_scratch
+from evolute.compiler.scratch import forget_temporaries
 from evolute.lang.functions import function
 from evolute.lang.registry import FUNCTIONS, Kind
 from evolute.lang.rule import Momentum, Rule
@@ -181,7 +181,7 @@ def test_a_step_needs_two_temporaries_of_the_largest_tensor_at_most(
     optimizer.step()
     state = [each for slots in optimizer.state.values() for each in slots.values()]
     gradients = [each.grad for each in weights if each.grad is not None]
-    forget_scratch()  # what is kept between steps counts too
+    forget_temporaries()  # what is kept between steps counts too
     with Memory([*weights, *gradients, *state]) as memory:
         optimizer.step()
     largest = max(each.numel() * each.element_size() for each in weights)

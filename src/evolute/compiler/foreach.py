@@ -3,8 +3,9 @@
 Each elementary operation is one ``torch._foreach_*`` call on a block: on a GPU one kernel for many
 tensors, on a CPU one call from Python instead of one for each tensor. Large tensors are cut into
 pieces, small ones are put together (:mod:`evolute.compiler.blocks`); all operations of a block run
-before the next block begins. Operations write over operands that nothing reads any more. Nothing
-is fused: on a CPU the results are those of :mod:`evolute.compiler.execute` to the bit.
+before the next block begins. Operations write over operands that nothing reads any more, and on the
+single piece of a large tensor on a CPU nothing takes fresh memory (:mod:`evolute.compiler.single`).
+No formula is changed: on a CPU the results are those of :mod:`evolute.compiler.execute` to the bit.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from evolute.compiler.list_calls import (
     store_call,
 )
 from evolute.compiler.program import Program
-from evolute.compiler.scratch import scratch_for
+from evolute.compiler.single import Placed, SingleProgram, is_single
 from evolute.lang.registry import Kind
 
 
@@ -58,8 +59,12 @@ class ListProgram:
         self.in_order = Kind.RANDOM in kinds
         plan = _Plan(self._form.operations, self._form.states, self._form.new_states)
         plan.make(self._form.output)
-        self._before, self._calls, self._stores = plan.before, plan.calls, plan.stores
-        self._output, self._is_opaque = plan.output, plan.is_opaque
+        self._before, self._calls = plan.before, plan.calls
+        self._clones, self._copies = plan.clones, plan.copies
+        self._stores = [clone_call(each) for each in plan.clones]
+        self._stores += [store_call(value, slot) for value, slot in plan.copies]
+        # What the call of a row returns may be a part of an operand, or smaller than the weight.
+        self._single = None if plan.is_opaque else SingleProgram(plan.placed, self._form.registers)
 
     def numbers(self, *, step: int, decays: Sequence[float], dtype: torch.dtype) -> list[Any]:
         """Return the registers with all that is the same for every weight at this step.
@@ -103,8 +108,9 @@ class ListProgram:
             u of each piece, or a scalar where it is the same for every weight. It may be a
             gradient, a weight or a state: do not change it in place.
         """
-        form = self._form
-        run = Run(registers.copy(), block, noise, None if self._is_opaque else scratch_for(block))
+        if self._single is not None and is_single(block):
+            return [self._update_single(self._single, block, registers.copy())]
+        form, run = self._form, Run(registers.copy(), block, noise)
         run.registers[form.gradient.number] = block.gradients
         run.registers[form.weight.number] = block.weights
         for register, tensors in zip(form.states, block.slots, strict=False):
@@ -113,8 +119,21 @@ class ListProgram:
             call(run)
         for store in self._stores:
             store(run)
-        update = run.registers[self._output]
+        update = run.registers[form.output.number]
         return update if isinstance(update, list) else [update] * len(block.weights)
+
+    def _update_single(self, single: SingleProgram, block: Block, registers: list[Any]) -> Tensor:
+        form, weight = self._form, block.weights[0]
+        registers[form.gradient.number], registers[form.weight.number] = block.gradients[0], weight
+        for register, (tensor,) in zip(form.states, block.slots, strict=False):
+            registers[register.number] = tensor
+        single.run(registers, weight)
+        for value in self._clones:
+            registers[value.number] = registers[value.number].clone()
+        for value, slot in self._copies:
+            block.slots[slot][0].copy_(registers[value.number])
+        update: Tensor = registers[form.output.number]
+        return update
 
 
 class _Plan:
@@ -127,13 +146,15 @@ class _Plan:
         new_states: Sequence[Register],
     ) -> None:
         self.operations, self.states, self.new_states = operations, states, new_states
-        self.is_opaque = False
         self.before: list[Callable[[list[Any]], None]] = []
         self.calls: list[Call] = []
-        self.stores: list[Call] = []
+        self.placed: list[Placed] = []
+        self.clones: list[Register] = []
+        self.copies: list[tuple[Register, int]] = []
+        self.is_opaque = False
 
     def make(self, output: Register) -> None:
-        """Fill in the calls of all operations, then those that store the states."""
+        """Place the results of all operations, then find what is to be stored in the states."""
         self._last_use = {
             argument: at
             for at, operation in enumerate(self.operations)
@@ -146,7 +167,7 @@ class _Plan:
         self._home: dict[Register, int | None] = {
             state: slot for slot, state in enumerate(self.states)
         }
-        # The number of the temporary in which a value lives, and those that are free again.
+        # The number of the temporary in which a value lives, and the numbers that are free again.
         self._temporary: dict[Register, int] = {}
         self._free: list[int] = []
         self._count = 0
@@ -156,7 +177,6 @@ class _Plan:
             else:
                 self.calls.append(self._call(at, operation))
         self._store(output)
-        self.output = output.number
 
     def _call(self, at: int, operation: Operation) -> Call:
         tensors = [
@@ -170,20 +190,17 @@ class _Plan:
             self.is_opaque = True
             return opaque_call(operation, free)  # its shape may be less than the weight's
         over = self._overwritten(at, operation, dead)
-        if over is None:
-            temporary = self._temporary[operation.target] = self._take()
-        else:
+        temporary = self._take() if over is None else self._temporary.get(over)
+        if temporary is not None:
+            self._temporary[operation.target] = temporary
+        if over is not None:
             self._home[operation.target] = self._home.get(over)
-            temporary = self._temporary.get(over, 0)
-            if over in self._temporary:
-                self._temporary[operation.target] = temporary
-        self._free += [
-            self._temporary[each] for each in dead if each != over and each in self._temporary
-        ]
-        return elementary_call(operation, over, temporary, free)
+        self._free += [self._temporary[x] for x in dead if x != over and x in self._temporary]
+        self.placed.append(Placed(operation, over, temporary or 0))
+        return elementary_call(operation, over, free)
 
     def _take(self) -> int:
-        """Return the number of a temporary that holds nothing that is yet to be read."""
+        """Return the number of a temporary that holds nothing which is yet to be read."""
         if self._free:
             return self._free.pop()
         self._count += 1
@@ -223,9 +240,8 @@ class _Plan:
         pending = [slot for slot, new in enumerate(self.new_states) if self._home.get(new) != slot]
         for value in dict.fromkeys((output, *(self.new_states[slot] for slot in pending))):
             if self._home.get(value) in pending:
-                self.stores.append(clone_call(value))
-        for slot in pending:
-            self.stores.append(store_call(self.new_states[slot], slot))
+                self.clones.append(value)
+        self.copies = [(self.new_states[slot], slot) for slot in pending]
 
 
 @lru_cache(maxsize=4096)

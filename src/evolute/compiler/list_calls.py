@@ -15,7 +15,6 @@ from torch import Tensor
 from evolute.compiler.blocks import Block
 from evolute.compiler.elementary import ELEMENTARY, Operation, Register, Sort
 from evolute.compiler.program import Instruction
-from evolute.compiler.scratch import Scratch
 from evolute.lang.registry import Kind
 
 Noise = Callable[[int, str, Tensor], Tensor]
@@ -58,25 +57,11 @@ _OF_LISTS = {
 
 @dataclass(slots=True)
 class Run:
-    """One block under way.
-
-    Parameters
-    ----------
-    registers
-        A list of pieces, a number or a scalar in each.
-    block
-        The block.
-    noise
-        Numbers of random nodes.
-    scratch
-        Gives memory for temporaries where the block is one piece on a CPU, else None: there a call
-        for lists is a loop over calls for tensors, which take memory that is at hand.
-    """
+    """One block under way."""
 
     registers: list[Any]
     block: Block
     noise: Noise
-    scratch: Scratch | None = None
 
 
 Call = Callable[[Run], None]
@@ -125,9 +110,7 @@ def _reader(arguments: tuple[Any, ...]) -> Callable[[list[Any]], list[Any]]:
     return read
 
 
-def elementary_call(
-    operation: Operation, over: Register | None, temporary: int, free: tuple[int, ...]
-) -> Call:
+def elementary_call(operation: Operation, over: Register | None, free: tuple[int, ...]) -> Call:
     """Return what does an operation on all pieces.
 
     Parameters
@@ -136,92 +119,52 @@ def elementary_call(
         The operation.
     over
         The operand over which the result is written; None for new memory.
-    temporary
-        Number of the temporary that is this memory.
     free
         Registers that nothing reads any more.
     """
     arguments = list(operation.arguments)
-    leading = arguments[0]
-    leads = isinstance(leading, Register) and leading.sort is Sort.TENSOR
-    if operation.name in COMMUTATIVE and not leads:
-        arguments.reverse()
-    one = _one_call(operation, tuple(arguments), over, temporary)
     if is_of_lists(operation):
-        if leads and over is not None and leading != over:
+        leading = arguments[0]
+        if not (isinstance(leading, Register) and leading.sort is Sort.TENSOR) or (
+            over is not None and leading != over
+        ):
             arguments.reverse()
-        many = _list_call(operation, tuple(arguments), in_place=over is not None)
-    else:
-        many = _loop_call(operation, over)
-    target = operation.target.number
-
-    def run(run: Run) -> None:
-        result = many(run) if run.scratch is None else one(run)
-        for each in free:
-            run.registers[each] = None
-        run.registers[target] = result
-
-    return run
-
-
-_Result = Callable[[Run], list[Tensor]]
-
-
-def _one_call(
-    operation: Operation, arguments: tuple[Any, ...], over: Register | None, temporary: int
-) -> _Result:
-    """Return what calls torch for the only piece."""
-    call = operation.call
-    read = _reader(arguments)
-    lists = [isinstance(each, Register) and each.sort is Sort.TENSOR for each in arguments]
-    over_at = None if over is None else over.number
-
-    def run(run: Run) -> list[Tensor]:
-        values = [
-            value[0] if is_list else value
-            for value, is_list in zip(read(run.registers), lists, strict=True)
-        ]
-        if over_at is not None:
-            place = run.registers[over_at][0]
-        else:
-            assert run.scratch is not None
-            place = run.scratch(temporary, run.block.weights[0])
-        call(*values, out=place)
-        return [place]
-
-    return run
+        return _list_call(operation, tuple(arguments), in_place=over is not None, free=free)
+    return _loop_call(operation, over, free)
 
 
 def _list_call(
-    operation: Operation, arguments: tuple[Any, ...], *, in_place: bool
-) -> _Result:
-    call = _OF_LISTS[operation.name][in_place]
-    first = arguments[0].number
-    rest = arguments[2:]
+    operation: Operation, arguments: tuple[Any, ...], *, in_place: bool, free: tuple[int, ...]
+) -> Call:
+    call, target = _OF_LISTS[operation.name][in_place], operation.target.number
+    first, rest = arguments[0].number, arguments[2:]
     second = arguments[1] if len(arguments) > 1 else None
     scalar = isinstance(second, Register) and second.sort is Sort.SCALAR
     at = second.number if isinstance(second, Register) else None
 
-    def run(run: Run) -> list[Tensor]:
+    def run(run: Run) -> None:
         registers = run.registers
         if second is None:
             result = call(registers[first])
         else:
             other = second if at is None else registers[at]
             result = call(registers[first], other.item() if scalar else other, *rest)
-        return registers[first] if in_place else list(result)
+        result = registers[first] if in_place else list(result)
+        for each in free:
+            registers[each] = None
+        registers[target] = result
 
     return run
 
 
-def _loop_call(operation: Operation, over: Register | None) -> _Result:
+def _loop_call(operation: Operation, over: Register | None, free: tuple[int, ...]) -> Call:
     """Return what calls torch tensor by tensor: there is no such operation for lists."""
-    call, arguments = operation.call, operation.arguments
+    call, target, arguments = operation.call, operation.target.number, operation.arguments
     lists = [isinstance(each, Register) and each.sort is Sort.TENSOR for each in arguments]
     read = _reader(arguments)
     over_at = None if over is None else over.number
 
-    def run(run: Run) -> list[Tensor]:
+    def run(run: Run) -> None:
         registers = run.registers
         count = len(run.block.weights)
         columns = [
@@ -235,7 +178,9 @@ def _loop_call(operation: Operation, over: Register | None) -> _Result:
             result = registers[over_at]
             for row, place in zip(rows, result, strict=True):
                 call(*row, out=place)
-        return result
+        for each in free:
+            registers[each] = None
+        registers[target] = result
 
     return run
 

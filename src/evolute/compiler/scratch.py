@@ -7,47 +7,52 @@ for the first time, and the C library gives what it freed back to the system.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn import Parameter
 
-from evolute.compiler.blocks import Block
-
-Scratch = Callable[[int, Tensor], Tensor]
-"""scratch(number, like): the temporary of this number, of the shape and dtype of ``like``."""
+MOST_SHAPES = 256
+"""Views of the memory that are kept: those of most networks."""
 
 
 class _Kept(threading.local):
-    """The buffers of a thread, so that two steps at once never share one."""
+    """The memory of a thread, so that two steps at once never share it."""
 
     def __init__(self) -> None:
-        self.buffers: dict[tuple[int, torch.dtype], Tensor] = {}
+        self.buffers: dict[torch.dtype, list[Tensor]] = {}
+        self.views: dict[tuple[int, torch.dtype, torch.Size], list[Tensor]] = {}
 
 
 _kept = _Kept()
 
 
-def scratch_for(block: Block) -> Scratch | None:
-    """Return what gives temporaries to a block of one plain piece on the CPU; else None.
+def temporaries(count: int, *, like: Tensor) -> list[Tensor]:
+    """Return so many tensors of the shape and dtype of another, contiguous, on the CPU.
 
-    A temporary is the same memory whenever a thread asks for its number. It grows with the largest
-    block asked for, so it stays below a few MiB for each.
+    They are the same memory whenever a thread asks. It grows with the largest tensor asked for,
+    which is a block's (:data:`evolute.compiler.blocks.BLOCK`): some MiB for each thread that steps.
     """
-    first = block.weights[0]
-    is_plain = type(first) in (Tensor, Parameter) and first.device.type == "cpu"
-    return _scratch if is_plain and len(block.weights) == 1 else None
+    key = (count, like.dtype, like.shape)
+    views = _kept.views.get(key)
+    if views is None:
+        if len(_kept.views) >= MOST_SHAPES:
+            _kept.views.clear()
+        buffers = _buffers(count, like.numel(), like.dtype)
+        _kept.views[key] = views = [each[: like.numel()].view(like.shape) for each in buffers]
+    return views
 
 
-def _scratch(number: int, like: Tensor) -> Tensor:
-    size, key = like.numel(), (number, like.dtype)
-    buffer = _kept.buffers.get(key)
-    if buffer is None or buffer.numel() < size:
-        _kept.buffers[key] = buffer = torch.empty(size, dtype=like.dtype)
-    return buffer[:size].view(like.shape)
+def _buffers(count: int, size: int, dtype: torch.dtype) -> list[Tensor]:
+    buffers = _kept.buffers.setdefault(dtype, [])
+    if buffers and len(buffers[0]) < size:
+        _kept.views.clear()  # they hold the memory that is given up
+        buffers.clear()
+    size = max([size, *(len(each) for each in buffers)])
+    buffers += [torch.empty(size, dtype=dtype) for _ in range(count - len(buffers))]
+    return buffers[:count]
 
 
-def forget_scratch() -> None:
+def forget_temporaries() -> None:
     """Give the memory of this thread back."""
     _kept.buffers.clear()
+    _kept.views.clear()

@@ -258,6 +258,10 @@ def _apply_lists(
 ) -> None:
     """Move the weights of a block along their updates: :func:`_apply` on lists."""
     weights = block.weights
+    if len(weights) == 1:
+        buffer = None if momentum is Momentum.NONE else block.slots[-1][0]
+        _apply(momentum, weights[0], update[0], rate, coefficient, buffer)
+        return
     if momentum is Momentum.NONE:
         torch._foreach_add_(weights, update, alpha=-rate)
         return

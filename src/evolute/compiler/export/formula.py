@@ -41,7 +41,8 @@ PRIMITIVES: Mapping[str, int] = {
 }
 """Functions that a formula may call, with their number of arguments; each target spells them.
 
-``add_scaled(x, y, c)`` is x + c·y, ``bias_correction(beta, step)`` is 1 − β^(t+1), ``norm`` the L2 norm over one weight tensor."""
+``add_scaled(x, y, c)`` is x + c·y, ``bias_correction(beta, step)`` is 1 − β^(t+1), ``norm`` the L2
+norm over one weight tensor."""
 
 _OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow)
 _ALLOWED = (
