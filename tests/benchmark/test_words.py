@@ -7,7 +7,7 @@ from benchmark.laboratory import PROTOCOL, SMALL, Response, verdict_of
 
 from evolute.benchmark.comparison import Finding
 from evolute.benchmark.verdict import Side, Verdict
-from evolute.benchmark.words import _numbers
+from evolute.benchmark.words import numbers
 
 NOISE = 0.02
 GOOD, FAIR, POOR = (Response(loss, noise=NOISE) for loss in (0.2, 0.5, 0.8))
@@ -18,7 +18,7 @@ def test_a_rule_better_than_all_hand_made_ones_is_said_to_be() -> None:
     verdict, _ = verdict_of([GOOD], [FAIR, POOR, POOR])
     assert verdict.finding is Finding.BETTER
     interval = interval_of(verdict)
-    size, lower, upper = _numbers((-interval[0], -interval[2], -interval[1]), scale=0.02)
+    size, lower, upper = numbers((-interval[0], -interval[2], -interval[1]), scale=0.02)
     assert verdict.sentence == (
         f"rule 1 is better than all three hand-made optimizers here: test loss lower by {size} "
         f"(95% interval {lower} to {upper}, 8 paired seeds), compared with Adam, the best of them "
@@ -240,7 +240,7 @@ def test_the_table_has_every_finalist_with_its_distance_to_the_best_hand_made() 
         ((0.0,), 0.0, ["0"]),
     ],
 )
-def test_numbers_have_the_digits_that_their_spread_gives_meaning(
+def testnumbers_have_the_digits_that_their_spread_gives_meaning(
     values: tuple[float, ...], scale: float, texts: list[str]
 ) -> None:
-    assert _numbers(values, scale=scale) == texts
+    assert numbers(values, scale=scale) == texts

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from evolute.benchmark.comparison import Comparison
+from evolute.benchmark.comparison import Comparison, Measure
 from evolute.benchmark.statistics import Estimate, Interval
 from evolute.benchmark.tuning import Tuning
 from evolute.benchmark.verdict import FreshRun, Side
@@ -64,6 +65,10 @@ class Cell:
     loss: Estimate | None
     metric: Estimate | None
 
+    def results(self, measure: Measure) -> tuple[float | None, ...]:
+        """Return the measure of each fresh run, None where a run has no score."""
+        return tuple(run.loss if measure is Measure.LOSS else run.metric for run in self.runs)
+
 
 @dataclass(frozen=True, slots=True)
 class CrossTable:
@@ -75,6 +80,8 @@ class CrossTable:
         Names of the rows.
     schedules
         The columns.
+    own_schedules
+        For each row the label of the column under which the rule stands as it is.
     cells
         Row by row; a row without decays has the cell of its own schedule alone.
     best_hand_made
@@ -84,6 +91,7 @@ class CrossTable:
 
     updates: tuple[str, ...]
     schedules: tuple[ScheduleColumn, ...]
+    own_schedules: Mapping[str, str]
     cells: tuple[Cell, ...]
     best_hand_made: tuple[str, str] | None
 
@@ -93,6 +101,10 @@ class CrossTable:
             if (cell.update, cell.schedule) == (update, schedule):
                 return cell
         return None
+
+    def own_cell(self, update: str) -> Cell | None:
+        """Return the cell of a rule as it is; None if the table has no such row."""
+        return self.cell(update, self.own_schedules.get(update, ""))
 
 
 @dataclass(frozen=True, slots=True)

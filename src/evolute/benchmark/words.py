@@ -46,7 +46,7 @@ def _better(verdict: Verdict, champion: Finalist, reference: Finalist) -> str:
         return f"{champion.name} is better than {_all_hand_made(verdict)} here: {seen}"
     return (
         f"{champion.name} is not shown to be better than {_all_hand_made(verdict)} here: {seen}, "
-        f"but no gain is shown over {_list(unbeaten)}"
+        f"but no gain is shown over {listed(unbeaten)}"
     )
 
 
@@ -71,7 +71,7 @@ def _nothing_compared(
     figure = ""
     if found is not None:
         error = found.standard_error or 0.0
-        mean, spread = _numbers((found.mean, error), scale=error or abs(found.mean))
+        mean, spread = numbers((found.mean, error), scale=error or abs(found.mean))
         figure = f" ({_label(verdict)} {mean} ± {spread}, {found.runs} seeds)"
     return (
         f"no {missing} finished here, so there is no comparison; the best {kind} in tuning is "
@@ -108,7 +108,7 @@ def _gap(verdict: Verdict, comparison: Comparison) -> str:
         bounds = (-interval.upper, -interval.lower)
     half_width = (bounds[1] - bounds[0]) / 2
     mean = abs(interval.mean)
-    size, lower, upper = _numbers((mean, *bounds), scale=half_width or mean)
+    size, lower, upper = numbers((mean, *bounds), scale=half_width or mean)
     change = f"{label} {'lower' if interval.mean < 0.0 else 'higher'} by {size}"
     if half_width == 0.0:
         return f"{change} on each of {seeds}"
@@ -195,15 +195,16 @@ def _all_hand_made(verdict: Verdict) -> str:
     compared = len(verdict.of_side(Side.HAND_MADE))
     given = sum(f.side is Side.HAND_MADE for f in verdict.finalists) + len(verdict.unfinished)
     finished = "" if compared == given else " that finished"
-    count = "both" if compared == 2 else f"all {_count(compared)}"
+    count = "both" if compared == 2 else f"all {counted(compared)}"
     return f"{count} hand-made optimizers{finished}"
 
 
 def _times(count: int) -> str:
-    return "once" if count == 1 else f"{_count(count)} times"
+    return "once" if count == 1 else f"{counted(count)} times"
 
 
-def _count(count: int) -> str:
+def counted(count: int) -> str:
+    """Write a count: as a word up to ten."""
     return _COUNTS[count] if count < len(_COUNTS) else str(count)
 
 
@@ -211,15 +212,15 @@ def _label(verdict: Verdict) -> str:
     return "test loss" if verdict.measure is Measure.LOSS else f"test {verdict.metric or 'metric'}"
 
 
-def _list(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
     """Join names: ``Adam, AdamW and Lion``."""
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
-def _numbers(values: Sequence[float], *, scale: float) -> list[str]:
+def numbers(values: Sequence[float], *, scale: float) -> list[str]:
     """Write numbers with as many decimals as give ``scale`` two digits, at most four of the first.
 
-    >>> _numbers((0.012345, -0.004321), scale=0.0081)
+    >>> numbers((0.012345, -0.004321), scale=0.0081)
     ['0.0123', '−0.0043']
     """
     size = max(scale, abs(values[0]) / 100)
