@@ -39,6 +39,14 @@ class TestImprovingParticles(SearchContract):
         return ParticleSearch(config, seed=seed)
 
 
+class TestParticlesWithSpares(SearchContract):
+    def make(self, seed: int) -> Search:
+        config = ParticleConfig(
+            initial_candidates=9, particles=3, time_steps=3, children=4, spares=2
+        )
+        return ParticleSearch(config, seed=seed)
+
+
 class TestRandomSearch(SearchContract):
     def make(self, seed: int) -> Search:
         return make_small("random", seed)

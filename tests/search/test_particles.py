@@ -272,3 +272,50 @@ def test_more_particles_than_candidates_are_refused() -> None:
 def test_an_unknown_key_of_the_configuration_is_refused() -> None:
     with pytest.raises(ValidationError, match="unexpected"):
         ParticleConfig(partcles=3)  # type: ignore[call-arg]
+
+
+def by_text(proposal: Proposal) -> Result:
+    """Fail every second rule; score the others by their text."""
+    generator = random.Random(f"{proposal.stage} {proposal.rule}")
+    return scored(generator.random()) if generator.random() < 0.5 else FAILED
+
+
+def paths(told: list[Told]) -> dict[tuple[int | None, int, int], set[str]]:
+    """What each particle mutated at each step, and what won each of its slots."""
+    rules = {proposal.number: str(proposal.rule) for proposal, _ in told}
+    won: dict[tuple[int | None, int, int], set[str]] = {}
+    for proposal, result in sorted(told, key=lambda each: each[0].attempt):
+        place = (proposal.particle, proposal.depth, proposal.slot)
+        if proposal.kind is ProposalKind.MUTATION:
+            parent = rules[proposal.parent or 0]
+            won.setdefault((proposal.particle, proposal.depth, -1), set()).add(parent)
+            if result.fitness is not None and place not in won:
+                won[place] = {rules[proposal.number]}
+    return won
+
+
+@pytest.mark.parametrize("spares", [1, 3])
+def test_spares_cost_trainings_and_change_nothing_else(spares: int) -> None:
+    _, told = run(by_text)
+    _, more = run(by_text, replace(CONFIG, spares=spares))
+    assert paths(more) == paths(told)
+    assert len(more) > len(told)
+
+
+def test_a_child_is_scored_in_one_round_where_there_are_enough_spares() -> None:
+    """Rounds of asking that a search of failing children takes: fewer with spares."""
+    rounds = []
+    for spares in (0, 3):
+        search = ParticleSearch(replace(CONFIG, spares=spares), seed=0)
+        rounds.append(0)
+        while not search.finished:
+            for proposal in search.ask():
+                search.tell(proposal.number, by_text(proposal))
+            rounds[-1] += 1
+    assert rounds[0] > rounds[1] == 3 + CONFIG.time_steps  # initial, promotion, steps, the end
+
+
+def test_no_more_spares_are_drawn_than_a_child_has_tries() -> None:
+    _, told = run(always(OutcomeKind.FINISHED), replace(CONFIG, tries=2, spares=99))
+    children = of(told, ProposalKind.MUTATION)
+    assert {each.attempt for each in children} == {0, 1}

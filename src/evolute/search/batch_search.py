@@ -49,7 +49,9 @@ class BatchSearch(Search):
         proposals: list[Proposal] = []
         for proposal, result in self._ledger.collect():
             assert self._brood is not None
-            self._brood.settle(proposal.slot, result, number=proposal.number)
+            self._brood.settle(
+                proposal.slot, result, attempt=proposal.attempt, number=proposal.number
+            )
         while self._brood is not None:
             proposals += self._ledger.propose_brood(
                 self._brood, stage=Stage.MAIN, depth=self._index
@@ -92,7 +94,7 @@ class BatchSearch(Search):
     def _turn_over(self, complete: Brood) -> None:
         """Put a complete batch away and begin the next one, or finish."""
         self._settled += complete.size
-        self._tried |= complete.proposed
+        self._tried |= complete.counted
         self._index += 1
         self._brood = (
             self._plan.next_batch(self._index, complete, self._tried) if complete.fresh else None

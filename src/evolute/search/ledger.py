@@ -36,6 +36,11 @@ class Ledger:
         return len(self._proposals)
 
     @property
+    def is_owed(self) -> bool:
+        """Whether a proposal still waits for its result."""
+        return len(self._told) < len(self._proposals)
+
+    @property
     def best(self) -> Told | None:
         """The fittest proposal and its result; it does not depend on the order of telling."""
         return self._best
@@ -61,7 +66,7 @@ class Ledger:
     def propose_brood(
         self, brood: Brood, *, stage: Stage, particle: int | None = None, depth: int = 0
     ) -> list[Proposal]:
-        """Propose the candidate of every slot of a brood that waits for one."""
+        """Propose the candidates that the slots of a brood wait for."""
         return [
             self.propose(
                 draft.candidate.rule,

@@ -51,6 +51,9 @@ class ParticleConfig:
         Candidates that may fail in the place of one child.
     accept
         When a particle moves.
+    spares
+        Children drawn ahead for each one, in case it fails: the same children win, sooner, and
+        trainings are spent on those that were not needed. For many workers.
     drawing, mutation
         Probabilities of sections 3 and 4.
     """
@@ -61,6 +64,7 @@ class ParticleConfig:
     children: Annotated[int, Field(ge=1, le=10_000)] = 7
     tries: Annotated[int, Field(ge=1, le=100)] = 4
     accept: Accept = Accept.ALWAYS
+    spares: Annotated[int, Field(ge=0, le=99)] = 0
     drawing: DrawConfig = DrawConfig()
     mutation: MutationConfig = MutationConfig()
 
@@ -133,7 +137,9 @@ class ParticleSearch(Search):
 
     @property
     def finished(self) -> bool:
-        return self._particles is not None and all(each.done for each in self._particles)
+        if self._particles is None or self._ledger.is_owed:
+            return False
+        return all(each.done for each in self._particles)
 
     @property
     def best(self) -> tuple[Proposal, Result] | None:
@@ -165,12 +171,15 @@ class ParticleSearch(Search):
     @property
     def expected_evaluations(self) -> int:
         config = self._config
-        per_particle = 1 + config.time_steps * config.children
+        per_child = min(1 + config.spares, config.tries)
+        per_particle = 1 + config.time_steps * config.children * per_child
         return config.initial_candidates + config.particles * per_particle
 
     def _settle(self, proposal: Proposal, result: Result) -> None:
         if self._particles is None:
-            self._initial.settle(proposal.slot, result, number=proposal.number)
+            self._initial.settle(
+                proposal.slot, result, attempt=proposal.attempt, number=proposal.number
+            )
             return
         assert proposal.particle is not None
         particle = self._particles[proposal.particle]
@@ -178,8 +187,10 @@ class ParticleSearch(Search):
             particle.fitness = result.fitness
             particle.number = proposal.number
             self._step(particle)
-        else:
-            particle.brood.settle(proposal.slot, result, number=proposal.number)
+        elif proposal.depth == particle.step:  # else a spare: its particle has moved on without it
+            particle.brood.settle(
+                proposal.slot, result, attempt=proposal.attempt, number=proposal.number
+            )
 
     def _promoted(self) -> list[_Particle]:
         """Return the fittest candidates of the initial stage, ties by slot, as particles."""
@@ -234,6 +245,7 @@ class ParticleSearch(Search):
             tried=particle.tried,
             tries=self._config.tries,
             redraw_duplicates=False,
+            spares=self._config.spares,
         )
 
     def _draw_initial(self, slot: int, attempt: int, taken: Set[str]) -> Candidate | None:
@@ -270,7 +282,7 @@ class _Particle:
     def move(self) -> None:
         """Go to the best child of a complete brood, where there is one and it is accepted."""
         assert self.brood is not None
-        self.tried |= self.brood.proposed
+        self.tried |= self.brood.counted
         best = max(self.brood.scored, key=lambda scored: scored.fitness, default=None)
         if best is None:
             return
