@@ -21,6 +21,7 @@ PUBLIC_NAMES = {
     "base_decay",
     "function",
     "operand",
+    "report",
     "search",
 }
 

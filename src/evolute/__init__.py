@@ -14,4 +14,5 @@ from evolute.lang.decays import base_decay as base_decay
 from evolute.lang.functions import function as function
 from evolute.lang.operands import operand as operand
 from evolute.lang.rule import Rule as Rule
+from evolute.report.build import report as report
 from evolute.tasks.base import Task as Task

@@ -11,6 +11,7 @@ import click
 
 from evolute.cli.export import export
 from evolute.cli.leaderboard import leaderboard
+from evolute.cli.report import report
 from evolute.cli.rules import rules
 from evolute.cli.search import search
 from evolute.cli.show import show
@@ -31,7 +32,7 @@ def cli() -> None:
     """Find out whether a better optimizer than Adam exists for your model."""
 
 
-for command in (search, leaderboard, show, export, tasks, rules, zoo_commands):
+for command in (search, leaderboard, show, report, export, tasks, rules, zoo_commands):
     cli.add_command(command)
 
 

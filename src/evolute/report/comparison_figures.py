@@ -127,6 +127,7 @@ def learning_curves_figure(contenders: Sequence[Contender]) -> Figure | None:
     style = looks([(c.finalist.name, c.discovered) for c in contenders])
     bands: list[Mark] = []
     lines: list[Mark] = []
+    values: list[float] = []
     seeds = 0
     for contender in shown:
         points = _spread(contender.trials)
@@ -135,14 +136,15 @@ def learning_curves_figure(contenders: Sequence[Contender]) -> Figure | None:
         name, look = contender.finalist.name, style[contender.finalist.name]
         steps, lower, means, upper = (tuple(each) for each in zip(*points, strict=True))
         seeds = max(seeds, len(contender.trials))
+        values += means
         if contender.discovered:
             bands.append(Band(name=name, x=steps, lower=lower, upper=upper, tone=look.tone))
+            values += lower + upper
         lines.append(
             Line(name=name, x=steps, y=means, tone=look.tone, dash=look.dash, width=look.width)
         )
     if not lines:
         return None
-    values = [y for line in lines if isinstance(line, Line) for y in line.y if y is not None]
     return Figure(
         name="learning-curves",
         title="Learning curves at the tuned learning rates",
@@ -194,7 +196,9 @@ def sensitivity_figure(facts: RunFacts, measure: Measure) -> Figure | None:
         best = finalist.tuning.best
         if best is not None and best.fitness is not None:
             value = measure.value(best.fitness)
-            text = f"{finalist.name}\nbest rate {best.learning_rate:.3g}\n{measure.name} {value:.4g}"
+            text = (
+                f"{finalist.name}\nbest rate {best.learning_rate:.3g}\n{measure.name} {value:.4g}"
+            )
             tops.append(
                 Dots(name=finalist.name, x=(best.learning_rate,), y=(value,), tone=look.tone,
                      hover=(text,), symbol=Symbol.DIAMOND, size=10.0, legend=False)

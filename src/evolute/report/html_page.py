@@ -21,7 +21,13 @@ from evolute.report.page import Between, Cell, Equation, Notes, Page, Table, Typ
 from evolute.report.pictures import Figure
 from evolute.report.plotly_data import figure_to_plotly
 
-_TAG_ENDS = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+_TAG_ENDS = {
+    "<": "\\u003c",
+    ">": "\\u003e",
+    "&": "\\u0026",
+    "\u2028": "\\u2028",
+    "\u2029": "\\u2029",
+}
 
 
 def page_to_html(page: Page) -> str:
@@ -32,15 +38,21 @@ def page_to_html(page: Page) -> str:
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; "
         "img-src data: blob:; base-uri 'none'; form-action 'none'"
     )
-    return _environment().get_template("page.html.j2").render(
-        page=page,
-        policy=policy,
-        style=Markup(_colours() + _asset("page.css")),
-        scripts=[Markup(script) for script in scripts],
-        data=Markup(
-            json_for_script({figure.name: figure_to_plotly(figure) for figure in page.pictures()})
-        ),
-        kind_of=_kind,
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            page=page,
+            policy=policy,
+            style=Markup(_colours() + _asset("page.css")),
+            scripts=[Markup(script) for script in scripts],
+            data=Markup(
+                json_for_script(
+                    {figure.name: figure_to_plotly(figure) for figure in page.pictures()}
+                )
+            ),
+            kind_of=_kind,
+        )
     )
 
 
@@ -102,7 +114,7 @@ def cell_text(cell: Cell) -> str:
         case float():
             return number_text(cell)
         case Between(lower, upper):
-            return f"{number_text(lower)} … {number_text(upper)}"
+            return f"{number_text(lower, 3)} … {number_text(upper, 3)}"
         case int():
             return f"{cell:,}"
         case Typeset(text):
@@ -111,13 +123,13 @@ def cell_text(cell: Cell) -> str:
             return cell
 
 
-def number_text(value: float) -> str:
-    """Write a number with four significant digits and a true minus.
+def number_text(value: float, digits: int = 4) -> str:
+    """Write a number with some significant digits and a true minus.
 
     >>> number_text(-0.001234567)
     '−0.001235'
     """
-    return f"{value:.4g}".replace("-", "−")
+    return f"{value:.{digits}g}".replace("-", "−")
 
 
 def sort_value(cell: Cell) -> str:

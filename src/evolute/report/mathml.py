@@ -160,8 +160,8 @@ class _Reader:
             return f"<mn>{token}</mn>"
         if token.isalpha():
             return f"<mi>{html.escape(token)}</mi>"
-        if token == "|":
-            return _fence("|")
+        if token in "|()[]":
+            return _fence(token)
         return f"<mo>{html.escape('−' if token == '-' else token)}</mo>"
 
     def _command(self, name: str) -> str:

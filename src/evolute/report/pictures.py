@@ -101,13 +101,13 @@ class Band:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bars:
-    """Horizontal bars at heights ``y``, bars of several marks stacked; ``labels`` at their end."""
+    """Horizontal bars at heights ``y`` that begin at ``starts``."""
 
     name: str
     y: tuple[float, ...]
+    starts: tuple[float, ...]
     lengths: tuple[float, ...]
     tone: Tone
-    labels: tuple[str, ...] = ()
     hover: tuple[str, ...] = ()
 
 

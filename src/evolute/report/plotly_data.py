@@ -34,7 +34,8 @@ _THIN = (Symbol.CROSS,)
 def figure_to_plotly(figure: Figure) -> dict[str, Any]:
     """Return traces and layout of a figure, without colours of either theme."""
     traces = [_trace(mark) for mark in figure.marks]
-    legend = sum(trace.get("showlegend", False) for trace in traces) > 1
+    named = sum(trace.get("showlegend", False) for trace in traces)
+    legend = named > 1 or all(isinstance(mark, Line) for mark in figure.marks)
     # Layers are given lowest first: the topmost is what a legend begins with.
     layered = not any(isinstance(mark, _LAID_SIDE_BY_SIDE) for mark in figure.marks)
     layout: dict[str, Any] = {
@@ -45,7 +46,7 @@ def figure_to_plotly(figure: Figure) -> dict[str, Any]:
         "showlegend": legend,
         "legend": _LEGEND | {"traceorder": "reversed" if layered else "normal"},
         "hovermode": "closest",
-        "barmode": "stack",
+        "barmode": "overlay",
         "bargap": 0.35,
         "dragmode": "zoom",
     }
@@ -163,16 +164,11 @@ def _bars(mark: Bars) -> dict[str, Any]:
     data = _named(mark.name, legend=True) | {
         "type": "bar",
         "orientation": "h",
+        "base": mark.starts,
         "x": mark.lengths,
         "y": mark.y,
         "marker": {"color": _tone(mark.tone), "line": {"width": 0}},
     }
-    if mark.labels:
-        data |= {
-            "text": [escape_text(label) for label in mark.labels],
-            "textposition": "outside",
-            "cliponaxis": False,
-        }
     return data | _hovering(mark.hover)
 
 

@@ -26,9 +26,7 @@ class Winner:
     rule: Rule
 
 
-def learning_rate_figure(
-    winners: Sequence[Winner], training: Mapping[str, Any]
-) -> Figure | None:
+def learning_rate_figure(winners: Sequence[Winner], training: Mapping[str, Any]) -> Figure | None:
     """Show the learning rate over the training as a multiple of its peak; None without winners.
 
     Parameters
@@ -70,7 +68,7 @@ def learning_rate_figure(
         "a schedule factor of its own multiplies it.",
         x=Axis(title="part of the training done, t/T"),
         y=Axis(title="learning rate / its peak", zero_line=True),
-        marks=tuple(lines),
+        marks=tuple(lines[::-1]),
         height=360,
     )
 
@@ -97,7 +95,7 @@ def decay_figure(winner: Winner, *, name: str) -> Figure | None:
         caption="Each curve multiplies the part of the update that it stands before.",
         x=Axis(title="part of the training done, t/T"),
         y=Axis(title="factor", zero_line=True),
-        marks=tuple(lines),
+        marks=tuple(lines[::-1]),
         height=340,
     )
 

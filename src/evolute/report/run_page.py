@@ -29,7 +29,14 @@ from evolute.report.search_figures import (
     time_figure,
 )
 from evolute.report.typeset import parse_or_none, typeset
-from evolute.report.wording import capitalised, count_text, plural, seconds_text, sentence_case, version
+from evolute.report.wording import (
+    capitalised,
+    count_text,
+    plural,
+    seconds_text,
+    sentence_case,
+    version,
+)
 from evolute.trial import OutcomeKind
 
 WINNERS = 3
@@ -160,7 +167,11 @@ def winners_of(facts: RunFacts) -> tuple[tuple[str, str, float], ...]:
     ]
     if finalists:
         return tuple(
-            (f.name, f.rule, f.coarse_rate if f.tuning.best is None else f.tuning.best.learning_rate)
+            (
+                f.name,
+                f.rule,
+                f.coarse_rate if f.tuning.best is None else f.tuning.best.learning_rate,
+            )
             for f in finalists[:WINNERS]
         )
     return tuple(

@@ -36,7 +36,6 @@ def comparison_table(verdict: Verdict) -> Table:
             None if other is None else other.mean,
             *_bounds(gap),
             "reference" if versus is None else str(versus.finding),
-            Typeset(finalist.rule, ""),
         ))  # fmt: skip
     other_name = verdict.metric or "metric" if verdict.measure is Compared.LOSS else "loss"
     return Table(
@@ -44,7 +43,7 @@ def comparison_table(verdict: Verdict) -> Table:
         caption=f"On fresh seeds and test data, with {100 * verdict.confidence:g}% intervals",
         columns=(
             *("optimizer", "rate#", f"test {name}#", "interval#", f"test {other_name}#"),
-            *("difference#", "its interval#", "finding", "rule"),
+            *("difference#", "its interval#", "finding"),
         ),
         rows=tuple(rows),
         marked=frozenset(
@@ -66,9 +65,7 @@ def leaderboard_table(facts: RunFacts) -> Table:
         if facts.verdict is not None and row.rule in judged:
             own = _interval(judged[row.rule], facts.verdict.measure, facts.verdict.confidence)
         text = Typeset(row.rule, "") if row.rank > TYPESET_ROWS else typeset(row.rule)
-        rows.append(
-            (row.rank, row.loss, row.metric, row.learning_rate, *_bounds(own), text)
-        )
+        rows.append((row.rank, text, row.loss, row.metric, row.learning_rate, *_bounds(own)))
     compared = "loss"
     if facts.verdict is not None and facts.verdict.measure is Compared.METRIC:
         compared = facts.verdict.metric or "metric"
@@ -77,7 +74,7 @@ def leaderboard_table(facts: RunFacts) -> Table:
         name="leaderboard",
         caption="Distinct trained rules, best first",
         columns=(
-            *("rank#", "loss#", f"{metric}#", "rate#", f"test {compared}#", "interval#", "rule"),
+            *("rank#", "rule", "loss#", f"{metric}#", "rate#", f"test {compared}#", "interval#"),
         ),
         rows=tuple(rows),
         shown=10,

@@ -139,6 +139,7 @@ def endings_figure(facts: RunFacts) -> Figure | None:
     totals = Counter(each.outcome for each in facts.proposals)
     endings = [ending for ending in ENDINGS if totals[ending]]
     heights = tuple(float(place) for place in range(len(endings)))
+    starts = tuple(0.0 for _ in endings)
     bars = []
     for kind, (name, tone) in _KINDS.items():
         lengths = tuple(float(counts[ending, kind]) for ending in endings)
@@ -147,7 +148,10 @@ def endings_figure(facts: RunFacts) -> Figure | None:
                 f"{length:,.0f} {name}: {ending}"
                 for ending, length in zip(endings, lengths, strict=True)
             )
-            bars.append(Bars(name=name, y=heights, lengths=lengths, tone=tone, hover=hover))
+            bars.append(
+                Bars(name=name, y=heights, starts=starts, lengths=lengths, tone=tone, hover=hover)
+            )
+            starts = tuple(map(sum, zip(starts, lengths, strict=True)))
     return Figure(
         name="endings",
         title="Where candidates ended",
@@ -171,6 +175,7 @@ def time_figure(facts: RunFacts) -> Figure | None:
     bars = Bars(
         name="training time",
         y=tuple(float(place) for place in range(len(endings))),
+        starts=(0.0,) * len(endings),
         lengths=tuple(seconds[ending] for ending in endings),
         tone=Tone.BLUE,
         hover=tuple(f"{ending}: {seconds_text(seconds[ending])}" for ending in endings),

@@ -1,0 +1,120 @@
+"""Build: from a store to the files of a report; what ``evolute.report`` is."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, get_args
+
+from evolute.discover import DEFAULT_STORE
+from evolute.errors import InputError
+from evolute.leaderboard import find_run
+from evolute.report.csv_files import write_tables
+from evolute.report.facts import read_run
+from evolute.report.html_page import page_to_html
+from evolute.report.matplotlib_files import ImageFormat, write_figures
+from evolute.report.page import Page
+from evolute.report.run_page import run_page
+from evolute.store.base import Store
+from evolute.store.sql import open_store
+
+Kind = Literal["search", "benchmark"]
+"""What a report is about."""
+
+
+def report(
+    run: str | None = None,
+    *,
+    kind: Kind = "search",
+    store: str | Path = DEFAULT_STORE,
+    output: str | Path = "report.html",
+    figures: str | Path | None = None,
+    image_format: ImageFormat = "svg",
+    csv: str | Path | None = None,
+) -> Path:
+    """Write what a run found as one HTML file that needs no network; return its path.
+
+    The store is only read. The same store gives the same bytes.
+
+    Parameters
+    ----------
+    run
+        Name or first digits of a search or a benchmark; the newest by default.
+    kind
+        ``"search"`` or ``"benchmark"``: what it is.
+    store
+        Path or address of the store.
+    output
+        The HTML file; its folder must be there, an older file is replaced.
+    figures
+        Folder for each figure as a file of its own, drawn by Matplotlib; made if it is not there.
+    image_format
+        ``"svg"`` or ``"png"``.
+    csv
+        Folder for each table as CSV; made if it is not there.
+
+    Raises
+    ------
+    InputError
+        If there is no such run, a file cannot be written, or Matplotlib is needed and missing.
+    StoreError
+        If the store cannot be read, or holds no run.
+    """
+    with open_store(store, create=False, read_only=True) as opened:
+        page = build_page(opened, run, kind=kind)
+    written = write_page(page, Path(output), figures=figures, image_format=image_format, csv=csv)
+    return written[0]
+
+
+def build_page(store: Store, run: str | None, *, kind: Kind) -> Page:
+    """Return the page of a search or a benchmark, the newest without a name.
+
+    Raises
+    ------
+    InputError, StoreError
+        As :func:`report`.
+    """
+    return run_page(read_run(store, find_run(store, run)))
+
+
+def write_page(
+    page: Page,
+    output: Path,
+    *,
+    figures: str | Path | None = None,
+    image_format: ImageFormat = "svg",
+    csv: str | Path | None = None,
+) -> tuple[Path, ...]:
+    """Write a page and what else is asked for; return the files, the page first.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be written, or Matplotlib is needed and missing.
+    """
+    if image_format not in get_args(ImageFormat):
+        raise InputError(f"the image format is {image_format!r}: give 'svg' or 'png'")
+    written = [output]
+    with _writing(output):
+        output.write_text(page_to_html(page), encoding="utf-8", newline="\n")
+    if csv is not None:
+        with _writing(folder := Path(csv)):
+            folder.mkdir(parents=True, exist_ok=True)
+            written += write_tables(page, folder)
+    if figures is not None:
+        with _writing(folder := Path(figures)):
+            folder.mkdir(parents=True, exist_ok=True)
+            written += write_figures(tuple(page.pictures()), folder, image_format=image_format)
+    return tuple(written)
+
+
+@contextlib.contextmanager
+def _writing(place: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"cannot write to {str(place)!r}: {error.strerror or error}; choose a place that "
+            "exists and can be written"
+        ) from None
