@@ -69,6 +69,8 @@ class LaneNetwork(ABC):
         Where the copies live.
     precision
         ``"float32"``, or ``"bf16"`` for autocast to bfloat16.
+    without
+        Names of weights that never get a gradient: held, not trained.
     """
 
     plan: str
@@ -81,10 +83,11 @@ class LaneNetwork(ABC):
         *,
         device: torch.device | str = "cpu",
         precision: str = "float32",
+        without: frozenset[str] = frozenset(),
     ) -> None:
         self.device = torch.device(device)
         self.precision = precision
-        self.state = LaneState(template, size, self.device)
+        self.state = LaneState(template, size, self.device, without=without)
 
     @property
     def size(self) -> int:

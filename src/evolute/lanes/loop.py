@@ -26,7 +26,7 @@ class LoopNetwork(LaneNetwork):
 
     Parameters
     ----------
-    template, size, device, precision
+    template, size, device, precision, without
         As in :class:`~evolute.lanes.base.LaneNetwork`.
     channels_last
         Whether images [N, C, H, W] are laid out with channels last in memory.
@@ -41,9 +41,10 @@ class LoopNetwork(LaneNetwork):
         *,
         device: torch.device | str = "cpu",
         precision: str = "float32",
+        without: frozenset[str] = frozenset(),
         channels_last: bool = False,
     ) -> None:
-        super().__init__(template, size, device=device, precision=precision)
+        super().__init__(template, size, device=device, precision=precision, without=without)
         self._channels_last = channels_last
         self._modules: list[nn.Module] = []
         for slot in range(size):
@@ -71,6 +72,7 @@ class LoopNetwork(LaneNetwork):
         super().resize(size, keep=keep)
         while len(kept) < size:
             kept.append(spare.pop() if spare else copy.deepcopy(self._modules[0]))
+            kept[-1].zero_grad(set_to_none=True)
         self._modules = kept
         for slot in range(size):
             self._bind(slot)
@@ -108,8 +110,10 @@ class LoopNetwork(LaneNetwork):
         module = self._modules[slot]
         module.train()
         loss, metric = self._measure(module, batch, criterion)
-        loss.backward()
         own = dict(module.named_parameters())
+        for weight in own.values():
+            weight.grad = None
+        loss.backward()
         for name, gradients in zip(self.names, self.gradients, strict=True):
             found = own[name].grad
             if found is None:
@@ -118,7 +122,6 @@ class LoopNetwork(LaneNetwork):
                     "need every weight at every step; freeze it (requires_grad_(False)), or use it"
                 )
             gradients[slot].copy_(found)
-            own[name].grad = None
         return loss.detach(), metric
 
     def _measure(

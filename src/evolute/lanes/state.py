@@ -22,6 +22,8 @@ class LaneState:
         L.
     device
         Where the tensors live.
+    without
+        Names of weights that never get a gradient: held, not trained.
 
     Attributes
     ----------
@@ -33,12 +35,21 @@ class LaneState:
         Frozen weights and buffers by name, [L, *shape] each.
     """
 
-    def __init__(self, template: nn.Module, size: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        template: nn.Module,
+        size: int,
+        device: torch.device,
+        *,
+        without: frozenset[str] = frozenset(),
+    ) -> None:
         self.size = size
         self.device = device
         self._scratch = copy.deepcopy(template).to(device)
         parameters = dict(self._scratch.named_parameters())
-        self.names = tuple(name for name, each in parameters.items() if each.requires_grad)
+        self.names = tuple(
+            name for name, each in parameters.items() if each.requires_grad and name not in without
+        )
         self._held_names = tuple(
             name for name, _ in _tensors(self._scratch) if name not in set(self.names)
         )

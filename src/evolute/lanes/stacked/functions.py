@@ -18,19 +18,18 @@ def _elementwise(key: Key) -> Row:
     function = plain(key)
 
     def run(step: Step, *args: Any, **kwargs: Any) -> Any:
-        given = [each for each in (*args, *kwargs.values()) if isinstance(each, Lanes)]
         tensors = [each for each in (*args, *kwargs.values()) if isinstance(each, Lanes | Tensor)]
-        if len(given) == len(tensors) and all(
-            each.wide and each.shape == given[0].shape for each in given
-        ):
-            strip: Any = lambda each: each.data if isinstance(each, Lanes) else each
-            wide = True
-        else:
-            rank = max(len(each.shape) for each in tensors)
-            strip = lambda each: aligned(each, rank) if isinstance(each, Lanes) else each
-            wide = False
-        result = function(*map(strip, args), **{name: strip(v) for name, v in kwargs.items()})
-        return Lanes(result, step.count, wide)
+        wide = all(isinstance(each, Lanes) and each.wide for each in tensors)
+        wide = wide and all(each.shape == tensors[0].shape for each in tensors)
+        rank = max(len(each.shape) for each in tensors)
+
+        def data(value: Any) -> Any:
+            if not isinstance(value, Lanes):
+                return value
+            return value.data if wide else aligned(value, rank)
+
+        named = {name: data(value) for name, value in kwargs.items()}
+        return Lanes(function(*map(data, args), **named), step.count, wide)
 
     return run
 
@@ -112,7 +111,8 @@ def _masked(step: Step, x: Any, p: float, training: bool, drop: Any) -> Any:
         # With a graph, torch takes the same path, and so the same draws, as for the plain module.
         with torch.enable_grad():
             ones = torch.ones(shape, dtype=tensor.dtype, requires_grad=True)
-            return drop(ones, p, True).detach()
+            dropped: Tensor = drop(ones, p, True)
+            return dropped.detach()
 
     mask, shared = step.draws.draw(draw)
     mask = mask.to(tensor.device)

@@ -76,7 +76,10 @@ def _batch_norm(
 
     result = functional.batch_norm(
         widened(x, step.count),
-        *map(flat, (running_mean, running_var, weight, bias)),
+        flat(running_mean),
+        flat(running_var),
+        flat(weight),
+        flat(bias),
         training=training,
         momentum=momentum,
         eps=eps,
@@ -158,15 +161,15 @@ def attention(
         return _attention_with_dropout(
             step, query, key, value, attn_mask, dropout_p, is_causal, scale
         )
-    parts = [apart(each, step.count) for each in (query, key, value)]
-    shape = parts[0].shape
+    queries, keys, values = (apart(each, step.count).flatten(0, 1) for each in (query, key, value))
+    shape = (step.count, *query.shape)
     mask = attn_mask
     if isinstance(mask, Lanes):
-        mask = aligned(mask, len(shape) - 1).expand(*shape[:-1], parts[1].shape[-2]).flatten(0, 1)
+        mask = aligned(mask, len(shape) - 1).expand(*shape[:-1], key.shape[-2]).flatten(0, 1)
     elif mask is not None and mask.ndim > 2:
-        mask = mask.expand(step.count, *shape[1:-1], parts[1].shape[-2]).flatten(0, 1)
+        mask = mask.expand(step.count, *shape[1:-1], key.shape[-2]).flatten(0, 1)
     result = functional.scaled_dot_product_attention(
-        *(each.flatten(0, 1) for each in parts), attn_mask=mask, is_causal=is_causal, scale=scale
+        queries, keys, values, attn_mask=mask, is_causal=is_causal, scale=scale
     )
     return Lanes(result.unflatten(0, (step.count, -1)), step.count)
 
@@ -198,7 +201,8 @@ def _attention_with_dropout(
 
 
 def _broadcast(value: Any, rank: int) -> Tensor:
-    return aligned(value, rank) if isinstance(value, Lanes) else value
+    tensor: Tensor = aligned(value, rank) if isinstance(value, Lanes) else value
+    return tensor
 
 
 def _pooling(function: Any, dimensions: int) -> None:

@@ -101,7 +101,7 @@ def _with_dimension(position: int, name: str) -> Any:
 
 def _shifted(dimensions: Any) -> Any:
     if isinstance(dimensions, Sequence):
-        return type(dimensions)(map(_shift, dimensions))
+        return tuple(map(_shift, dimensions))
     return _shift(dimensions)
 
 
@@ -150,11 +150,6 @@ rows((getattr(torch, name) for name in _REDUCTIONS.split() if name != "norm"), _
 rows((name for name in _REDUCTIONS.split() if name != "norm"), _reduction)
 
 
-@row("max", torch.max, "min", torch.min)
-def _extreme(step: Step, x: Lanes, dim: Any = None, keepdim: bool = False) -> Any:
-    raise CannotStackError("it calls max or min")
-
-
 @row(torch.cat, torch.concat)
 def _cat(step: Step, tensors: Sequence[Any], dim: int = 0) -> Lanes:
     return Lanes(torch.cat([apart(each, step.count) for each in tensors], _shift(dim)), step.count)
@@ -182,11 +177,6 @@ def _getattr(step: Step, x: Lanes, name: str) -> Any:
     if name in ("T", "mT"):
         return Lanes(x.apart().transpose(-2, -1), step.count)
     raise CannotStackError(f"it reads .{name} of a tensor")
-
-
-@row("new_zeros", "new_ones", "new_full", "new_empty")
-def _new(step: Step, x: Lanes, *args: Any, **kwargs: Any) -> Any:
-    raise CannotStackError("it makes new tensors from a tensor")
 
 
 @row(functional.pad)

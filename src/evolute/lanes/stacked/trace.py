@@ -73,7 +73,8 @@ class _ShapedProxy(fx.Proxy):
         return len(self._value)
 
     def __iter__(self) -> Iterator[Any]:
-        return (self[index] for index in range(len(self._value)))
+        pick: Any = operator.getitem
+        return (pick(self, index) for index in range(len(self._value)))
 
 
 class _Tracer(fx.Tracer):
@@ -209,7 +210,7 @@ def trace(module: nn.Module, inputs: Any) -> Trace:
 
 
 def _as_calls(graph: fx.Graph, tracer: _Tracer) -> Trace:
-    places = {node: Place(number) for number, node in enumerate(graph.nodes)}
+    places: dict[Any, Any] = {node: Place(number) for number, node in enumerate(graph.nodes)}
     root: Any = tracer.root
     known = {name for name, _ in root.named_parameters()} | {n for n, _ in root.named_buffers()}
     calls: list[Call] = []
@@ -260,7 +261,7 @@ def _method(name: str) -> Callable[..., Any]:
 def _generators() -> tuple[bytes, bytes, Any]:
     return (
         torch.default_generator.get_state().numpy().tobytes(),
-        np.random.get_state()[1].tobytes(),  # type: ignore[union-attr,index]
+        np.random.get_state()[1].tobytes(),  # type: ignore[index]
         random.getstate(),
     )
 

@@ -40,7 +40,9 @@ class Lanes:
         """Return [L, *shape]; a view."""
         if not self.wide:
             return self.data
-        return self.data.unflatten(1, (self.count, -1)).transpose(0, 1)
+        examples, channels, *rest = self.data.shape
+        split = self.data.view(examples, self.count, channels // self.count, *rest)
+        return split.transpose(0, 1)
 
     def widened(self) -> Tensor:
         """Return [N, L·C, *rest], channels last in memory where it is an image."""

@@ -1,0 +1,203 @@
+"""BatchedNetwork: what the plans have in common that run many lanes in one pass."""
+
+from __future__ import annotations
+
+import copy
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from evolute.lanes.base import Batch, LaneMeasurement, LaneNetwork, Noise
+from evolute.lanes.criterion import LaneCriterion
+from evolute.lanes.means import Means
+from evolute.lanes.noise import Draws
+
+TOGETHER = 64
+"""Lanes that one pass runs unless told otherwise: more gain nothing (measured: flat from 16 on)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one training pass found.
+
+    Parameters
+    ----------
+    losses
+        [l].
+    outputs
+        [l, *shape], or a list of l outputs.
+    gradients
+        [l, *shape] of each trained weight.
+    """
+
+    losses: Tensor
+    outputs: Any
+    gradients: Sequence[Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Lot:
+    """The lanes of one pass.
+
+    Parameters
+    ----------
+    inputs
+        What each lane gets, on the device; the same object where lanes share it.
+    targets
+        Likewise.
+    weights
+        Trained weights by name, [l, *shape].
+    held
+        Frozen weights and buffers by name, [l, *shape], written in place.
+    draws
+        What the lanes draw.
+    """
+
+    inputs: list[Any]
+    targets: list[Any]
+    weights: dict[str, Tensor]
+    held: dict[str, Tensor]
+    draws: Draws
+
+    @property
+    def count(self) -> int:
+        """Number of lanes."""
+        return len(self.inputs)
+
+
+class BatchedNetwork(LaneNetwork):
+    """Runs lanes in passes, on the stacked tensors themselves or on rows gathered from them.
+
+    Parameters
+    ----------
+    template, size, device, precision, without
+        As in :class:`~evolute.lanes.base.LaneNetwork`.
+    together
+        Most lanes that one pass runs: few keep the activations of large networks in the cache.
+    """
+
+    def __init__(
+        self,
+        template: nn.Module,
+        size: int,
+        *,
+        device: torch.device | str = "cpu",
+        precision: str = "float32",
+        without: frozenset[str] = frozenset(),
+        together: int = TOGETHER,
+    ) -> None:
+        super().__init__(template, size, device=device, precision=precision, without=without)
+        self._together = together
+        self._module = copy.deepcopy(template).to(self.device)
+
+    @abstractmethod
+    def _train(self, lot: Lot, criterion: LaneCriterion) -> Found:
+        """Run forward and backward in training mode."""
+
+    @abstractmethod
+    def _outputs(self, lot: Lot) -> Any:
+        """Run forward in evaluation mode, without a graph; [l, *shape], or a list of l outputs."""
+
+    def train_step(
+        self,
+        batches: Sequence[Batch],
+        slots: Sequence[int],
+        criterion: LaneCriterion,
+        noise: Sequence[Noise] | None = None,
+    ) -> LaneMeasurement:
+        losses = torch.empty(len(slots), device=self.device)
+        metrics = None if criterion.metric is None else torch.empty(len(slots), device=self.device)
+        for places in self._passes(batches):
+            own = [slots[place] for place in places]
+            streams = None if noise is None else [noise[place] for place in places]
+            lot = self._lot([batches[place] for place in places], own, streams)
+            found = self._train(lot, criterion)
+            with torch.no_grad():
+                self._write(own, lot, found)
+                _enter(losses, places, found.losses)
+                measured = criterion.metrics(found.outputs, lot.targets)
+                if metrics is not None and measured is not None:
+                    _enter(metrics, places, measured)
+        return LaneMeasurement(losses, metrics)
+
+    def evaluate(
+        self, batches: Iterable[Batch], slots: Sequence[int], criterion: LaneCriterion
+    ) -> list[tuple[float, float | None]]:
+        means = [Means() for _ in slots]
+        with torch.no_grad():
+            for batch in batches:
+                for start in range(0, len(slots), self._together):
+                    some = range(start, min(start + self._together, len(slots)))
+                    lot = self._lot([batch] * len(some), [slots[place] for place in some], None)
+                    outputs = self._outputs(lot)
+                    losses = criterion.losses(outputs, lot.targets).tolist()
+                    found = criterion.metrics(outputs, lot.targets)
+                    values = [None] * len(some) if found is None else found.tolist()
+                    for place, loss, value in zip(some, losses, values, strict=True):
+                        means[place].add(loss, value, batch)
+        return [mean.result() for mean in means]
+
+    def _passes(self, batches: Sequence[Batch]) -> Iterator[list[int]]:
+        """Yield the lanes that run together: batches of one shape, not too many at once."""
+        alike: dict[Any, list[int]] = {}
+        for place, (inputs, targets) in enumerate(batches):
+            alike.setdefault((kind_of(inputs), kind_of(targets)), []).append(place)
+        for places in alike.values():
+            for start in range(0, len(places), self._together):
+                yield places[start : start + self._together]
+
+    def _lot(self, batches: list[Batch], slots: list[int], noise: Sequence[Noise] | None) -> Lot:
+        chosen = _index(slots, self.device)
+        return Lot(
+            inputs=_on(self.device, [batch[0] for batch in batches]),
+            targets=_on(self.device, [batch[1] for batch in batches]),
+            weights={
+                name: stacked[chosen]
+                for name, stacked in zip(self.names, self.weights, strict=True)
+            },
+            held={name: stacked[chosen] for name, stacked in self.state.held.items()},
+            draws=Draws(noise, len(slots)),
+        )
+
+    def _write(self, slots: list[int], lot: Lot, found: Found) -> None:
+        chosen = _index(slots, self.device)
+        for gradients, gradient in zip(self.gradients, found.gradients, strict=True):
+            gradients[chosen] = gradient
+        if not isinstance(chosen, slice):
+            for name, held in self.state.held.items():
+                held[chosen] = lot.held[name]
+
+
+def kind_of(value: Any) -> Any:
+    """Return what two inputs must have in common to run in one pass."""
+    return (value.shape, value.dtype) if isinstance(value, Tensor) else type(value)
+
+
+def all_same(values: Sequence[Any]) -> bool:
+    """Say whether all are one object."""
+    return all(value is values[0] for value in values)
+
+
+def _index(slots: Sequence[int], device: torch.device) -> slice | Tensor:
+    """Return the slots as a slice where they are consecutive: then nothing is copied."""
+    first = slots[0]
+    if list(slots) == list(range(first, first + len(slots))):
+        return slice(first, first + len(slots))
+    return torch.tensor(list(slots), device=device)
+
+
+def _enter(vector: Tensor, places: list[int], values: Tensor) -> None:
+    vector[_index(places, vector.device)] = values.to(vector)
+
+
+def _on(device: torch.device, values: list[Any]) -> list[Any]:
+    """Return the values on a device, each object once."""
+    moved: dict[int, Any] = {}
+    for value in values:
+        if id(value) not in moved:
+            moved[id(value)] = value.to(device) if isinstance(value, Tensor) else value
+    return [moved[id(value)] for value in values]

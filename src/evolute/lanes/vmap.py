@@ -1,0 +1,69 @@
+"""The vmap plan: ``torch.func`` runs the module itself over the lane axis.
+
+It follows any forward without branches on values or random draws; it is slower than the stacked
+plan (measured on digits: 506 lane-steps per second against 867), so it is second in line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, grad_and_value, vmap
+
+from evolute.lanes.batched import BatchedNetwork, Found, Lot, all_same
+from evolute.lanes.criterion import LaneCriterion
+
+
+class VmapNetwork(BatchedNetwork):
+    """One module, mapped over the lane axis by ``torch.func.vmap``.
+
+    Parameters
+    ----------
+    template, size, device, precision, without, together
+        As in :class:`~evolute.lanes.batched.BatchedNetwork`.
+    """
+
+    plan = "vmap"
+
+    def _train(self, lot: Lot, criterion: LaneCriterion) -> Found:
+        self._module.train()
+
+        def measure(
+            weights: dict[str, Tensor], held: dict[str, Tensor], inputs: Any, targets: Any
+        ) -> tuple[Tensor, Any]:
+            output = self._call(weights, held, inputs)
+            return criterion.loss(output, targets), output
+
+        step = grad_and_value(measure, has_aux=True)
+        inputs, one = _along(lot.inputs)
+        targets, two = _along(lot.targets)
+        mapped: Any = vmap(step, in_dims=(0, 0, one, two), randomness="error")
+        gradients, (losses, outputs) = mapped(lot.weights, lot.held, inputs, targets)
+        return Found(losses.detach(), outputs, [gradients[name] for name in lot.weights])
+
+    def _outputs(self, lot: Lot) -> Any:
+        self._module.eval()
+        inputs, one = _along(lot.inputs)
+        mapped: Any = vmap(self._call, in_dims=(0, 0, one), randomness="error")
+        return mapped(lot.weights, lot.held, inputs)
+
+    def _call(self, weights: dict[str, Tensor], held: dict[str, Tensor], inputs: Any) -> Any:
+        bf16 = self.precision == "bf16"
+        autocast: Any = (
+            torch.autocast(self.device.type, dtype=torch.bfloat16)
+            if bf16
+            else contextlib.nullcontext()
+        )
+        with autocast:
+            output = functional_call(self._module, {**weights, **held}, (inputs,))
+        return output.float() if bf16 else output
+
+
+def _along(values: list[Any]) -> tuple[Any, int | None]:
+    """Return what all lanes share and None, or the values stacked and the axis 0."""
+    if all_same(values):
+        return values[0], None
+    return torch.stack(values), 0
