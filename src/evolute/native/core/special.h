@@ -1,22 +1,227 @@
+// Functions that are approximated; the bound of each in units in the last place stands in
+// evolute.compiler.native.BOUNDS and is tested over all floats.
+//
+// Each reduces its argument to an interval where a polynomial of coefficients.h holds. Where floats
+// would not carry enough digits (powers, erfc) it computes in doubles. No branch depends on a
+// value, so NaN, infinities and denormals cost what other numbers cost; a comparison with NaN is
+// false, and selections are written so that NaN passes.
 #pragma once
-#include <math.h>
+
+#include "coefficients.h"
+#include "elementary.h"
 #include "vector.h"
-#include <cmath>
+
 namespace evolute {
 namespace EVOLUTE_PATH {
-#define ONE(name, expr) struct name##_ { static Floats of(Floats v) { for (int i=0;i<width;++i){ double x=v[i]; (void)x; v[i]=(float)(expr);} return v; } };
-ONE(log, ::log(::fabs(x)+1e-7))
-ONE(exp, ::exp(x))
-ONE(sigmoid, 1/(1+::exp(-x)))
-ONE(softplus, x>0? x+::log1p(::exp(-x)) : (x!=x? x : ::log1p(::exp(x))))
-ONE(erf, ::erf(x))
-ONE(erfc, ::erfc(x))
-ONE(arcsinh, ::asinh(x))
-ONE(tanh, ::tanh(x))
-ONE(arctan, ::atan(x))
-ONE(bessel_i1e, (x<0?-1:1)*std::cyl_bessel_i(1.0,::fabs(x))*::exp(-::fabs(x)))
-ONE(dtanh, 1-::tanh(x)*::tanh(x))
-ONE(dsigmoid, 1/((1+::exp(x))*(1+::exp(-x))))
-struct abs_pow_ { static Floats of(Floats a, Floats b) { for (int i=0;i<width;++i) a[i]=(float)::pow(::fabs((double)a[i]),(double)b[i]); return a; } };
+
+constexpr float infinity = __builtin_inff();
+constexpr float rounding = 12582912.0f;  // 1.5·2^23: adding it rounds to a whole number
+// ln 2 in two parts, of which products of the first with whole numbers are exact.
+constexpr float ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;
+constexpr std::int32_t bits_of_root_half = 0x3f3504f3;
+
+// q(x) by Horner's rule, of the coefficients from number i on.
+template <std::size_t i = 0, std::size_t N>
+EVOLUTE_INLINE Floats polynomial(const float (&c)[N], Floats x) {
+    if constexpr (i + 1 == N) {
+        return all(c[i]);
+    } else {
+        return fma(polynomial<i + 1>(c, x), x, all(c[i]));
+    }
 }
+
+template <std::size_t i = 0, std::size_t N>
+EVOLUTE_INLINE Doubles polynomial(const double (&c)[N], Doubles x) {
+    if constexpr (i + 1 == N) {
+        return all_doubles(c[i]);
+    } else {
+        return fma(polynomial<i + 1>(c, x), x, all_doubles(c[i]));
+    }
 }
+
+EVOLUTE_INLINE Floats at_most(Floats x, float most) { return select(x > all(most), all(most), x); }
+EVOLUTE_INLINE Floats at_least(Floats x, float least) {
+    return select(x < all(least), all(least), x);
+}
+
+// x + x³·q(x²), the form of odd functions near 0.
+template <std::size_t N>
+EVOLUTE_INLINE Floats odd(const float (&q)[N], Floats x, Floats squared) {
+    return fma(x * squared, polynomial(q, squared), x);
+}
+
+// eˣ = 2ⁿ·eʳ with |r| ≤ ln 2 / 2.
+EVOLUTE_INLINE Floats exponential(Floats x) {
+    x = at_least(at_most(x, 89.0f), -105.0f);
+    const Floats shifted = fma(x, all(1.44269504f), all(rounding));
+    const Floats n = shifted - rounding;
+    const Floats r = fma(n, all(-ln2_low), fma(n, all(-ln2_high), x));
+    const Floats power = fma(r * r, polynomial(coefficients::exp_tail, r), r) + 1.0f;
+#if defined(__AVX512F__)
+    return (Floats)_mm512_scalef_ps((__m512)power, (__m512)n);
+#else
+    // In two factors, as 2ⁿ itself may be no float; the first product is exact.
+    const Ints whole = bits(shifted) - bits(all(rounding)), half = whole >> 1;
+    return power * bits((half + 127) << 23) * bits((whole - half + 127) << 23);
+#endif
+}
+
+// A positive normal number as 2ᵏ·m with √½ ≤ m < √2.
+struct Split {
+    Floats k, m;
+};
+EVOLUTE_INLINE Split split(Floats x) {
+    const Ints k = (bits(x) - bits_of_root_half) >> 23;
+    return {__builtin_convertvector(k, Floats), bits(bits(x) - (k << 23))};
+}
+
+struct log_ {  // |x| + ε is a normal number
+    EVOLUTE_INLINE Floats of(Floats x) {
+        const Floats y = magnitude(x) + epsilon;
+        const Split s = split(y);
+        const Floats f = s.m - 1.0f, squared = f * f;
+        Floats tail = fma(s.k, all(ln2_low), f * squared * polynomial(coefficients::log_tail, f));
+        tail = fma(squared, all(-0.5f), tail);
+        const Floats log = fma(s.k, all(ln2_high), f + tail);
+        return select(y < all(infinity), log, y);
+    }
+};
+
+struct exp_ {
+    EVOLUTE_INLINE Floats of(Floats x) { return exponential(x); }
+};
+
+struct sigmoid_ {  // 1/(1+e⁻ˣ) = eˣ/(1+eˣ): the exponential never overflows
+    EVOLUTE_INLINE Floats of(Floats x) {
+        const Floats e = exponential(-magnitude(x));
+        return select(x < all(0.0f), e, all(1.0f)) / (e + 1.0f);
+    }
+};
+
+// e/(1+e)², which neither overflows nor cancels.
+EVOLUTE_INLINE Floats bell(Floats e) {
+    const Floats d = e + 1.0f;
+    return e / (d * d);
+}
+
+struct dsigmoid_ {
+    EVOLUTE_INLINE Floats of(Floats x) { return bell(exponential(-magnitude(x))); }
+};
+
+struct dtanh_ {  // 1 − tanh²(x) = 4e/(1+e)² with e = e^(−2|x|)
+    EVOLUTE_INLINE Floats of(Floats x) {
+        return bell(exponential(magnitude(x) * -2.0f)) * 4.0f;
+    }
+};
+
+// 2·atanh(doubled/2) for |doubled| ≤ 2/3.
+EVOLUTE_INLINE Floats twice_atanh(Floats doubled) {
+    return odd(coefficients::atanh_tail, doubled, doubled * doubled * 0.25f);
+}
+
+struct softplus_ {  // max(x, 0) + ln(1+e), e = e^(−|x|); ln(1+e) = 2·atanh(e/(2+e))
+    EVOLUTE_INLINE Floats of(Floats x) {
+        const Floats e = exponential(-magnitude(x));
+        return max0_::of(x) + twice_atanh((e + e) / (e + 2.0f));
+    }
+};
+
+struct tanh_ {
+    EVOLUTE_INLINE Floats of(Floats x) {
+        const Floats a = magnitude(x), near = odd(coefficients::tanh_tail, a, a * a);
+        const Floats far = all(1.0f) - all(2.0f) / (exponential(a + a) + 1.0f);
+        return with_sign_of(select(a < all(0.625f), near, far), x);
+    }
+};
+
+// ln t = k·ln 2 + 2·atanh((m−1)/(m+1)) with t = a + √(a²+1); where a is small
+// 2·atanh(a/(1+√(a²+1))), which does not cancel; where it is large t = 2a, which may be no float.
+struct arcsinh_ {
+    EVOLUTE_INLINE Floats of(Floats x) {
+        const Floats a = magnitude(x), root = square_root(fma(a, a, all(1.0f)));
+        const Ints small = a < all(0.75f), large = a > all(8192.0f);
+        const Split s = split(select(large, a, a + root));
+        const Floats above = select(small, a, s.m - 1.0f);
+        const Floats below = select(small, root, s.m) + 1.0f;
+        const Floats rest = twice_atanh((above + above) / below);
+        const Floats k = select(small, all(0.0f), select(large, s.k + 1.0f, s.k));
+        const Floats sum = fma(k, all(ln2_high), fma(k, all(ln2_low), rest));
+        return with_sign_of(select(a < all(infinity), sum, a), x);
+    }
+};
+
+struct arctan_ {  // π/2 − atan(1/a) where a > 1
+    EVOLUTE_INLINE Floats of(Floats x) {
+        const Floats a = magnitude(x);
+        const Ints large = a > all(1.0f);
+        const Floats s = select(large, all(-1.0f), a) / select(large, a, all(1.0f));
+        const Floats near = odd(coefficients::atan_tail, s, s * s);
+        const Floats far = (near + -4.37113883e-8f) + 1.57079637f;
+        return with_sign_of(select(large, far, near), x);
+    }
+};
+
+struct erf_ {
+    EVOLUTE_INLINE Floats of(Floats x) {
+        const Floats a = magnitude(x);
+        const Floats near = fma(a, polynomial(coefficients::erf_near, a * a), a);
+        const Floats exponent = polynomial(coefficients::erf_far, at_most(a, 4.0f));
+        const Floats far = all(1.0f) - exponential(-exponent);
+        return with_sign_of(select(a < all(0.921875f), near, far), x);
+    }
+};
+
+struct bessel_i1e_ {  // e^(−|x|)·I₁(x)
+    EVOLUTE_INLINE Floats of(Floats x) {
+        const Floats a = magnitude(x), r = all(1.0f) / a;
+        const Floats near = a * polynomial(coefficients::i1_near, a * a) * exponential(-a);
+        const Floats far = square_root(r) * polynomial(coefficients::i1e_far, r);
+        return with_sign_of(select(a < all(6.5f), near, far), x);
+    }
+};
+
+// 2ᵛ for |v| ≤ 1000, and NaN.
+EVOLUTE_INLINE Doubles power_of_two(Doubles v) {
+    const Doubles shift = all_doubles(6755399441055744.0);  // 1.5·2^52
+    const Doubles shifted = v + shift, fraction = v - (shifted - shift);
+    const Longs exponent = (bits(shifted) - bits(shift) + 1023) << 52;
+    return polynomial(coefficients::exp2, fraction) * bits(exponent);
+}
+
+EVOLUTE_INLINE Doubles magnitude(Doubles x) { return bits(bits(x) & 0x7fffffffffffffff); }
+
+struct erfc_ {  // e^(−a²)·erfcx(a), and 2 minus that where x < 0
+    EVOLUTE_INLINE Doubles of(Doubles x) {
+        Doubles a = magnitude(x);
+        a = select(a > all_doubles(11.0), all_doubles(11.0), a);
+        const Doubles scaled = polynomial(coefficients::erfcx, (a - 3.0) / (a + 3.0));
+        const Doubles far = power_of_two(a * a * -1.4426950408889634) * scaled;
+        return select(x < all_doubles(0.0), 2.0 - far, far);
+    }
+    EVOLUTE_INLINE Floats of(Floats x) {
+        const Pair wide = widen(x);
+        return narrow({of(wide.low), of(wide.high)});
+    }
+};
+
+struct abs_pow_ {  // |x|^y = 2^(y·log₂|x|), with the values of C's pow at 0, 1, infinity and NaN
+    EVOLUTE_INLINE Doubles of(Doubles x, Doubles y) {
+        const Doubles a = magnitude(x), one = all_doubles(1.0), zero = all_doubles(0.0);
+        const Longs k = (bits(a) - 0x3fe6a09e667f3bcd) >> 52;
+        const Doubles m = bits(bits(a) - (k << 52)), s = (m - 1.0) / (m + 1.0);
+        Doubles log = __builtin_convertvector(k, Doubles) + s * polynomial(coefficients::log2, s * s);
+        log = select(a == zero, all_doubles(-__builtin_inf()), log);
+        log = select(a < all_doubles(__builtin_inf()), log, a);
+        Doubles v = y * log;
+        v = select(v > all_doubles(400.0), all_doubles(400.0), v);
+        v = select(v < all_doubles(-400.0), all_doubles(-400.0), v);
+        return select((a == one) | (y == zero), one, power_of_two(v));
+    }
+    EVOLUTE_INLINE Floats of(Floats x, Floats y) {
+        const Pair wide_x = widen(x), wide_y = widen(y);
+        return narrow({of(wide_x.low, wide_y.low), of(wide_x.high, wide_y.high)});
+    }
+};
+
+}  // namespace EVOLUTE_PATH
+}  // namespace evolute
