@@ -253,7 +253,7 @@ def search(
     check_task(loaded)
     with (
         open_store(store) as opened,
-        _executor(task, loaded, settings=settings, workers=workers) as executor,
+        open_executor(task, loaded, settings=settings, workers=workers) as executor,
     ):
         run_config = _named_config(settings, loaded)
         run = Run(
@@ -294,10 +294,27 @@ def _named_config(settings: Settings, task: Task) -> RunConfig:
 
 
 @contextlib.contextmanager
-def _executor(
+def open_executor(
     task: str | Task, loaded: Task, *, settings: Settings, workers: int | None
 ) -> Iterator[Executor]:
-    """Make the executor that fits the task: processes can load a named one, not an object."""
+    """Make the executor that fits the task: processes can load a named one, not an object.
+
+    Parameters
+    ----------
+    task
+        The task as the user gave it.
+    loaded
+        The task itself.
+    settings
+        Say how long a trial may take.
+    workers
+        Processes that train; None: one per core.
+
+    Raises
+    ------
+    InputError
+        If the number of workers is none that fits.
+    """
     if workers is not None and workers < 1:
         raise InputError(f"the number of workers is {workers}: give at least 1")
     if isinstance(task, Task) and workers not in (None, 1):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, overload
+from typing import Any, Literal, overload
 
-from evolute.errors import StoreError, UnknownNameError
+from evolute.errors import InputError, StoreError, UnknownNameError
 from evolute.store.base import RunRecord, Store
 from evolute.trial import OutcomeKind, Trial
 
@@ -79,25 +79,51 @@ class Leaderboard(Sequence[LeaderboardRow]):
         return f"rank    fitness      rate  rule\n{shown}{more}"
 
 
-def find_run(store: Store, name: str | None) -> RunRecord:
+RunKind = Literal["search", "benchmark", "elimination"]
+"""What a run of the store is: its config says so under ``kind``, that of a search says nothing."""
+
+_BEGIN: Mapping[str, str] = {
+    "search": "begin one with 'evolute search'",
+    "benchmark": "make one with 'evolute bench'",
+    "elimination": "make one with 'evolute eliminate'",
+}
+
+
+def runs_of_kind(store: Store, kind: RunKind = "search") -> tuple[RunRecord, ...]:
+    """Return the runs of a kind, first stored first."""
+    return tuple(
+        run for run in store.runs() if json.loads(run.config_json).get("kind", "search") == kind
+    )
+
+
+def find_run(store: Store, name: str | None, *, kind: RunKind = "search") -> RunRecord:
     """Return the run of that name or beginning of digest; the newest one without a name.
 
     Raises
     ------
     StoreError
-        If the store holds no run.
+        If the store holds no run of the kind.
     UnknownNameError
         If it holds none of that name.
+    InputError
+        If several runs are called so: their digests tell them apart.
     """
-    runs = store.runs()
+    runs = runs_of_kind(store, kind)
     if not runs:
-        raise StoreError("the store holds no run yet: begin one with 'evolute search'")
+        what = "run" if kind == "search" else kind
+        raise StoreError(f"the store holds no {what} yet: {_BEGIN[kind]}")
     if name is None:
         return runs[-1]
     matching = [run for run in runs if run.name == name or run.digest.startswith(name)]
     if not matching:
         raise UnknownNameError("run", name, {run.name for run in runs})
-    return matching[-1]
+    if len(matching) > 1:
+        digests = ", ".join(run.digest[:12] for run in matching)
+        raise InputError(
+            f"{len(matching)} runs are called {name!r}: give the first digits of the digest of one "
+            f"of them instead of its name ({digests})"
+        )
+    return matching[0]
 
 
 def read_leaderboard(

@@ -311,7 +311,7 @@ def _notes(entrants: Sequence[EntrantResult]) -> Iterator[str]:
             each = next(each for each in entrant.tuning.searched if each.name == name)
             yield (
                 f"{entrant.name}: the best {name} lies on the edge of the range searched in the "
-                f"end, {each.lowest:.3g} to {each.highest:.3g}: a better one may lie beyond"
+                f"end, {each.lowest:.6g} to {each.highest:.6g}: a better one may lie beyond"
             )
         if entrant.tuned is None:
             yield (

@@ -89,7 +89,7 @@ class BenchConfig:
     """
 
     budget: Annotated[int, Field(ge=1, le=4096)] = 24
-    tuning_seeds: Annotated[int, Field(ge=1, le=100)] = 2
+    tuning_seeds: Annotated[int, Field(ge=1, le=100)] = 3
     seeds: Annotated[int, Field(ge=1, le=1000)] = 10
     rate_decades: Annotated[float, Field(gt=0, le=12)] = 3.0
     curve_points: Annotated[int, Field(ge=1, le=1000)] = 20

@@ -152,9 +152,9 @@ class SettingSearch:
         self.searched[index] = new
         best = self._best_value(old.name)
         self.widenings.append(
-            f"{old.name}: the best of {len(self.trials)} settings, {best:.3g}, lay on the {edge} "
-            f"edge of {old.lowest:.3g} to {old.highest:.3g}: widened to {new.lowest:.3g} to "
-            f"{new.highest:.3g}"
+            f"{old.name}: the best of {len(self.trials)} settings, {best:.6g}, lay on the {edge} "
+            f"edge of {old.lowest:.6g} to {old.highest:.6g}: widened to {new.lowest:.6g} to "
+            f"{new.highest:.6g}"
         )
         tried = (WIDENING + EDGE) / (1 + WIDENING)  # the new part and the edge itself
         return (0.0, tried) if edge == "lower" else (1 - tried, 1.0)

@@ -2,7 +2,9 @@
 
 Everything is compared with the best hand-made update under the best hand-made schedule, chosen in
 tuning and measured on the same fresh seeds. P-values of all comparisons of the benchmark are
-corrected together (Holm 1979).
+corrected together (Holm 1979). As tuning may have chosen the wrong cell, a discovered rule is called
+better only if it beats every hand-made update under every hand-made schedule; each single comparison
+must show it, so their number needs no correction (intersection-union test, Berger 1982).
 """
 
 from __future__ import annotations
@@ -120,8 +122,15 @@ def _verdict(
             name, against, None, None, None, None, _silent(task, name, mine, best)
         )
     finding = _finding(found, adjusted, task.measure, config)
-    needed = found.seeds_needed if finding is Finding.NO_DIFFERENCE else None
     sentence = _sentence(task, (mine.name, against), found, finding, adjusted, config)
+    unbeaten = _unbeaten(task, name, config) if finding is Finding.BETTER else []
+    if unbeaten:
+        finding = Finding.NO_DIFFERENCE
+        sentence = (
+            f"{mine.name} is not shown to be better than every hand-made update and schedule: "
+            f"{sentence}, but no gain is shown over {listed(unbeaten)}"
+        )
+    needed = found.seeds_needed if finding is Finding.NO_DIFFERENCE and not unbeaten else None
     return EntrantVerdict(name, against, found, adjusted, finding.value, needed, sentence)
 
 

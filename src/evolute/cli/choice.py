@@ -1,44 +1,18 @@
-"""Which rule, store and run a command is about, from what the user wrote."""
+"""Options that say which store, which run, and whose own operations a command is about."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import click
 
-from evolute import zoo
+from evolute.choice import RULE_HELP as RULE_HELP
+from evolute.choice import Chosen as Chosen
+from evolute.choice import choose_rule as choose_rule
+from evolute.choice import chosen_entry as chosen_entry
+from evolute.choice import open_existing as open_existing
 from evolute.discover import DEFAULT_STORE
-from evolute.errors import InputError, UnknownNameError
-from evolute.lang.rule import Rule
-from evolute.leaderboard import find_run, read_leaderboard
-from evolute.store.base import Store
-from evolute.store.sql import open_store
-from evolute.tasks.user import load_task
-
-RULE_HELP = """RULE is one of: a name of 'evolute rules' such as lion; best; a rank of the
-leaderboard such as 3; the first digits of a trial's digest, written trial:1a2b; or a rule's text
-such as "nesterov: bessel_i1e([a13*a2]*g)"."""
-
-
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """A rule and where it comes from.
-
-    Parameters
-    ----------
-    name
-        What the user called it.
-    rule
-        The rule.
-    facts
-        What else is known of it, as plain data.
-    """
-
-    name: str
-    rule: Rule
-    facts: dict[str, Any]
 
 
 def store_options() -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -56,79 +30,3 @@ def store_options() -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         return command
 
     return add
-
-
-def open_existing(store: str) -> Store:
-    """Open a store for reading only.
-
-    Raises
-    ------
-    StoreError
-        If there is none, or it cannot be read.
-    """
-    return open_store(store, create=False, read_only=True)
-
-
-def choose_rule(text: str, *, store: str, run: str | None, task: str | None) -> Chosen:
-    """Return the rule that a user means by ``text``; see RULE_HELP.
-
-    Raises
-    ------
-    InputError
-        If it names no rule.
-    StoreError
-        If the store is needed and cannot be read.
-    """
-    if task is not None:
-        load_task(task)
-    if text in zoo.names():
-        return chosen_entry(zoo.load(text))
-    if text == "best" or text.isdigit():
-        return _ranked(text, store=store, run=run)
-    if text.startswith("trial:"):
-        with open_existing(store) as opened:
-            trial = opened.find_trial(text.removeprefix("trial:"))
-        facts = {"outcome": trial.outcome.sentence, "task": trial.key.task}
-        return Chosen(text, Rule.parse(trial.key.rule), facts)
-    if text.isidentifier() and len(text) > 1 and ":" not in text:
-        return _by_name_or_text(text)
-    return Chosen(text, Rule.parse(text), {})
-
-
-def chosen_entry(entry: zoo.Entry) -> Chosen:
-    """Return an optimizer of the zoo with all that its entry says of it."""
-    lowest, highest = entry.learning_rates
-    facts = {
-        "kind": entry.kind.value,
-        "origin": str(entry.origin),
-        "lowest_learning_rate": lowest,
-        "highest_learning_rate": highest,
-        "elementwise": entry.is_elementwise,
-        "deterministic": entry.is_deterministic,
-        "evidence": [str(figure) for figure in entry.evidence],
-        "notes": entry.notes,
-    }
-    return Chosen(entry.title, entry.rule, facts)
-
-
-def _by_name_or_text(text: str) -> Chosen:
-    """Read a single word: an operand such as sign_g is a rule; any other is a misspelt name."""
-    try:
-        return Chosen(text, Rule.parse(text), {})
-    except InputError:
-        raise UnknownNameError("rule", text, [*zoo.names(), "best"]) from None
-
-
-def _ranked(text: str, *, store: str, run: str | None) -> Chosen:
-    with open_existing(store) as opened:
-        record = find_run(opened, run)
-        if text == "best" and (document := opened.document(record.digest, "best")) is not None:
-            return Chosen(f"best of {record.name}", Rule.from_json(document["rule"]), document)
-        rows = read_leaderboard(opened, record)
-    rank = 1 if text == "best" else int(text)
-    if not 1 <= rank <= len(rows):
-        raise InputError(
-            f"rank {rank} is not on the leaderboard of {record.name}: it has {len(rows)} rows"
-        )
-    row = rows[rank - 1]
-    return Chosen(f"rank {rank} of {record.name}", Rule.parse(row.rule), row.to_dict())

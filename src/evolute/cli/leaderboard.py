@@ -7,7 +7,7 @@ from rich.text import Text
 
 from evolute.cli.choice import open_existing, store_options
 from evolute.cli.output import console, format_option, print_json, table
-from evolute.leaderboard import Leaderboard, find_run, read_leaderboard
+from evolute.leaderboard import Leaderboard, find_run, read_leaderboard, runs_of_kind
 from evolute.tasks.user import load_task
 
 EXAMPLES = """\b
@@ -39,7 +39,7 @@ def leaderboard(
         if list_runs:
             runs = [
                 {"name": record.name, "created": record.created_at, "run": record.digest[:12]}
-                for record in opened.runs()
+                for record in runs_of_kind(opened)
             ]
             _print_runs(runs, output_format)
             return
