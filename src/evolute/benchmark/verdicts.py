@@ -2,9 +2,9 @@
 
 Everything is compared with the best hand-made update under the best hand-made schedule, chosen in
 tuning and measured on the same fresh seeds. P-values of all comparisons of the benchmark are
-corrected together (Holm 1979). As tuning may have chosen the wrong cell, a discovered rule is called
-better only if it beats every hand-made update under every hand-made schedule; each single comparison
-must show it, so their number needs no correction (intersection-union test, Berger 1982).
+corrected together (Holm 1979). As tuning may have chosen the wrong cell, a discovered rule is
+called better only if it beats every hand-made update under every hand-made schedule; each single
+comparison must show it, so their number needs no correction (intersection-union test, Berger 1982).
 """
 
 from __future__ import annotations
@@ -132,6 +132,27 @@ def _verdict(
         )
     needed = found.seeds_needed if finding is Finding.NO_DIFFERENCE and not unbeaten else None
     return EntrantVerdict(name, against, found, adjusted, finding.value, needed, sentence)
+
+
+def _unbeaten(task: TaskResult, name: str, config: BenchConfig) -> list[str]:
+    """Return the hand-made cells over which a discovered rule shows no gain."""
+    side = next(each.side for each in task.entrants if each.name == name)
+    if task.cross is None or side is Side.HAND_MADE:
+        return []
+    mine = contender(task, name)
+    plain = {column.label for column in task.cross.schedules if column.side is Side.HAND_MADE}
+    return [
+        _under(cell.update, cell.schedule)
+        for cell in task.cross.cells
+        if cell.side is Side.HAND_MADE and cell.schedule in plain and cell.runs
+        if compare(
+            mine.results,
+            cell.results(task.measure),
+            measure=task.measure,
+            confidence=config.confidence,
+        ).finding
+        is not Finding.BETTER
+    ]
 
 
 def _finding(found: Comparison, adjusted: float, measure: Measure, config: BenchConfig) -> Finding:
