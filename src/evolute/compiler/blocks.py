@@ -93,7 +93,7 @@ def _cut(tensors: Sequence[Tensor], limit: int, *, in_order: bool) -> Iterator[t
         return zip(*(each.view(-1).split(limit) for each in tensors), strict=True)
     first = tensors[0]
     alike = all(each.stride() == first.stride() for each in tensors)
-    if alike and not in_order and _is_without_gaps(first):
+    if alike and not in_order and is_without_gaps(first):
         # In the order of the memory, as in channels_last.
         rows = (each.as_strided((each.numel(),), (1,)) for each in tensors)
         return zip(*(each.split(limit) for each in rows), strict=True)
@@ -101,7 +101,8 @@ def _cut(tensors: Sequence[Tensor], limit: int, *, in_order: bool) -> Iterator[t
     return zip(*(each.split(count) for each in tensors), strict=True)
 
 
-def _is_without_gaps(tensor: Tensor) -> bool:
+def is_without_gaps(tensor: Tensor) -> bool:
+    """Whether the elements of a tensor fill a span of memory, in any order of its axes."""
     step = 1
     for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
         if size > 1 and stride != step:

@@ -6,7 +6,7 @@ at a time, and in :mod:`evolute.compiler.foreach`, many at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, overload
 
 import torch
@@ -15,6 +15,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT, StateDict, _use_grad_for_differentiable
 
+from evolute.compiler.fused import NativeSteps, native_steps, require_fused
 from evolute.compiler.options import ADDED_LATER, refused_gradient, require_options
 from evolute.compiler.program import compile_rule
 from evolute.compiler.shards import local, require_shardable
@@ -98,6 +99,7 @@ class RuleOptimizer(Optimizer):
     ) -> None:
         self.rule = Rule.parse(rule) if isinstance(rule, str) else rule
         self._program = compile_rule(self.rule)
+        self._native: dict[tuple[Any, ...], NativeSteps | None] = {}
         defaults = {
             "lr": lr,
             "momentum": momentum,
@@ -127,7 +129,13 @@ class RuleOptimizer(Optimizer):
             _require_rule(options["rule"], self.rule, of="the group")
             require_options(options, self._program, str(self.rule))
         super().add_param_group(param_group)
-        require_shardable(self._program, param_group["params"], str(self.rule))
+        try:
+            require_shardable(self._program, param_group["params"], str(self.rule))
+            if param_group["fused"]:
+                require_fused(self._program, param_group["params"])
+        except InputError:
+            self.param_groups.pop()
+            raise
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "rule": self.rule}
@@ -135,6 +143,7 @@ class RuleOptimizer(Optimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._program = compile_rule(self.rule)
+        self._native = {}  # a copy has memory of its own
         for group in self.param_groups:
             for name, default in ADDED_LATER.items():
                 group.setdefault(name, default)
@@ -195,7 +204,12 @@ class RuleOptimizer(Optimizer):
         members = Members(weights, gradients, slots, steps, indices).as_real()
         if torch.compiler.is_compiling():
             update_traced(members, self._program, group, curves=curves)
-        elif _in_lists(group, weights):
+            return
+        rest = self._step_native(members, group, first)
+        if rest is None:
+            return
+        members = rest
+        if _in_lists(group, members.weights):
             update_lists(members, self._program, group)
         elif group["differentiable"]:
             self._replace(group, update_each(members, self._program, group))
@@ -204,6 +218,19 @@ class RuleOptimizer(Optimizer):
             for place, each in zip(members.slots, new, strict=True):
                 if each is not place:
                     place.copy_(each)
+
+    def _step_native(self, members: Members, group: dict[str, Any], first: int) -> Members | None:
+        """Step what the native core can; return the others, None where there are none."""
+        key = (first, group["fused"], group["foreach"], group["differentiable"])
+        if key not in self._native:
+            self._native[key] = native_steps(self._program, group)
+        steps = self._native[key]
+        if steps is None:
+            return members
+        fitting, rest = steps.split(members)
+        if fitting is not None:
+            steps.step(fitting, group)
+        return rest
 
     def _init_group(
         self,
@@ -277,7 +304,7 @@ def _require_rule(given: object, rule: Rule, *, of: str) -> None:
         )
 
 
-def _in_lists(group: dict[str, Any], weights: list[Tensor]) -> bool:
+def _in_lists(group: dict[str, Any], weights: Sequence[Tensor]) -> bool:
     """Whether tensors are worked on in lists: as asked, by default if all are plain tensors."""
     asked: bool | None = group["foreach"]
     if asked is not None:

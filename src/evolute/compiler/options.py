@@ -59,10 +59,11 @@ def _require_total_steps(total_steps: object, program: Program, text: str) -> No
 
 
 def _require_switches(options: Mapping[str, Any]) -> None:
-    if options["fused"]:
-        raise InputError(
-            "fused=True is not there yet: leave it out, and use foreach=True or torch.compile"
-        )
+    for other in ("foreach", "differentiable"):
+        if options["fused"] and options[other]:
+            raise InputError(
+                f"fused=True and {other}=True exclude each other: leave one of them out"
+            )
     if options["capturable"] and not torch.compiler.is_compiling():
         raise InputError(
             "capturable=True is not supported: the step of a rule reads its counter on the host; "

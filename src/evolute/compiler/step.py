@@ -66,6 +66,16 @@ class Members:
             slots=_real(self.slots),
         )
 
+    def at(self, positions: Sequence[int]) -> Members:
+        """Return the parameters at these positions."""
+        return Members(
+            [self.weights[each] for each in positions],
+            [self.gradients[each] for each in positions],
+            [slot for each in positions for slot in self.slots_of(each)],
+            [self.steps[each] for each in positions],
+            [self.indices[each] for each in positions],
+        )
+
     def slots_of(self, position: int) -> list[Tensor]:
         """Return the slots of one parameter."""
         count = len(self.slots) // len(self.weights)
@@ -82,12 +92,12 @@ def update_each(members: Members, program: Program, group: Group) -> list[Tensor
     Only weights and momentum buffers change in place, so autograd can follow.
     """
     slots: list[Tensor] = []
-    peak = _rate(group)
+    peak = rate_of(group)
     for position, weight in enumerate(members.weights):
         gradient, step = members.gradients[position], int(members.steps[position])
         state = members.slots_of(position)
         buffer = None if program.momentum is Momentum.NONE else state.pop()
-        factor, decays = _values(program, group, step)
+        factor, decays = values_at(program, group, step)
         rate = program.sign * scheduled_rate(peak, factor, step=step)
         _shrink(weight, group, peak)
         update = execute(
@@ -108,11 +118,11 @@ def update_each(members: Members, program: Program, group: Group) -> list[Tensor
 
 def update_lists(members: Members, program: Program, group: Group) -> None:
     """Move all weights, slots and counters in place, as many at once as have all in common."""
-    lists, peak = list_program(program), _rate(group)
+    lists, peak = list_program(program), rate_of(group)
     for at, step in _alike(members):
         weights = [members.weights[each] for each in at]
         slots = list(zip(*(members.slots_of(each) for each in at), strict=True))
-        factor, decays = _values(program, group, step)
+        factor, decays = values_at(program, group, step)
         rate = program.sign * scheduled_rate(peak, factor, step=step)
         registers = lists.numbers(step=step, decays=decays, dtype=weights[0].dtype)
         noise = _NoiseInPieces([members.indices[each] for each in at], step, seed=group["seed"])
@@ -207,7 +217,7 @@ def _noise(seed: int, index: int, step: int, weight: Tensor, node: str) -> Tenso
     return uniform_noise(seed, index, step, node=node, like=weight)
 
 
-def _rate(group: Group) -> Any:
+def rate_of(group: Group) -> Any:
     """Return the learning rate: a number, but a tensor where autograd may follow it."""
     rate = group["lr"]
     return rate if group["differentiable"] or not isinstance(rate, Tensor) else rate.item()
@@ -276,7 +286,7 @@ def _apply_lists(
         torch._foreach_add_(weights, update, alpha=-rate)
 
 
-def _values(program: Program, group: Group, step: int) -> tuple[float, tuple[float, ...]]:
+def values_at(program: Program, group: Group, step: int) -> tuple[float, tuple[float, ...]]:
     """Return the schedule factor and the inner decays at a step; past T those of the last."""
     if not program.needs_total_steps:
         return 1.0, ()
