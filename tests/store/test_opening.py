@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from evolute.errors import StoreError
-from evolute.store import schema, sql
+from evolute.store import schema, sqlite
 from evolute.store.sql import open_store
 from evolute.testing.store_examples import RUN, example_trial
 
@@ -32,7 +32,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sql, "BUSY_TIMEOUT_SECONDS", 0.02)
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_SECONDS", 0.02)
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_a_database_of_something_else_is_refused_untouched(
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("revision", ["0002", "9999", "0000", "", "x" * 500, "1\n2"])
+@pytest.mark.parametrize("revision", ["0003", "9999", "0000", "", "x" * 500, "1\n2"])
 @pytest.mark.parametrize("read_only", [False, True])
 def test_a_store_of_a_newer_version_is_refused_untouched(
     path: Path, revision: str, *, read_only: bool
@@ -151,8 +151,9 @@ def test_an_empty_file_becomes_a_store_but_is_not_read_as_one(tmp_path: Path) ->
 @pytest.mark.parametrize(
     "address",
     [
-        "postgresql+psycopg://me:secret@host/db",
-        "mysql://host/db",
+        "mysql://me:secret@host/db",
+        "postgresql+psycopg://me:secret@host:port/db",
+        "postgresql+asyncpg://me:secret@host/db",
         "sqlite://host/db",
         "://",
         "a://",

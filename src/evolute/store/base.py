@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from evolute.trial import OutcomeKind, Trial
 
@@ -58,6 +58,27 @@ class RunEntry:
     facts: Mapping[str, Any]
 
 
+class RunResult(NamedTuple):
+    """What answered one proposal of a run, in short; a named tuple, as there may be millions.
+
+    Parameters
+    ----------
+    position
+        Number of the proposal in the run.
+    trial
+        Digest of the trial.
+    outcome
+        How the trial ended.
+    fitness
+        What it scored; None without a score.
+    """
+
+    position: int
+    trial: str
+    outcome: OutcomeKind
+    fitness: float | None
+
+
 @dataclass(frozen=True, slots=True)
 class StoredTrial:
     """A trial, and the first entry that names it where the question was about a run."""
@@ -82,9 +103,10 @@ class Store(ABC):
     *Durability.* When a writing method returns, what it wrote survives the death of the process
     and of the machine. A process killed inside one leaves all or nothing of that call.
 
-    *Failure.* Whatever the database refuses (locked, read-only, full, damaged) is a
+    *Failure.* Whatever the database refuses (locked, read-only, full, damaged, gone) is a
     :class:`~evolute.errors.StoreError` of one line; what was stored stays, and the store can be
-    used again once the cause is gone.
+    used again once the cause is gone. A trial, run, entry or document whose bytes were changed
+    behind the store's back is refused, never believed.
 
     *Threads and processes.* One store object may be used by many threads: their calls run one
     after another. Many processes may open the same store, each for itself; a store object is not
@@ -125,8 +147,10 @@ class Store(ABC):
         *,
         run: str | None = None,
         task: str | None = None,
+        protocol: str | None = None,
         outcomes: Collection[OutcomeKind] | None = None,
         limit: int | None = None,
+        skip: int = 0,
         order: Order = "fitness",
     ) -> tuple[StoredTrial, ...]:
         """List each trial once, of one run or of all.
@@ -137,10 +161,14 @@ class Store(ABC):
             Digest of the run whose trials are wanted.
         task
             Name of the task whose trials are wanted.
+        protocol
+            Canonical JSON of the protocol whose trials are wanted.
         outcomes
             The outcomes that are wanted; None for all.
         limit
             At most so many; None for all of them, held in memory at once.
+        skip
+            How many to leave out before the first: the way to page through a long listing.
         order
             ``"fitness"``: highest first, equal ones by position or time of storing, unscored ones
             last. ``"position"``: as the run proposed them. ``"stored"``: oldest first.
@@ -148,7 +176,7 @@ class Store(ABC):
         Raises
         ------
         InputError
-            If the limit is negative, or positions are asked for without a run.
+            If the limit or skip is negative, or positions are asked for without a run.
         StoreError
             If there is no such run.
         """
@@ -198,6 +226,28 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def results(self, run: str) -> tuple[RunResult, ...]:
+        """Return what answered each position of a run, by rising position: quicker than entries.
+
+        Raises
+        ------
+        StoreError
+            If there is no such run.
+        """
+
+    @abstractmethod
+    def unsettled(self, run: str) -> bool:
+        """Tell whether a trial had timed out or crashed when this run recorded it.
+
+        Such a trial is tried again, and may lead the search elsewhere.
+
+        Raises
+        ------
+        StoreError
+            If there is no such run.
+        """
+
+    @abstractmethod
     def counts(self, run: str) -> Mapping[OutcomeKind, int]:
         """Count the positions of a run by outcome; outcomes that do not occur are left out.
 
@@ -229,6 +279,54 @@ class Store(ABC):
         StoreError
             If there is no such run.
         """
+
+    @abstractmethod
+    def claim(self, digests: Collection[str], *, owner: str, seconds: float) -> frozenset[str]:
+        """Take the leases of those trials that are free to be trained, at once or none of them.
+
+        A trial is free if nobody holds its lease; or this owner does; or the owner's process is
+        known to be dead; or this store object has watched the lease for the holder's ``seconds``
+        and nobody renewed it. What is stored for good is never free. A lease ends when its trial
+        is put. Time is that of the watcher's steady clock alone: no two clocks are compared, and
+        none can be set.
+
+        Parameters
+        ----------
+        digests
+            The trials to be trained.
+        owner
+            Name of the search that wants them; see :func:`evolute.store.leases.new_owner`.
+        seconds
+            How long others wait for a sign of life, above 0; renew well before.
+
+        Returns
+        -------
+        frozenset
+            The digests that are this owner's now.
+
+        Raises
+        ------
+        InputError
+            If ``seconds`` is not above 0.
+        """
+
+    @abstractmethod
+    def renew(self, digests: Collection[str], *, owner: str, seconds: float) -> frozenset[str]:
+        """Give a sign of life; return the digests that this owner still holds.
+
+        Raises
+        ------
+        InputError
+            If ``seconds`` is not above 0.
+        """
+
+    @abstractmethod
+    def release(self, digests: Collection[str], *, owner: str) -> None:
+        """Give back the leases of these that this owner holds; those of others stay."""
+
+    @abstractmethod
+    def held(self, digests: Collection[str]) -> Mapping[str, str]:
+        """Return the owners of those of the trials that somebody holds, by digest."""
 
     @abstractmethod
     def close(self) -> None:

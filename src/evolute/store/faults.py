@@ -3,37 +3,69 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, NoSuchModuleError, SQLAlchemyError
 
 from evolute.errors import StoreError, shorten
 
-SENTENCES = {
-    sqlite3.SQLITE_BUSY: "is locked by another process: wait until that has ended, or give another",
+REPAIR = "run 'evolute store repair', which saves what can be read, or give another"
+LOCKED = "is locked by another process: wait until that has ended, or give another"
+FULL = (
+    "has no space left on its disk: free some, then run the same command again; all that was "
+    "stored is kept"
+)
+
+SENTENCES: dict[int | str, str] = {
+    sqlite3.SQLITE_BUSY: LOCKED,
     sqlite3.SQLITE_LOCKED: "is in use by another connection: close that, or give another store",
     sqlite3.SQLITE_READONLY: "is read-only: make the file and its folder writable, or give another",
     sqlite3.SQLITE_CANTOPEN: "cannot be opened: its file and folder must be there and be readable "
     "and writable",
     sqlite3.SQLITE_NOTADB: "is not a database: give the path of a store, or of a new file",
-    sqlite3.SQLITE_CORRUPT: "is damaged: restore the file from a copy, or give another",
-    sqlite3.SQLITE_FULL: "has no space left on its disk: free some, then run the same command "
-    "again; all that was stored is kept",
+    sqlite3.SQLITE_CORRUPT: f"is damaged: {REPAIR}",
+    sqlite3.SQLITE_FULL: FULL,
     sqlite3.SQLITE_IOERR: "cannot be read or written: its disk reports an error",
+    "25006": "is read-only: open it with a user and on a server that may write, or give another",
+    "28": "refuses this user or password: mend the address",
+    "3D": "does not exist on its server: make it with 'createdb', or mend the address",
+    "42501": "does not allow this to its user: grant it, or give another",
+    "53100": FULL,
+    "53": "is on a server without resources left (memory or connections): free some, then run the "
+    "same command again; all that was stored is kept",
+    "55P03": LOCKED,
+    "XX": f"is damaged: {REPAIR}",
 }
-"""Sentence of each primary result code of SQLite (https://sqlite.org/rescode.html)."""
+"""Sentence of each primary result code of SQLite (https://sqlite.org/rescode.html), and of each
+SQLSTATE of PostgreSQL (its manual, appendix A): the whole code, or its class of two characters."""
+
+LOST = "cannot be reached: start its server, or mend the address"
+LOST_STATES = ("08", "57P")
+"""How the SQLSTATE of a connection that broke begins, and of a server that stops or starts."""
+
+COLLISIONS = frozenset({"40001", "40P01"})
+"""SQLSTATEs of transactions that stood in each other's way, of which one was undone."""
 
 
 @contextmanager
-def translated(store: str) -> Iterator[None]:
+def translated(store: str, *, secrets: Sequence[str] = ()) -> Iterator[None]:
     """Turn whatever the database refuses into a StoreError about the store of this name."""
     try:
         yield
     except DBAPIError as error:
-        raise StoreError(f"store {store} {_sentence(error.orig)}") from error
-    except (SQLAlchemyError, UnicodeError, OverflowError) as error:
-        raise StoreError(f"store {store} cannot be used: {shorten(str(error))}") from error
+        sentence = _without(_sentence(error), secrets)
+        # The chain would repeat the address where there is something to hide.
+        raise StoreError(f"store {store} {sentence}") from (None if secrets else error)
+    except ModuleNotFoundError as error:
+        raise StoreError(
+            f"store {store} needs the package {error.name}: run pip install 'evolute[postgresql]'"
+        ) from None
+    except (SQLAlchemyError, NoSuchModuleError, UnicodeError, OverflowError) as error:
+        sentence = _without(shorten(str(error)), secrets)
+        raise StoreError(f"store {store} cannot be used: {sentence}") from (
+            None if secrets else error
+        )
 
 
 def primary_code(error: BaseException | None) -> int | None:
@@ -42,6 +74,47 @@ def primary_code(error: BaseException | None) -> int | None:
     return None if code is None else code & 0xFF
 
 
-def _sentence(error: BaseException | None) -> str:
-    sentence = SENTENCES.get(primary_code(error) or 0)
-    return sentence or f"is damaged or was not written by evolute: {shorten(str(error))}"
+def is_lost(error: DBAPIError) -> bool:
+    """Tell whether the connection to a server broke, or could not be made for now."""
+    if _is_sqlite(error):
+        return False
+    state = _state(error)
+    if state is not None:
+        return state.startswith(LOST_STATES)
+    return error.connection_invalidated or type(error.orig).__name__ == "OperationalError"
+
+
+def is_collision(error: DBAPIError) -> bool:
+    """Tell whether a transaction was undone because it stood in the way of another."""
+    return _state(error) in COLLISIONS
+
+
+def _is_sqlite(error: DBAPIError) -> bool:
+    return isinstance(error.orig, sqlite3.Error)
+
+
+def _state(error: DBAPIError) -> str | None:
+    state: str | None = getattr(error.orig, "sqlstate", None)
+    return state
+
+
+def _sentence(error: DBAPIError) -> str:
+    orig, said = error.orig, shorten(str(error.orig))
+    if _is_sqlite(error):
+        known = SENTENCES.get(primary_code(orig) or 0)
+        return known or f"is damaged or was not written by evolute: {said}"
+    state = _state(error) or ""
+    known = SENTENCES.get(state) or SENTENCES.get(state[:2])
+    if known is None and "password" in str(orig):
+        known = SENTENCES["28"]  # a refused connection has no SQLSTATE
+    if known is None and is_lost(error):
+        known = f"{LOST} ({said})"
+    if known is None and type(orig).__name__ == "DataError":
+        known = f"cannot hold this: {said}"
+    return known or f"is damaged or was not written by evolute: {said}"
+
+
+def _without(sentence: str, secrets: Sequence[str]) -> str:
+    for secret in secrets:
+        sentence = sentence.replace(secret, "…")
+    return sentence

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, astuple
+from collections.abc import Mapping
+from dataclasses import astuple
 from typing import Any
 
-from sqlalchemy import RowMapping
-
+from evolute.store.checksums import trial_checksum
 from evolute.trial import (
     EpochRecord,
     Outcome,
@@ -22,6 +22,7 @@ from evolute.trial import (
 
 KEY_COLUMNS = ("rule", "task", "task_version", "protocol", "seed", "program_version")
 SCORE_COLUMNS = ("fitness", "learning_rate", "loss", "metric", "train_loss", "steps")
+FLOATS = ("fitness", "learning_rate", "loss", "metric", "train_loss")
 TYPES = {
     "sentence": str,
     "created_at": str,
@@ -29,7 +30,7 @@ TYPES = {
     "steps": int | None,
     "seconds": float,
 }
-"""What SQLite must give back where nothing else would notice that it gives something else."""
+"""What a stranger, who can compute a checksum, must have written where nothing else looks."""
 
 DAMAGE = (ValueError, TypeError, KeyError, RecursionError)
 """What reading a row can raise whose content no store has written."""
@@ -37,20 +38,25 @@ DAMAGE = (ValueError, TypeError, KeyError, RecursionError)
 
 def trial_to_row(trial: Trial) -> dict[str, Any]:
     """Return the columns of a trial; ``protocol`` holds the text that its own table keeps."""
-    score = dict.fromkeys(SCORE_COLUMNS) if trial.score is None else asdict(trial.score)
-    return {
-        "digest": trial.key.digest,
-        **asdict(trial.key),
-        "outcome": trial.outcome.kind.value,
-        "sentence": trial.outcome.sentence,
+    key, score, provenance = trial.key, trial.score, trial.provenance
+    row: dict[str, Any] = {name: getattr(key, name) for name in KEY_COLUMNS}
+    row["digest"] = key.digest
+    row["outcome"] = trial.outcome.kind.value
+    row["sentence"] = trial.outcome.sentence
+    for name in FLOATS:
+        value = None if score is None else getattr(score, name)
         # SQLite stores -0.0 as 0.0: doing so here makes every writer hold what a reader gets.
-        **{name: None if value is None else value + 0 for name, value in score.items()},
-        "curve": _curve_to_text(trial.curve),
-        **asdict(trial.provenance),
-    }
+        row[name] = None if value is None else float(value) + 0.0
+    row["steps"] = None if score is None else score.steps
+    row["curve"] = _curve_to_text(trial.curve)
+    row["seconds"] = float(provenance.seconds) + 0.0
+    row["created_at"] = provenance.created_at
+    row["machine"] = provenance.machine
+    row["checksum"] = trial_checksum(row)
+    return row
 
 
-def row_to_trial(row: RowMapping) -> Trial:
+def row_to_trial(row: Mapping[Any, Any]) -> Trial:
     """Read what :func:`trial_to_row` wrote.
 
     Raises
@@ -61,6 +67,8 @@ def row_to_trial(row: RowMapping) -> Trial:
     key = TrialKey(**{name: row[name] for name in KEY_COLUMNS})
     if key.digest != row["digest"]:
         raise ValueError("its key and its digest do not belong together")
+    if trial_checksum(row) != row["checksum"]:
+        raise ValueError("its figures and its checksum do not belong together")
     for name, kind in TYPES.items():
         if not isinstance(row[name], kind):
             raise TypeError(f"{name} is of another type than it was written in")
@@ -73,7 +81,7 @@ def row_to_trial(row: RowMapping) -> Trial:
     )
 
 
-def _row_to_score(row: RowMapping) -> Score | None:
+def _row_to_score(row: Mapping[Any, Any]) -> Score | None:
     if row["fitness"] is None:
         return None
     return Score(**{name: row[name] for name in SCORE_COLUMNS})

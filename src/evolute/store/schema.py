@@ -1,14 +1,17 @@
 """The tables of a store as they are today; :mod:`evolute.store.migrations` leads to them.
 
 A trial stands once in ``trials`` under its digest. Entries of runs point at it by number, which
-keeps them short and their joins quick. The protocol, a long text shared by nearly all trials,
-stands once in ``protocols``.
+keeps their joins quick, and repeat what listings ask of it (digest, outcome, fitness): a run of a
+million entries is then listed from an index. The protocol, a long text shared by nearly all trials,
+stands once in ``protocols``. Each row that a run needs carries a checksum, as no database notices a
+byte that was changed inside a value.
 """
 
 from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Double,
     ForeignKey,
@@ -18,9 +21,10 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    text,
 )
 
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 """Every migration, oldest first: a revision that is not here was made by a newer version."""
 
 VERSION_TABLE = "evolute_version"
@@ -31,18 +35,29 @@ METADATA = MetaData()
 # SQLite makes only a column of type INTEGER the row's own number.
 ROW_NUMBER = BigInteger().with_variant(Integer, "sqlite")
 
+# Digits sort by their bytes, whatever language the database was made for.
+DIGEST = String(64).with_variant(String(64, collation="C"), "postgresql")
+
+
+def _checksum() -> Column[int]:
+    return Column("checksum", BigInteger, nullable=False)
+
+
 protocols = Table(
     "protocols",
     METADATA,
     Column("id", ROW_NUMBER, primary_key=True),
-    Column("text", Text, nullable=False, unique=True),
+    Column("text", Text, nullable=False),
+    Column("digest", DIGEST, nullable=False),
+    # By digest, because PostgreSQL has no index over a long text.
+    Index("protocols_by_digest", "digest", unique=True),
 )
 
 trials = Table(
     "trials",
     METADATA,
     Column("id", ROW_NUMBER, primary_key=True),
-    Column("digest", String(64), nullable=False, unique=True),
+    Column("digest", DIGEST, nullable=False, unique=True),
     Column("rule", Text, nullable=False),
     Column("task", Text, nullable=False),
     Column("task_version", Text, nullable=False),
@@ -61,6 +76,7 @@ trials = Table(
     Column("seconds", Double, nullable=False),
     Column("created_at", Text, nullable=False),
     Column("machine", Text, nullable=False),
+    _checksum(),
     # A leaderboard walks one of these from its end and stops at its limit.
     Index("trials_by_fitness", "fitness"),
     Index("trials_by_task_and_fitness", "task", "fitness"),
@@ -70,11 +86,12 @@ runs = Table(
     "runs",
     METADATA,
     Column("id", ROW_NUMBER, primary_key=True),
-    Column("digest", String(64), nullable=False, unique=True),
+    Column("digest", DIGEST, nullable=False, unique=True),
     Column("name", Text, nullable=False),
     Column("config_json", Text, nullable=False),
     Column("program_version", Text, nullable=False),
     Column("created_at", Text, nullable=False),
+    _checksum(),
 )
 
 run_entries = Table(
@@ -84,7 +101,29 @@ run_entries = Table(
     Column("position", BigInteger, primary_key=True, autoincrement=False),
     Column("trial_id", ROW_NUMBER, ForeignKey("trials.id"), nullable=False),
     Column("facts", Text, nullable=False),
-    Index("run_entries_by_trial", "run_id", "trial_id", "position"),
+    Column("trial", DIGEST, nullable=False),
+    Column("protocol_id", ROW_NUMBER, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("fitness", Double),
+    # Whether the trial had timed out or crashed when it was recorded.
+    Column("unsettled", Boolean, nullable=False),
+    _checksum(),
+    Index("run_entries_by_trial", "trial_id", "run_id", "position"),
+    Index("run_entries_by_outcome", "run_id", "outcome", "trial_id"),
+    Index(
+        "run_entries_unsettled",
+        "run_id",
+        sqlite_where=text("unsettled"),
+        postgresql_where=text("unsettled"),
+    ),
+)
+# A run's leaderboard walks this and stops at its limit.
+Index(
+    "run_entries_by_fitness",
+    run_entries.c.run_id,
+    run_entries.c.protocol_id,
+    run_entries.c.fitness.desc(),
+    run_entries.c.position,
 )
 
 documents = Table(
@@ -93,4 +132,15 @@ documents = Table(
     Column("run_id", ROW_NUMBER, ForeignKey("runs.id"), primary_key=True),
     Column("name", Text, primary_key=True),
     Column("body", Text, nullable=False),
+    _checksum(),
+)
+
+leases = Table(
+    "leases",
+    METADATA,
+    Column("digest", DIGEST, primary_key=True),
+    Column("owner", Text, nullable=False),
+    # Rises with each sign of life; watchers compare it, and no clocks.
+    Column("beat", BigInteger, nullable=False),
+    Column("seconds", Double, nullable=False),
 )

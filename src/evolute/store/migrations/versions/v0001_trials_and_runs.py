@@ -9,23 +9,31 @@ revision = "0001"
 down_revision = None
 
 ROW_NUMBER = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+DIGEST = sa.String(64).with_variant(sa.String(64, collation="C"), "postgresql")
 
 
 def upgrade() -> None:
     op.create_table(
         "protocols",
         sa.Column("id", ROW_NUMBER, primary_key=True),
-        sa.Column("text", sa.Text, nullable=False, unique=True),
+        # PostgreSQL has no index over a long text; no store of this revision was ever there.
+        sa.Column(
+            "text", sa.Text, nullable=False, unique=op.get_context().dialect.name == "sqlite"
+        ),
     )
     _create_trials()
     _create_runs()
+
+
+def _is_sqlite() -> bool:
+    return op.get_context().dialect.name == "sqlite"
 
 
 def _create_trials() -> None:
     op.create_table(
         "trials",
         sa.Column("id", ROW_NUMBER, primary_key=True),
-        sa.Column("digest", sa.String(64), nullable=False, unique=True),
+        sa.Column("digest", DIGEST, nullable=False, unique=True),
         sa.Column("rule", sa.Text, nullable=False),
         sa.Column("task", sa.Text, nullable=False),
         sa.Column("task_version", sa.Text, nullable=False),
@@ -53,7 +61,7 @@ def _create_runs() -> None:
     op.create_table(
         "runs",
         sa.Column("id", ROW_NUMBER, primary_key=True),
-        sa.Column("digest", sa.String(64), nullable=False, unique=True),
+        sa.Column("digest", DIGEST, nullable=False, unique=True),
         sa.Column("name", sa.Text, nullable=False),
         sa.Column("config_json", sa.Text, nullable=False),
         sa.Column("program_version", sa.Text, nullable=False),
