@@ -21,6 +21,10 @@ digest, written trial:1a2b; or a rule's text such as "nesterov: bessel_i1e([a13*
 _RANKED = re.compile(r"(best|\d+)(?::(.+))?")
 
 
+LARGEST_RANK = 1_000_000_000
+"""No store holds so many trials."""
+
+
 @dataclass(frozen=True, slots=True)
 class Chosen:
     """A rule and where it comes from.
@@ -108,8 +112,9 @@ def _ranked(text: str, *, store: str, run: str | None) -> Chosen:
         record = find_run(opened, run)
         if text == "best" and (document := opened.document(record.digest, "best")) is not None:
             return Chosen(f"best of {record.name}", Rule.from_json(document["rule"]), document)
-        rows = read_leaderboard(opened, record)
-    rank = 1 if text == "best" else int(text)
+        rank = 1 if text == "best" else int(text)
+        # Past the largest rank the whole leaderboard says how long it is.
+        rows = read_leaderboard(opened, record, limit=rank if 0 < rank < LARGEST_RANK else None)
     if not 1 <= rank <= len(rows):
         raise InputError(
             f"rank {rank} is not on the leaderboard of {record.name}: it has {len(rows)} rows"

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import count, islice
 from typing import Any, Literal, overload
 
 from evolute.errors import InputError, StoreError, UnknownNameError
 from evolute.store.base import RunRecord, Store
 from evolute.trial import OutcomeKind, Trial
+
+ROWS_AT_ONCE = 1000
+"""Trials that are read from the store at once: a few milliseconds' worth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,13 +151,29 @@ def read_leaderboard(
         Digests of the trials that may be listed; None for all of the run.
     """
     config = json.loads(run.config_json)
-    stored = store.trials(run=run.digest, outcomes=[OutcomeKind.FINISHED])
-    finished = [row.trial for row in stored if within is None or row.trial.key.digest in within]
+    page = ROWS_AT_ONCE if limit is None or within is not None else min(limit, ROWS_AT_ONCE)
     for stage in ("main", "initial"):
-        trials = [trial for trial in finished if trial.key.protocol == config[stage]]
-        if trials:
-            break
-    return Leaderboard(tuple(_row(rank, trial) for rank, trial in enumerate(trials[:limit], 1)))
+        finished = _finished(store, run, protocol=config[stage], page=max(page, 1))
+        listed = (trial for trial in finished if within is None or trial.key.digest in within)
+        rows = tuple(_row(rank, trial) for rank, trial in enumerate(islice(listed, limit), 1))
+        if rows:
+            return Leaderboard(rows)
+    return Leaderboard(())
+
+
+def _finished(store: Store, run: RunRecord, *, protocol: str, page: int) -> Iterator[Trial]:
+    """Yield the finished trials of one protocol, best first, a page in memory at a time."""
+    for skip in count(step=page):
+        found = store.trials(
+            run=run.digest,
+            protocol=protocol,
+            outcomes=[OutcomeKind.FINISHED],
+            limit=page,
+            skip=skip,
+        )
+        yield from (stored.trial for stored in found)
+        if len(found) < page:
+            return
 
 
 def _row(rank: int, trial: Trial) -> LeaderboardRow:

@@ -24,7 +24,7 @@ def store_options() -> Callable[[Callable[..., Any]], Callable[..., Any]]:
                          "It runs the file's code."),
             click.option("--run", help="Name or first digits of a run; the newest by default."),
             click.option("--store", default=DEFAULT_STORE, show_default=True,
-                         help="File in which searches are remembered."),
+                         help="File or PostgreSQL address in which searches are remembered."),
         ):  # fmt: skip
             command = option(command)
         return command

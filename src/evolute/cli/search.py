@@ -26,6 +26,7 @@ from evolute.presets import PRESETS, resolve
 from evolute.runs.budget import format_seconds
 from evolute.search.algorithms import ALGORITHMS
 from evolute.settings import read_toml
+from evolute.store.address import shown
 
 SHOWN_ROWS = 10
 
@@ -103,7 +104,7 @@ def search(
                 listener=display,
             )
     except KeyboardInterrupt:
-        again = shlex.join(["evolute", *sys.argv[1:]])
+        again = shlex.join(["evolute", *sys.argv[1:]]).replace(store, shown(store))
         errors.print(Text(f"\nStopped; every finished trial is stored. To resume: {again}"))
         raise
     saved = _save(result, output)
@@ -188,9 +189,12 @@ def _print_for_people(result: SearchResult, saved: Path | None, store: str) -> N
         print_verdict(screen, result.verdict)
     screen.print(Text(f"\nBest rule: {result.best.rule}", style="bold green"))
     screen.print(
-        Text(f"at learning rate {result.best.learning_rate:.3g}, saved in {saved}; run in {store}")
+        Text(
+            f"at learning rate {result.best.learning_rate:.3g}, saved in {saved}; "
+            f"run in {shown(store)}"
+        )
     )
-    where = "" if store == DEFAULT_STORE else f" --store {shlex.quote(store)}"
+    where = "" if store == DEFAULT_STORE else f" --store {shlex.quote(shown(store))}"
     screen.print(Text(f"Next: evolute show best{where}; evolute leaderboard --top 50{where}"))
 
 
