@@ -21,6 +21,7 @@ from evolute.runs.executors.in_process import InProcessExecutor
 from evolute.runs.executors.local import LocalExecutor
 from evolute.runs.executors.messages import decode_request, encode_request
 from evolute.tasks.user import load_task
+from evolute.train.equipment import Equipment
 from evolute.trial import OutcomeKind, Provenance, Trial
 
 RULES = ["momentum: g", "none: sign_v", "nesterov: [a3]*v/(sqrt(s)+1e-08)", "none: dropout(g, 0.5)"]
@@ -53,7 +54,7 @@ def test_workers_give_the_same_trials_as_this_process() -> None:
 
 def test_once_told_to_stop_no_further_trial_begins() -> None:
     answered: list[int] = []
-    executor = InProcessExecutor(build())
+    executor = InProcessExecutor(build(), equipment=Equipment(lanes=1))
     for index, _ in executor.run(requests(4), stop=lambda: len(answered) >= 2):
         answered.append(index)
     assert answered == [0, 1]
@@ -141,6 +142,6 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 def test_messages_hold_nothing_but_json() -> None:
     (request,) = requests(1)
-    line = encode_request(request, timeout_seconds=3.0)
-    assert decode_request(json.loads(line)) == (request, 3.0)
+    line = encode_request(7, request, timeout_seconds=3.0)
+    assert decode_request(json.loads(line)) == (7, request, 3.0)
     assert line.count("\n") == 1

@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from evolute.leaderboard import find_run
 from evolute.presets import resolve
 from evolute.runs.budget import Budget
 from evolute.runs.evaluate import Evaluator
-from evolute.runs.executors.base import TrialRequest, never_stop
+from evolute.runs.executors.base import TrialRequest
 from evolute.runs.executors.in_process import InProcessExecutor
 from evolute.runs.run import Ending, Progress, Run
 from evolute.search.base import Proposal, ProposalKind, Result, Search, Stage
@@ -128,17 +128,12 @@ class HastyExecutor(InProcessExecutor):
 
     def __init__(self, task: evolute.Task, *, hasty: int) -> None:
         super().__init__(task)
-        self._patient, self._hasty = InProcessExecutor(task), hasty
-        self._too_short = InProcessExecutor(task, timeout_seconds=1e-9)
+        self._hasty = hasty
 
-    def run(
-        self, requests: Sequence[TrialRequest], *, stop: Callable[[], bool] = never_stop
-    ) -> Iterator[tuple[int, Trial]]:
-        cut = min(self._hasty, len(requests))
-        self._hasty -= cut
-        yield from self._too_short.run(requests[:cut], stop=stop)
-        for index, trial in self._patient.run(requests[cut:], stop=stop):
-            yield index + cut, trial
+    def submit(self, request: TrialRequest) -> int:
+        self._timeout_seconds = 1e-9 if self._hasty else None
+        self._hasty = max(self._hasty - 1, 0)
+        return super().submit(request)
 
 
 def test_a_run_whose_timed_out_trials_finish_at_last_takes_the_path_of_an_undisturbed_one(

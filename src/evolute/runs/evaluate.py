@@ -1,15 +1,16 @@
-"""The evaluator: a cache in front of an executor. What the store holds is never trained again."""
+"""The evaluator: answers trial requests from the store, and trains what the store does not hold."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from evolute.runs.answers import Answers
 from evolute.runs.executors.base import Executor, TrialRequest, never_stop
 from evolute.store.base import Store
 from evolute.tasks.base import Task
 from evolute.train.trainer import trial_key
-from evolute.trial import RETRIED_KINDS, Trial
+from evolute.trial import Trial
 
 OnTrial = Callable[[Trial, bool], None]
 """Called with each trial as it becomes known, and whether it was trained now."""
@@ -21,10 +22,7 @@ def ignore(_trial: Trial, _trained: bool) -> None:
 
 @dataclass(frozen=True)
 class Evaluator:
-    """Answers trial requests from the store, and trains what the store does not hold.
-
-    A stored trial that timed out or crashed is no answer: it says more about the machine than about
-    the rule, and is tried again.
+    """Answers trial requests; see :class:`evolute.runs.answers.Answers`.
 
     Parameters
     ----------
@@ -36,22 +34,23 @@ class Evaluator:
         What trains.
     on_trial
         Observer of progress.
-    stop
-        Asked before each training is begun; once true, the rest is left unanswered.
     """
 
     task: Task
     store: Store
     executor: Executor
     on_trial: OnTrial = field(default=ignore)
-    stop: Callable[[], bool] = field(default=never_stop)
 
     def digest(self, request: TrialRequest) -> str:
         """Return the name in the store of the trial that a request asks for."""
         return trial_key(request.rule, self.task, request.protocol, seed=request.seed).digest
 
+    def answers(self, stop: Callable[[], bool] = never_stop) -> Answers:
+        """Return a stream of requests and answers."""
+        return Answers(self.store, self.executor, stop=stop)
+
     def __call__(self, requests: Sequence[TrialRequest]) -> list[Trial]:
-        """Return the trials in the order of the requests, whatever ``stop`` says.
+        """Return the trials in the order of the requests.
 
         Raises
         ------
@@ -60,34 +59,12 @@ class Evaluator:
         StoreError
             If the store cannot be read or written.
         """
-        known = self._known(requests, stop=never_stop)
-        return [known[self.digest(request)] for request in requests]
-
-    def until_stopped(self, requests: Sequence[TrialRequest]) -> None:
-        """Let ``on_trial`` have the trials, up to where ``stop`` cuts them off.
-
-        Raises
-        ------
-        TaskError, StoreError
-            As a call of the evaluator.
-        """
-        self._known(requests, stop=self.stop)
-
-    def _known(
-        self, requests: Sequence[TrialRequest], *, stop: Callable[[], bool]
-    ) -> dict[str, Trial]:
-        """Look up and train; return trials by digest."""
         by_digest = {self.digest(request): request for request in requests}
-        known = {
-            digest: trial
-            for digest, trial in self.store.get_many(list(by_digest)).items()
-            if trial.outcome.kind not in RETRIED_KINDS
-        }
-        for trial in known.values():
-            self.on_trial(trial, False)
-        missing = [digest for digest in by_digest if digest not in known]
-        answers = self.executor.run([by_digest[digest] for digest in missing], stop=stop)
-        for index, trial in answers:
-            known[missing[index]] = self.store.put(trial)
-            self.on_trial(trial, True)
-        return known
+        known: dict[str, Trial] = {}
+        with self.answers() as answers:
+            answers.ask(by_digest)
+            while (answer := answers.next()) is not None:
+                trial, trained = answer
+                known[trial.key.digest] = trial
+                self.on_trial(trial, trained)
+        return [known[self.digest(request)] for request in requests]

@@ -8,27 +8,32 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from evolute.runs.answers import Answers
 from evolute.runs.budget import Budget
 from evolute.runs.config import RunConfig
 from evolute.runs.evaluate import Evaluator
 from evolute.runs.executors.base import TrialRequest
 from evolute.runs.screening import Screened, TwinFinder, screen
-from evolute.search.base import Result, Search
+from evolute.search.base import Proposal, Result, Search, Stage
 from evolute.store.base import RunEntry, RunRecord
 from evolute.train.fingerprint import record
 from evolute.train.trainer import trial_key
 from evolute.trial import (
     PROGRAM_VERSION,
-    RETRIED_KINDS,
     Outcome,
     OutcomeKind,
     Trial,
     canonical_json,
 )
+
+SCREENED_AT_ONCE = 64
+"""Proposals that are screened in one piece before the workers hear of them: checking 50 at once
+takes a quarter of the time of checking one by one, and workers should not wait for more."""
 
 
 class Ending(StrEnum):
@@ -106,6 +111,11 @@ class _Candidate:
     digest: str
     twin: str | None
 
+    @property
+    def answer(self) -> str:
+        """Digest of the trial that answers it."""
+        return self.twin or self.digest
+
 
 @dataclass
 class Run:
@@ -140,7 +150,9 @@ class Run:
         self._results: dict[str, Result] = {}
         self._failures: dict[OutcomeKind, list[str]] = {}
         self._twins: TwinFinder | None = None
-        self._pending: list[_Candidate] = []
+        self._asked: set[str] = set()
+        self._pending: deque[list[_Candidate]] = deque()
+        self._told_early: list[_Candidate] = []
         self._reused_seconds = 0.0
         self._started = self.clock()
 
@@ -163,24 +175,28 @@ class Run:
                 program_version=PROGRAM_VERSION,
             )
         )
-        if any(
-            entry.facts.get("outcome") in RETRIED_KINDS for entry in store.run_entries(self.digest)
-        ):
+        if store.unsettled(self.digest):
             store.forget_entries(self.digest)  # tried again, they may lead the search elsewhere
         if self.config.duplicate_tolerance is not None:
             recording = record(task, self.config.seed)
             self._twins = TwinFinder(recording, self.config.duplicate_tolerance)
-        self._evaluate = replace(self.evaluator, on_trial=self._note_trial, stop=self._out_of_time)
         self._started = self.clock()
+        with self.evaluator.answers(self._out_of_time) as answers:
+            ending = self._search(answers)
+        self._show(phase=str(ending))
+        return ending
+
+    def _search(self, answers: Answers) -> Ending:
+        """Ask, screen, train and tell until nothing is left or the budget is used up."""
         while True:
             proposals = self.search.ask()
             if proposals:
-                self._admit(screen(proposals))
+                self._admit(proposals, answers)
             elif not self._pending:
-                self._show(phase=str(Ending.COMPLETE))
                 return Ending.COMPLETE
-            elif not self._settle_pending():
-                self._show(phase=str(Ending.BUDGET))
+            elif not self._settle_next(answers):
+                while self._pending:
+                    self._tell_trained(self._pending.popleft())
                 return Ending.BUDGET
 
     @property
@@ -194,44 +210,80 @@ class Run:
         kinds = sorted(self._failures.items(), key=lambda item: -len(item[1]))
         return tuple((kind, len(sentences), sentences[0]) for kind, sentences in kinds)
 
-    def _admit(self, batch: Sequence[Screened]) -> None:
-        """Tell the search of degenerate proposals at once; keep the sound ones for training."""
-        faulty: list[tuple[Screened, Trial]] = []
-        for item in batch:
-            protocol = self.config.protocol(item.proposal.stage)
-            request = TrialRequest(item.rule, protocol, self.config.seed)
-            if item.fault is not None:
-                key = trial_key(item.rule, self.evaluator.task, protocol, seed=self.config.seed)
-                outcome = Outcome(OutcomeKind.DEGENERATE, item.fault)
-                faulty.append((item, Trial(key, outcome, None)))
-                continue
-            digest = self.evaluator.digest(request)
-            twin = None
-            if self._twins is not None:
-                twin = self._twins.find_or_add(
-                    item.rule, protocol=protocol.to_json(), digest=digest
-                )
-            self._pending.append(_Candidate(item, request, digest, twin))
-        self.evaluator.store.put_many([trial for _, trial in faulty])
-        self._tell([(item, trial.key.digest, Result(trial.outcome.kind)) for item, trial in faulty])
-        self._show(
-            sampled=self.progress.sampled + len(batch),
-            degenerate=self.progress.degenerate + len(faulty),
-        )
+    def _admit(self, proposals: Sequence[Proposal], answers: Answers) -> None:
+        """Tell the search of degenerate proposals at once; ask for the trials of the sound ones."""
+        groups: dict[int | None, list[_Candidate]] = {}
+        for first in range(0, len(proposals), SCREENED_AT_ONCE):
+            batch = screen(proposals[first : first + SCREENED_AT_ONCE])
+            self._reject([item for item in batch if item.fault is not None])
+            sound = [self._candidate(item) for item in batch if item.fault is None]
+            for item in sound:
+                if item.twin is not None and item.screened.proposal.stage is Stage.INITIAL:
+                    self._told_early.append(item)  # another is drawn, whatever its twin comes to
+                    number = item.screened.proposal.number
+                    self.search.tell(number, Result(OutcomeKind.DUPLICATE))
+                else:
+                    groups.setdefault(item.screened.proposal.particle, []).append(item)
+            trained = [item for item in sound if item.twin is None and self._allowed(item.digest)]
+            answers.ask({item.digest: item.request for item in trained})
+            self._show(sampled=self.progress.sampled + len(batch))
+        self._pending.extend(groups.values())
 
-    def _settle_pending(self) -> bool:
-        """Train what waits and tell the search; return whether all of it was trained."""
-        self._train([item.request for item in self._pending if item.twin is None])
-        settled = [item for item in self._pending if (item.twin or item.digest) in self._results]
-        self._tell(
-            [(item.screened, item.twin or item.digest, self._result(item)) for item in settled]
+    def _candidate(self, item: Screened) -> _Candidate:
+        """Return a sound proposal with the trial that answers it, its own or its twin's."""
+        protocol = self.config.protocol(item.proposal.stage)
+        request = TrialRequest(item.rule, protocol, self.config.seed)
+        digest, twin = self.evaluator.digest(request), None
+        if self._twins is not None:
+            twin = self._twins.find_or_add(item.rule, protocol=protocol.to_json(), digest=digest)
+        return _Candidate(item, request, digest, twin)
+
+    def _reject(self, faulty: Sequence[Screened]) -> None:
+        """Store degenerate proposals with their reasons, and tell the search."""
+        told, trials = [], []
+        for item in faulty:
+            protocol = self.config.protocol(item.proposal.stage)
+            key = trial_key(item.rule, self.evaluator.task, protocol, seed=self.config.seed)
+            trials.append(Trial(key, Outcome(OutcomeKind.DEGENERATE, item.fault or ""), None))
+            told.append((item, key.digest, Result(OutcomeKind.DEGENERATE)))
+        self.evaluator.store.put_many(trials)
+        self._tell(told)
+        self._show(degenerate=self.progress.degenerate + len(faulty))
+
+    def _allowed(self, digest: str) -> bool:
+        """Whether the budget has room for a trial; the first come are the first served."""
+        limit = self.budget.evaluations
+        if digest not in self._asked and limit is not None and len(self._asked) >= limit:
+            return False
+        self._asked.add(digest)
+        return True
+
+    def _settle_next(self, answers: Answers) -> bool:
+        """Tell the oldest group of proposals once all are known; False if they never will be.
+
+        Groups are told in the order in which they were asked, whatever the order in which trials
+        end: so the search takes the same path at any pace.
+        """
+        group = self._pending[0]
+        while not all(item.answer in self._results for item in group):
+            answer = answers.next()
+            if answer is None:
+                return False
+            self._note_trial(*answer)
+        self._tell_trained(self._pending.popleft())
+        return True
+
+    def _tell_trained(self, group: Sequence[_Candidate]) -> None:
+        """Tell the search of those of a group that have a result; record them."""
+        settled = [item for item in group if item.answer in self._results]
+        self._tell([(item.screened, item.answer, self._result(item)) for item in settled])
+        early = [item for item in self._told_early if item.answer in self._results]
+        self._told_early = [item for item in self._told_early if item not in early]
+        self._record(
+            [(item.screened, item.answer, Result(OutcomeKind.DUPLICATE)) for item in early]
         )
-        complete = len(settled) == len(self._pending)
-        self._show(
-            duplicate=self.progress.duplicate + sum(item.twin is not None for item in settled)
-        )
-        self._pending = []
-        return complete
+        twins = sum(item.twin is not None for item in settled)
+        self._show(duplicate=self.progress.duplicate + twins + len(early))
 
     def _result(self, item: _Candidate) -> Result:
         """Return what a candidate is told: its own result, or as a duplicate its twin's fitness."""
@@ -241,22 +293,17 @@ class Run:
 
     def _tell(self, told: Sequence[tuple[Screened, str, Result]]) -> None:
         """Record proposals with the digests of the trials that answer them; tell the search."""
+        self._record(told)
+        for item, _, result in told:
+            self.search.tell(item.proposal.number, result)
+
+    def _record(self, told: Sequence[tuple[Screened, str, Result]]) -> None:
         entries = []
         for item, digest, result in told:
             facts = item.proposal.to_dict() | {"rule": str(item.rule), "outcome": result.kind.value}
             entries.append(RunEntry(item.proposal.number, digest, facts))
-        self.evaluator.store.record_many(self.digest, entries)
-        for item, _, result in told:
-            self.search.tell(item.proposal.number, result)
-
-    def _train(self, requests: Sequence[TrialRequest]) -> None:
-        """Train what the budget allows of these requests, in their order."""
-        fresh = {self.evaluator.digest(request): request for request in requests}
-        waiting = [request for digest, request in fresh.items() if digest not in self._results]
-        if self.budget.evaluations is not None:
-            waiting = waiting[: max(self.budget.evaluations - len(self._results), 0)]
-        self._show()
-        self._evaluate.until_stopped(waiting)
+        if entries:
+            self.evaluator.store.record_many(self.digest, entries)
 
     def _note_trial(self, trial: Trial, trained: bool) -> None:
         """Keep a trial's result and show it."""

@@ -25,6 +25,7 @@ from evolute.seeds import derive
 from evolute.tasks.base import Task
 from evolute.tasks.randomness import seeded
 from evolute.train.deck import Account, Deck, Lane
+from evolute.train.equipment import Equipment
 from evolute.train.memory import (
     MOST_LANES,
     SHARE_OF_FREE,
@@ -44,31 +45,6 @@ REMEMBERED_MODELS = 64
 
 LEAST_SLOTS = 8
 """A deck is not made smaller than this when lanes leave it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Equipment:
-    """What a population works with; no part of a trial's key.
-
-    Parameters
-    ----------
-    lanes
-        Most lanes side by side; None: what fits into the memory, at most 64.
-    memory_bytes
-        Memory for the lanes; None: half of what is free when the first trial begins.
-    plan
-        How many copies of a network are computed: ``auto``, ``stacked``, ``vmap`` or ``loop``.
-    precision
-        ``float32``, or ``bf16`` for autocast to bfloat16.
-    device
-        Where lanes are trained.
-    """
-
-    lanes: int | None = None
-    memory_bytes: int | None = None
-    plan: str = "auto"
-    precision: str = "float32"
-    device: str = "cpu"
 
 
 MakeNetwork = Callable[[nn.Module, int, Task, Equipment], LaneNetwork]
@@ -191,19 +167,11 @@ class Population:
         """Whether a trial is waiting or under way."""
         return bool(self._queue or self._begun)
 
-    @property
-    def waiting(self) -> int:
-        """Number of trials not yet begun."""
-        return len(self._queue)
-
-    @property
-    def under_way(self) -> tuple[int, ...]:
-        """Tickets of the trials that have begun and not ended."""
-        return tuple(self._begun)
-
-    def drop_waiting(self) -> None:
-        """Forget the trials that have not begun."""
+    def drop_waiting(self) -> list[int]:
+        """Forget the trials that have not begun; return their tickets."""
+        tickets = [job.ticket for job in self._queue]
         self._queue.clear()
+        return tickets
 
     def run(self) -> Iterator[tuple[int, Trial]]:
         """Step until nothing is left; yield each trial as it ends."""
@@ -234,11 +202,11 @@ class Population:
 
     def _fill(self) -> None:
         """Give free slots to the courses that are ready, and begin trials for more of them."""
-        while self._ready or self._begin_next():
+        while self._has_room() and (self._ready or self._begin_next()):
             deck = self._deck
             assert deck is not None
-            if not deck.free and not self._grow(deck):
-                return
+            if not deck.free:
+                deck.resize(min(2 * deck.network.size, self._most))
             _, _, job, course = heapq.heappop(self._ready)
             if job.scoring.result is None:
                 model = self._model(job.seed, job.protocol.width)
@@ -270,7 +238,9 @@ class Population:
         first = next(sources.batches(job.seed))
         known = survey(task, self._model(job.seed, protocol.width), first, seed=job.seed)
         if equipment.lanes is None:
-            memory = equipment.memory_bytes or round(SHARE_OF_FREE * free_memory())
+            memory = equipment.memory_bytes or round(
+                SHARE_OF_FREE * free_memory() / equipment.shared_by
+            )
             self._most = lanes_that_fit(known.bytes_per_lane, memory)
         self._kind = job.kind
         self._sources, self._survey = sources, known
@@ -281,13 +251,10 @@ class Population:
         network = self._make_network(model, size, self._task, self._equipment)
         self._deck = Deck(self._task, network, self._sources, self._survey)
 
-    def _grow(self, deck: Deck) -> bool:
-        """Make more slots, if more fit."""
-        size = deck.network.size
-        if size >= self._most:
-            return False
-        deck.resize(min(2 * size, self._most))
-        return True
+    def _has_room(self) -> bool:
+        """Whether one more lane fits."""
+        deck = self._deck
+        return deck is None or bool(deck.free) or deck.network.size < self._most
 
     def _shrink(self) -> None:
         """Give memory back when nothing waits for the slots that are free."""

@@ -1,15 +1,19 @@
 """Executors: what turns trial requests into trials, on whatever hardware there is.
 
+A stream: requests are submitted at any time, trials come out as they end, so that lanes stay full
+while whoever asks thinks about what to ask next.
+
 Guarantees of every executor
 ----------------------------
 * **Pure**: a trial depends on its request and the task alone, not on the executor, the number of
-  workers, the order of requests or what ran before (timeouts and crashes excepted).
-* **Complete**: each request gets exactly one answer, yielded as soon as it is there; a request that
-  kills its worker ends as a *crashed* trial and one that hangs as a *timed out* trial. After
-  ``stop`` was asked for, requests not yet begun get no answer.
+  workers, the order of requests or what else is under way (timeouts and crashes excepted).
+* **Complete**: each request gets exactly one answer, handed out as soon as it is there; a request
+  that kills its worker ends as a *crashed* trial and one that hangs as a *timed out* trial, and
+  no other does on its account. After ``stop`` was asked for, requests not yet begun get no answer.
 * **Ownership**: workers end with :meth:`Executor.close`, and when the process that owns them dies.
 * **Threads**: an executor is used by one thread at a time.
-* **Errors**: a user's task that raises ends :meth:`Executor.run` with TaskError.
+* **Errors**: a user's task that raises ends :meth:`Executor.next` with TaskError, and what was
+  submitted is forgotten.
 """
 
 from __future__ import annotations
@@ -45,7 +49,7 @@ class TrialRequest:
 
 
 def never_stop() -> bool:
-    """Stop never: the default of :meth:`Executor.run`."""
+    """Stop never: the default of :meth:`Executor.next`."""
     return False
 
 
@@ -55,20 +59,20 @@ class Executor(ABC):
     @property
     @abstractmethod
     def workers(self) -> int:
-        """Number of trials that run at the same time."""
+        """Number of processes that train."""
 
     @abstractmethod
-    def run(
-        self, requests: Sequence[TrialRequest], *, stop: Callable[[], bool] = never_stop
-    ) -> Iterator[tuple[int, Trial]]:
-        """Yield (index of the request, its trial) in the order in which trials end.
+    def submit(self, request: TrialRequest) -> int:
+        """Ask for a trial; return its ticket, a number of its own."""
+
+    @abstractmethod
+    def next(self, stop: Callable[[], bool] = never_stop) -> tuple[int, Trial] | None:
+        """Wait for the next trial to end; None if none is left.
 
         Parameters
         ----------
-        requests
-            Trials to run.
         stop
-            Asked before each request is begun; once it is true, no further one begins.
+            Asked before requests are begun; once it is true, those not yet begun are forgotten.
 
         Raises
         ------
@@ -76,8 +80,42 @@ class Executor(ABC):
             If the user's task raises.
         """
 
+    def run(
+        self, requests: Sequence[TrialRequest], *, stop: Callable[[], bool] = never_stop
+    ) -> Iterator[tuple[int, Trial]]:
+        """Yield (index of the request, its trial) in the order in which trials end.
+
+        Nothing else may be under way.
+
+        Parameters
+        ----------
+        requests
+            Trials to run.
+        stop
+            As in :meth:`next`.
+
+        Raises
+        ------
+        TaskError
+            If the user's task raises.
+        """
+        places = {self.submit(request): index for index, request in enumerate(requests)}
+        ended = False
+        try:
+            while (answer := self.next(stop)) is not None:
+                ticket, trial = answer
+                yield places[ticket], trial
+            ended = True
+        finally:
+            if not ended:  # left early: what is under way would answer later requests
+                self.forget()
+
+    @abstractmethod
+    def forget(self) -> None:
+        """Forget all that was submitted; what is under way is lost."""
+
     def close(self) -> None:  # noqa: B027  (most executors own nothing)
-        """End all workers; trials not yet yielded are lost."""
+        """End all workers; trials not yet handed out are lost."""
 
     def __enter__(self) -> Self:
         return self

@@ -1,20 +1,24 @@
-"""The executor that runs trials one after the other in this process.
+"""The executor that trains in this process.
 
 For a task that exists only as a Python object, and for small work.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections import deque
+from collections.abc import Callable
 
 from evolute.runs.executors.base import Executor, TrialRequest, never_stop
 from evolute.tasks.base import Task
-from evolute.train.trainer import run_trial
+from evolute.train.environment import fixed_environment
+from evolute.train.equipment import Equipment
+from evolute.train.trainers import Trainer, make_trainer
 from evolute.trial import Trial
 
 
 class InProcessExecutor(Executor):
-    """Runs each trial in the calling thread.
+    """Trains in the calling thread, while it waits for the next trial.
 
     Parameters
     ----------
@@ -22,29 +26,55 @@ class InProcessExecutor(Executor):
         The task.
     timeout_seconds
         Longest time for one trial; None is no limit.
+    equipment
+        What to train with.
     """
 
-    def __init__(self, task: Task, *, timeout_seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        task: Task,
+        *,
+        timeout_seconds: float | None = None,
+        equipment: Equipment | None = None,
+    ) -> None:
         self._task = task
         self._timeout_seconds = timeout_seconds
+        self._equipment = equipment or Equipment()
+        self._tickets = itertools.count()
+        self._trainer: Trainer | None = None
+        self._ended: deque[tuple[int, Trial]] = deque()
 
     @property
     def workers(self) -> int:
         return 1
 
-    def run(
-        self, requests: Sequence[TrialRequest], *, stop: Callable[[], bool] = never_stop
-    ) -> Iterator[tuple[int, Trial]]:
-        for index, request in enumerate(requests):
-            if stop():
-                return
-            yield (
-                index,
-                run_trial(
-                    request.rule,
-                    self._task,
-                    request.protocol,
-                    seed=request.seed,
-                    timeout_seconds=self._timeout_seconds,
-                ),
-            )
+    def submit(self, request: TrialRequest) -> int:
+        if self._trainer is None:
+            self._trainer = make_trainer(self._task, self._equipment)
+        ticket = next(self._tickets)
+        self._trainer.add(
+            ticket,
+            request.rule,
+            request.protocol,
+            seed=request.seed,
+            timeout_seconds=self._timeout_seconds,
+        )
+        return ticket
+
+    def next(self, stop: Callable[[], bool] = never_stop) -> tuple[int, Trial] | None:
+        trainer = self._trainer
+        if not self._ended and trainer is not None:
+            try:
+                with fixed_environment():
+                    while trainer.busy and not self._ended:
+                        if stop():
+                            trainer.drop_waiting()
+                        self._ended.extend(trainer.step())
+            except BaseException:
+                self.forget()
+                raise
+        return self._ended.popleft() if self._ended else None
+
+    def forget(self) -> None:
+        self._trainer = None
+        self._ended.clear()

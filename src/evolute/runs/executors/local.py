@@ -1,138 +1,38 @@
-"""The executor of one machine: worker processes, one core each.
+"""The executor of one machine: worker processes, one core each, their lanes kept full.
 
 One single-threaded process per core trains faster than one process with all threads (measured:
 1.1 to 1.5 times). Workers are fresh interpreters that speak JSON over pipes, so a user's script
 needs no ``__main__`` guard and nothing is pickled.
+
+A worker has many trials under way. When it dies or hangs, each of them is tried again alone, so
+that only the guilty one counts as crashed or timed out.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
+import itertools
 import queue
-import subprocess
-import sys
-import tempfile
-import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import IO, Any
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
 
-from evolute.errors import TaskError, shorten
+from evolute.errors import TaskError
 from evolute.runs.executors.base import Executor, TrialRequest, never_stop
 from evolute.runs.executors.messages import encode, encode_request
+from evolute.runs.executors.process import Inbox, WorkerProcess
 from evolute.tasks.base import Task
+from evolute.train.equipment import Equipment
+from evolute.train.memory import MOST_LANES
 from evolute.train.trainer import trial_key
 from evolute.trial import Outcome, OutcomeKind, Provenance, Trial
 
 TRIES = 2
-"""How often a request that kills its worker is begun before it counts as crashed."""
+"""How often a request may be under way in a worker that dies before it counts as crashed."""
 
 GRACE_SECONDS = 30.0
-"""How long after its time limit a worker that does not answer is killed."""
-
-
-class _WorkerDiedError(Exception):
-    """A worker ended without an answer; the text holds the end of what it printed."""
-
-
-class _Worker:
-    """One worker process and its pipes; used by one thread."""
-
-    def __init__(self, task: str) -> None:
-        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the worker)
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "evolute.runs.executors.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            text=True,
-            env=environment,
-            start_new_session=True,  # Ctrl-C is for the parent alone
-        )
-        self.timed_out = False
-        try:
-            self.ask(encode({"task": task}))
-        except TaskError:
-            self.close()
-            raise
-
-    def ask(self, line: str, *, limit_seconds: float | None = None) -> dict[str, Any]:
-        """Send one message and return the answer.
-
-        Raises
-        ------
-        TaskError
-            If the worker answers that the user's task raised.
-        _WorkerDiedError
-            If the worker ends, or is ended after its time limit, without an answer.
-        """
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        alarm = threading.Timer(limit_seconds or 0.0, self._expire)
-        if limit_seconds is not None:
-            alarm.start()
-        try:
-            self._process.stdin.write(line)
-            self._process.stdin.flush()
-            answer = self._process.stdout.readline()
-        except (BrokenPipeError, ValueError):
-            answer = ""
-        finally:
-            alarm.cancel()
-        if not answer.endswith("\n"):
-            self._process.kill()
-            last_words = self._last_words()
-            self.close()
-            raise _WorkerDiedError(last_words)
-        data: dict[str, Any] = json.loads(answer)
-        if "error" in data:
-            raise TaskError(data["error"])
-        return data
-
-    def _expire(self) -> None:
-        self.timed_out = True
-        self._process.kill()
-
-    def _last_words(self) -> str:
-        self._process.wait()
-        try:
-            self._log.seek(0)
-            lines = self._log.read().decode(errors="replace").strip().splitlines()
-        except ValueError:  # another thread closed the executor
-            lines = ["its executor was closed"]
-        return shorten(lines[-1]) if lines else f"exit status {self._process.returncode}"
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout, self._log):
-            if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    pipe.close()
-
-
-@dataclass(slots=True)
-class _Job:
-    """The requests of one call of run, shared by the threads that serve it."""
-
-    waiting: deque[tuple[int, TrialRequest]]
-    stop: Callable[[], bool]
-    answers: queue.SimpleQueue[tuple[int, Trial] | BaseException | None] = field(
-        default_factory=queue.SimpleQueue
-    )
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def take(self) -> tuple[int, TrialRequest] | None:
-        with self.lock:
-            return None if not self.waiting or self.stop() else self.waiting.popleft()
-
-    def abandon(self) -> None:
-        with self.lock:
-            self.waiting.clear()
+"""How long after the time limit of a trial a worker that gives no sign is killed."""
 
 
 class LocalExecutor(Executor):
@@ -148,6 +48,8 @@ class LocalExecutor(Executor):
         Number of processes, at least 1.
     timeout_seconds
         Longest time for one trial; None is no limit.
+    equipment
+        What each worker trains with.
     """
 
     def __init__(
@@ -157,82 +59,170 @@ class LocalExecutor(Executor):
         *,
         workers: int,
         timeout_seconds: float | None = None,
+        equipment: Equipment | None = None,
     ) -> None:
-        self._task = task
         self._loaded_task = loaded_task
         self._timeout_seconds = timeout_seconds
-        self._slots: list[_Worker | None] = [None] * workers
+        self._equipment = replace(equipment or Equipment(), shared_by=workers)
+        self._greeting = encode({"task": task, "equipment": self._equipment.to_dict()})
+        self._heard: Inbox = queue.SimpleQueue()
+        self._slots: list[WorkerProcess | None] = [None] * workers
+        self._tickets = itertools.count()
+        self._waiting: deque[int] = deque()
+        self._alone: deque[int] = deque()
+        self._requests: dict[int, TrialRequest] = {}
+        self._deaths: Counter[int] = Counter()
+        self._stopping = False
+        self._ended: deque[tuple[int, Trial]] = deque()
         self._closed = False
 
     @property
     def workers(self) -> int:
         return len(self._slots)
 
-    def run(
-        self, requests: Sequence[TrialRequest], *, stop: Callable[[], bool] = never_stop
-    ) -> Iterator[tuple[int, Trial]]:
-        job = _Job(deque(enumerate(requests)), stop)
-        serving = min(len(self._slots), len(requests))
-        for slot in range(serving):
-            threading.Thread(target=self._serve, args=(slot, job), daemon=True).start()
-        try:
-            while serving:
-                answer = job.answers.get()
-                if answer is None:
-                    serving -= 1
-                elif isinstance(answer, BaseException):
-                    raise answer
-                else:
-                    yield answer
-        finally:
-            job.abandon()
-            if serving:  # left early: trials still under way would answer a job that is gone
-                self.close()
+    def submit(self, request: TrialRequest) -> int:
+        ticket = next(self._tickets)
+        self._requests[ticket] = request
+        self._waiting.append(ticket)
+        self._stopping = False
+        self._dispatch()
+        return ticket
 
-    def _serve(self, slot: int, job: _Job) -> None:
-        """Answer requests with one worker until none waits; the last answer is None."""
+    def next(self, stop: Callable[[], bool] = never_stop) -> tuple[int, Trial] | None:
         try:
-            while (item := job.take()) is not None:
-                index, request = item
-                job.answers.put((index, self._try(slot, request)))
-        except BaseException as error:  # noqa: BLE001  (handed to the thread that called run)
-            job.answers.put(error)
-        finally:
-            job.answers.put(None)
+            while not self._ended and self._requests and not self._closed:
+                if not self._stopping and stop():
+                    self._cancel()
+                self._dispatch()
+                if self._requests:
+                    self._hear()
+        except BaseException:
+            self.forget()
+            raise
+        return self._ended.popleft() if self._ended else None
 
-    def _try(self, slot: int, request: TrialRequest) -> Trial:
-        """Run one request, again with a fresh worker if the first one dies."""
+    def _dispatch(self) -> None:
+        """Hand waiting requests to the workers that have least to do."""
+        if self._closed:
+            return
+        while self._alone and (worker := self._idle_worker()) is not None:
+            self._send(worker, self._alone.popleft())
+            worker.is_alone = True
+        room = self._equipment.lanes or MOST_LANES
+        while self._waiting:
+            worker = min(self._crowd(), key=lambda each: len(each.under_way), default=None)
+            if worker is None or len(worker.under_way) >= room:
+                return
+            self._send(worker, self._waiting.popleft())
+
+    def _crowd(self) -> list[WorkerProcess]:
+        """Return the workers that take more than one request."""
+        return [
+            worker
+            for slot in range(len(self._slots))
+            if not (worker := self._worker(slot)).is_alone
+        ]
+
+    def _idle_worker(self) -> WorkerProcess | None:
+        """Return a worker with nothing under way."""
+        for slot in range(len(self._slots)):
+            worker = self._worker(slot)
+            if not worker.under_way:
+                return worker
+        return None
+
+    def _worker(self, slot: int) -> WorkerProcess:
+        worker = self._slots[slot]
+        if worker is None:
+            worker = self._slots[slot] = WorkerProcess(self._greeting, self._heard)
+        return worker
+
+    def _send(self, worker: WorkerProcess, ticket: int) -> None:
+        line = encode_request(ticket, self._requests[ticket], timeout_seconds=self._timeout_seconds)
+        worker.under_way.append(ticket)
+        worker.send(line)
+
+    def _cancel(self) -> None:
+        """Forget requests that have not begun, here and in the workers."""
+        self._stopping = True
+        for ticket in self._waiting:
+            del self._requests[ticket]
+        self._waiting.clear()
+        for worker in self._slots:
+            if worker is not None:
+                worker.send(encode({"cancel": True}))
+
+    def _hear(self) -> None:
+        """Take in one message, or find that a worker is silent for too long."""
         limit = None if self._timeout_seconds is None else self._timeout_seconds + GRACE_SECONDS
-        line = encode_request(request, timeout_seconds=self._timeout_seconds)
-        reason = ""
-        for _ in range(TRIES):
-            worker = self._slots[slot]
-            try:
-                if worker is None:
-                    worker = self._slots[slot] = _Worker(self._task)
-                return Trial.from_dict(worker.ask(line, limit_seconds=limit)["trial"])
-            except _WorkerDiedError as death:
-                self._slots[slot] = None
-                reason = str(death)
-                if worker is not None and worker.timed_out:
-                    return self._ended(
-                        request,
-                        OutcomeKind.TIMED_OUT,
-                        f"timed out: no answer within {limit:g} seconds",
-                    )
-                if self._closed:
-                    break
-        return self._ended(
-            request, OutcomeKind.CRASHED, f"crashed: ended its worker {TRIES} times ({reason})"
-        )
+        busy = [worker for worker in self._slots if worker is not None and worker.under_way]
+        if not busy:
+            return
+        try:
+            if limit is None:
+                worker, message = self._heard.get()
+            else:
+                ends = [worker.last_heard + limit for worker in busy]
+                left = max(0.0, min(ends) - time.monotonic())
+                worker, message = self._heard.get(timeout=left)
+        except queue.Empty:
+            assert limit is not None
+            silent = min(busy, key=lambda each: each.last_heard)
+            self._lost(silent, hung_seconds=limit)
+            return
+        if worker not in self._slots:
+            return  # it was given up before it said this
+        worker.last_heard = time.monotonic()
+        if message is None:
+            self._lost(worker)
+        elif "error" in message:
+            raise TaskError(message["error"])
+        else:
+            self._take(worker, message)
 
-    def _ended(self, request: TrialRequest, kind: OutcomeKind, sentence: str) -> Trial:
+    def _take(self, worker: WorkerProcess, message: Mapping[str, Any]) -> None:
+        """Do what a worker's message says."""
+        if "ended" in message:
+            self._end(worker, message["ended"], Trial.from_dict(message["trial"]))
+        for ticket in message.get("cancelled", ()):
+            worker.done(ticket)
+            del self._requests[ticket]
+
+    def _end(self, worker: WorkerProcess, ticket: int, trial: Trial) -> None:
+        worker.done(ticket)
+        del self._requests[ticket]
+        self._ended.append((ticket, trial))
+
+    def _lost(self, worker: WorkerProcess, *, hung_seconds: float | None = None) -> None:
+        """Give up a worker that died or hangs; what it had under way is tried again alone."""
+        self._slots[self._slots.index(worker)] = None
+        reason, suspects = worker.close(), tuple(worker.under_way)
+        for ticket in suspects:
+            self._deaths[ticket] += hung_seconds is None
+            if hung_seconds is not None and len(suspects) == 1:
+                sentence = f"timed out: no sign of it within {hung_seconds:g} seconds"
+                self._end(worker, ticket, self._unscored(ticket, OutcomeKind.TIMED_OUT, sentence))
+            elif self._deaths[ticket] >= TRIES:
+                sentence = f"crashed: ended its worker {TRIES} times ({reason})"
+                self._end(worker, ticket, self._unscored(ticket, OutcomeKind.CRASHED, sentence))
+            else:
+                self._alone.append(ticket)
+
+    def _unscored(self, ticket: int, kind: OutcomeKind, sentence: str) -> Trial:
+        request = self._requests[ticket]
         key = trial_key(request.rule, self._loaded_task, request.protocol, seed=request.seed)
         return Trial(key, Outcome(kind, sentence), None, provenance=Provenance(0.0))
 
-    def close(self) -> None:
-        self._closed = True
+    def forget(self) -> None:
         for slot, worker in enumerate(self._slots):
+            self._slots[slot] = None
             if worker is not None:
                 worker.close()
-                self._slots[slot] = None
+        self._waiting.clear()
+        self._alone.clear()
+        self._requests.clear()
+        self._ended.clear()
+
+    def close(self) -> None:
+        self._closed = True
+        self.forget()

@@ -1,7 +1,9 @@
 """What the local executor and its workers say to each other: one JSON object per line.
 
-A worker is first told its task, answers ``ready``, then answers each request with one trial. All of
-it is data: nothing is pickled and nothing in it is executed.
+To a worker: first its task and equipment, then requests by ticket, and ``cancel`` to forget those
+not begun. From it: ``ready``, ``alive`` now and then, ``ended`` tickets with their trials,
+``cancelled`` tickets, ``error``. All of it is data: nothing is pickled and nothing in it is
+executed.
 """
 
 from __future__ import annotations
@@ -20,10 +22,11 @@ def encode(message: Mapping[str, Any]) -> str:
     return json.dumps(message) + "\n"
 
 
-def encode_request(request: TrialRequest, *, timeout_seconds: float | None) -> str:
+def encode_request(ticket: int, request: TrialRequest, *, timeout_seconds: float | None) -> str:
     """Write a trial request as one line; :func:`decode_request` reverses it."""
     return encode(
         {
+            "ticket": ticket,
             "rule": request.rule.to_json(),
             "protocol": request.protocol.to_json(),
             "seed": request.seed,
@@ -32,11 +35,11 @@ def encode_request(request: TrialRequest, *, timeout_seconds: float | None) -> s
     )
 
 
-def decode_request(message: Mapping[str, Any]) -> tuple[TrialRequest, float | None]:
-    """Read what :func:`encode_request` wrote: the request and its time limit in seconds."""
+def decode_request(message: Mapping[str, Any]) -> tuple[int, TrialRequest, float | None]:
+    """Read what :func:`encode_request` wrote: ticket, request, and time limit in seconds."""
     request = TrialRequest(
         rule=Rule.from_json(message["rule"]),
         protocol=Protocol.from_json(message["protocol"]),
         seed=message["seed"],
     )
-    return request, message["timeout_seconds"]
+    return message["ticket"], request, message["timeout_seconds"]

@@ -1,8 +1,9 @@
 """A worker process of the local executor: ``python -m evolute.runs.executors.worker``.
 
-Reads messages on standard input and answers on standard output (:mod:`.messages`). What the user's
-task prints goes to standard error, so that it cannot be taken for an answer. The process ends when
-its input closes, in the middle of a trial too: then the process that owned it is gone.
+Reads messages on standard input and answers on standard output (:mod:`.messages`). Between two
+steps of its lanes it takes in what came, so the lanes stay full. What the user's task prints goes
+to standard error, so that it cannot be taken for an answer. The process ends when its input closes,
+in the middle of a trial too: then the process that owned it is gone.
 """
 
 from __future__ import annotations
@@ -12,44 +13,67 @@ import os
 import queue
 import sys
 import threading
+import time
+from collections.abc import Iterator
 from typing import Any, TextIO
 
 from evolute.errors import EvoluteError
 from evolute.runs.executors.messages import decode_request, encode
-from evolute.tasks.base import Task
 from evolute.tasks.user import load_task
-from evolute.train.trainer import run_trial
+from evolute.train.environment import fixed_environment
+from evolute.train.equipment import Equipment
+from evolute.train.trainers import Trainer, make_trainer
+
+SECONDS_BETWEEN_SIGNS = 0.2
+"""How often a busy worker says that it is alive."""
+
+Messages = queue.SimpleQueue[dict[str, Any]]
 
 
 def main() -> None:
     """Answer messages until standard input closes."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    messages: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    messages: Messages = queue.SimpleQueue()
     threading.Thread(target=_read, args=(sys.stdin, messages), daemon=True).start()
-    task: Task | None = None
+    try:
+        first = messages.get()
+        task = load_task(first["task"])
+        trainer = make_trainer(task, Equipment.from_dict(first["equipment"]))
+        answers.write(encode({"ready": task.name}))
+        with fixed_environment():
+            for answer in _serve(trainer, messages):
+                answers.write(encode(answer))
+    except EvoluteError as error:
+        answers.write(encode({"error": str(error)}))
+    answers.flush()
+    threading.Event().wait()  # until the input closes: the owner reads the error first
+
+
+def _serve(trainer: Trainer, messages: Messages) -> Iterator[dict[str, Any]]:
+    """Yield the answers to messages, for ever."""
+    said = time.monotonic()
     while True:
-        message = messages.get()
-        try:
-            if task is None:
-                task = load_task(message["task"])
-                answer: dict[str, Any] = {"ready": task.name}
-            else:
-                request, timeout_seconds = decode_request(message)
-                trial = run_trial(
-                    request.rule,
-                    task,
-                    request.protocol,
-                    seed=request.seed,
-                    timeout_seconds=timeout_seconds,
-                )
-                answer = {"trial": trial.to_dict()}
-        except EvoluteError as error:
-            answer = {"error": str(error)}
-        answers.write(encode(answer))
+        while not trainer.busy or not messages.empty():
+            yield from _take(trainer, messages.get())
+        yield from ({"ended": at, "trial": trial.to_dict()} for at, trial in trainer.step())
+        if time.monotonic() - said > SECONDS_BETWEEN_SIGNS:
+            said = time.monotonic()
+            yield {"alive": True}
 
 
-def _read(source: TextIO, messages: queue.SimpleQueue[dict[str, Any]]) -> None:
+def _take(trainer: Trainer, message: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Do what a message says."""
+    if "cancel" in message:
+        yield {"cancelled": trainer.drop_waiting()}
+    else:
+        ticket, request, limit = decode_request(message)
+        trainer.add(
+            ticket, request.rule, request.protocol, seed=request.seed, timeout_seconds=limit
+        )
+
+
+def _read(source: TextIO, messages: Messages) -> None:
     """Pass each line on; at the end of the input end the process, whatever it is doing."""
     for line in source:
         messages.put(json.loads(line))

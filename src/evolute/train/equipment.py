@@ -1,0 +1,71 @@
+"""Equipment: what trials are trained with; no part of their keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self, get_args
+from typing import Literal as _Literal
+
+from evolute.errors import InputError, UnknownNameError
+
+Precision = _Literal["float32", "bf16"]
+"""Numbers that networks compute with; weights and rules are float32 with either."""
+
+PLAIN = "plain"
+"""Plan of the trainer that trains one trial after the other, without lanes."""
+
+AUTO = "auto"
+"""Plan that is chosen for each network."""
+
+
+@dataclass(frozen=True, slots=True)
+class Equipment:
+    """What trials are trained with.
+
+    Parameters
+    ----------
+    lanes
+        Most trainings side by side in one process, at least 1; None: what fits into the memory, at
+        most :data:`evolute.train.memory.MOST_LANES`.
+    memory_bytes
+        Memory for them in one process; None: its share of half of what is free.
+    plan
+        How many copies of a network are computed: a name of :mod:`evolute.lanes.choose`, ``auto``
+        for the fastest, or ``plain`` for one trial after the other without lanes.
+    precision
+        ``float32``, or ``bf16`` for autocast to bfloat16.
+    device
+        Where networks are trained.
+    shared_by
+        Processes that share the memory of the machine.
+
+    Raises
+    ------
+    InputError
+        If ``lanes`` is below 1.
+    UnknownNameError
+        If the precision is unknown.
+    """
+
+    lanes: int | None = None
+    memory_bytes: int | None = None
+    plan: str = AUTO
+    precision: str = "float32"
+    device: str = "cpu"
+    shared_by: int = 1
+
+    def __post_init__(self) -> None:
+        if self.lanes is not None and self.lanes < 1:
+            raise InputError(f"the number of lanes is {self.lanes}: give at least 1")
+        if self.precision not in get_args(Precision):
+            raise UnknownNameError("precision", self.precision, get_args(Precision))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data that JSON can hold; :meth:`from_dict` reverses it."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read what :meth:`to_dict` wrote."""
+        return cls(**data)
