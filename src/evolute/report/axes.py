@@ -32,7 +32,7 @@ def log_axis(title: str, values: Iterable[float]) -> Axis:
 
 
 def loss_axis(title: str, values: Iterable[float]) -> Axis:
-    """Return a logarithmic axis for positive losses that differ by more than half, else a linear."""
+    """Return an axis for losses: logarithmic if they are positive and differ by more than half."""
     shown = list(values)
     if shown and min(shown) > 0 and max(shown) > 1.5 * min(shown):
         return log_axis(title, shown)

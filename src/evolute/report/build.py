@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, get_args
 
+from evolute.benchmark.result import BenchResult
 from evolute.discover import DEFAULT_STORE
 from evolute.errors import InputError
 from evolute.leaderboard import find_run
+from evolute.report.bench_page import bench_page
 from evolute.report.csv_files import write_tables
 from evolute.report.facts import read_run
 from evolute.report.html_page import page_to_html
@@ -75,7 +77,16 @@ def build_page(store: Store, run: str | None, *, kind: Kind) -> Page:
     InputError, StoreError
         As :func:`report`.
     """
-    return run_page(read_run(store, find_run(store, run)))
+    record = find_run(store, run, kind=kind)
+    if kind == "search":
+        return run_page(read_run(store, record))
+    document = store.document(record.digest, "benchmark")
+    if document is None:
+        raise InputError(
+            f"the benchmark {record.name!r} has no result yet: give the same command again, it "
+            "goes on where it was stopped"
+        )
+    return bench_page(BenchResult.from_dict(document), record)
 
 
 def write_page(

@@ -1,20 +1,19 @@
-"""Figures of a verdict: differences with intervals, learning curves, and learning-rate sensitivity."""
+"""Figures of a verdict: differences with intervals, learning curves, learning-rate sensitivity."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from evolute.benchmark.verdict import Side, Verdict
 from evolute.report.axes import log_axis, loss_axis, name_axis
 from evolute.report.facts import Contender, RunFacts
+from evolute.report.looks import looks
 from evolute.report.measure import Measure
-from evolute.report.palette import DISCOVERED_TONES, HAND_MADE_TONES, Tone
+from evolute.report.palette import Tone
 from evolute.report.pictures import (
     Axis,
     Band,
-    Dash,
     Dots,
     Figure,
     Intervals,
@@ -24,40 +23,6 @@ from evolute.report.pictures import (
 )
 from evolute.report.wording import plural
 from evolute.trial import Trial
-
-_DASHES = (Dash.DASHED, Dash.DOTTED, Dash.MIXED, Dash.SOLID)
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """How a series is drawn, the same in every figure of a page."""
-
-    tone: Tone
-    dash: Dash
-    width: float
-
-
-def looks(sides: Sequence[tuple[str, bool]]) -> Mapping[str, Look]:
-    """Give each optimizer its look.
-
-    Parameters
-    ----------
-    sides
-        Name and whether it is discovered, in the order of importance.
-    """
-    found: dict[str, Look] = {}
-    discovered = hand_made = 0
-    for name, is_discovered in sides:
-        if is_discovered:
-            turn, place = divmod(discovered, len(DISCOVERED_TONES))
-            dash = Dash.SOLID if turn == 0 else _DASHES[(turn - 1) % len(_DASHES)]
-            found[name] = Look(DISCOVERED_TONES[place], dash, 3.0 if discovered == 0 else 2.2)
-            discovered += 1
-        else:
-            tone = HAND_MADE_TONES[hand_made % len(HAND_MADE_TONES)]
-            found[name] = Look(tone, _DASHES[hand_made % len(_DASHES)], 1.9)
-            hand_made += 1
-    return found
 
 
 def difference_figure(verdict: Verdict, label: str) -> Figure | None:
@@ -104,7 +69,7 @@ def difference_figure(verdict: Verdict, label: str) -> Figure | None:
             )
         )
     direction = "left" if verdict.measure.value == "loss" else "right"
-    seeds = len(rows[0][1].differences) if rows[0][1] is not None else 0
+    seeds = len(rows[0][1].differences)
     return Figure(
         name="differences",
         title=f"Difference to {reference.name}, the best hand-made optimizer in tuning",
@@ -210,8 +175,8 @@ def sensitivity_figure(facts: RunFacts, measure: Measure) -> Figure | None:
     return Figure(
         name="sensitivity",
         title="Sensitivity to the learning rate",
-        caption="Mean over the tuning seeds at each rate of the finer grid; the diamond is the rate "
-        "that was chosen. A gap is a rate at which a training ended without a score.",
+        caption="Mean over the tuning seeds at each rate of the finer grid; the diamond is the "
+        "rate that was chosen. A gap is a rate at which a training ended without a score.",
         x=log_axis("peak learning rate", rates),
         y=measure.axis(values),
         marks=(*marks[::-1], *tops),

@@ -1,4 +1,4 @@
-"""HTML pages: one file that holds its style, its script, its data and Plotly.js; it asks no network.
+"""HTML pages: one file that holds style, script, data and Plotly.js, and asks no network.
 
 Every text passes Jinja's autoescape; data for the script stands in a JSON block in which no tag can
 end. Should a text slip through all the same, the page's content security policy runs no script but
@@ -16,12 +16,12 @@ from importlib import resources
 import jinja2
 from markupsafe import Markup
 
-from evolute.report.palette import HEAT_HIGH, HEAT_LOW, PALETTE
 from evolute.report.page import Between, Cell, Equation, Notes, Page, Table, Typeset
+from evolute.report.palette import HEAT_HIGH, HEAT_LOW, PALETTE
 from evolute.report.pictures import Figure
 from evolute.report.plotly_data import figure_to_plotly
 
-_TAG_ENDS = {
+_TAG_ENDS: dict[str, str | int | None] = {
     "<": "\\u003c",
     ">": "\\u003e",
     "&": "\\u0026",
@@ -57,10 +57,10 @@ def page_to_html(page: Page) -> str:
 
 
 def json_for_script(data: object) -> str:
-    """Return JSON that may stand in a ``<script>`` block: it holds no ``<``, ``>`` or ``&``.
+    r"""Return JSON that may stand in a ``<script>`` block: it holds no ``<``, ``>`` or ``&``.
 
     >>> json_for_script("</script>")
-    '"\\\\u003c/script\\\\u003e"'
+    '"\\u003c/script\\u003e"'
     """
     text = json.dumps(data, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
     return text.translate(str.maketrans(_TAG_ENDS))

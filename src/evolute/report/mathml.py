@@ -14,17 +14,20 @@ import re
 from evolute.lang.latex import rule_to_latex
 from evolute.lang.rule import Rule
 
-_SYMBOLS = {
-    **{"cdot": "⋅", "times": "×", "leq": "≤", "geq": "≥", "le": "≤", "ge": "≥", "pm": "±"},
-    **{"in": "∈", "to": "→", "infty": "∞", "sum": "∑", "prod": "∏", "partial": "∂"},
-    **{"odot": "⊙", "circ": "∘", "Vert": "‖"},
-}
-_LETTERS = {
-    **{"alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ϵ", "eta": "η"},
-    **{"theta": "θ", "lambda": "λ", "mu": "μ", "nu": "ν", "pi": "π", "rho": "ρ", "sigma": "σ"},
-    **{"tau": "τ", "phi": "φ", "omega": "ω", "zeta": "ζ", "Delta": "Δ", "Sigma": "Σ"},
-    **{"Phi": "Φ", "Omega": "Ω", "nabla": "∇"},
-}
+
+def _table(text: str) -> dict[str, str]:
+    """Read pairs of a command and its character."""
+    return dict(pair.split() for pair in text.split(","))
+
+
+_SYMBOLS = _table(
+    "cdot ⋅, times ×, leq ≤, geq ≥, le ≤, ge ≥, pm ±, in ∈, to →, infty ∞, sum ∑, prod ∏, "
+    "partial ∂, odot ⊙, circ ∘, Vert ‖"
+)
+_LETTERS = _table(
+    "alpha α, beta β, gamma γ, delta δ, epsilon ϵ, zeta ζ, eta η, theta θ, lambda λ, mu μ, nu ν, "
+    "pi π, rho ρ, sigma σ, tau τ, phi φ, omega ω, Delta Δ, Sigma Σ, Phi Φ, Omega Ω, nabla ∇"
+)
 _NAMES = ("ln", "log", "exp", "max", "min", "sin", "cos", "tan", "tanh", "arctan", "sinh", "cosh")
 _ACCENTS = {"hat": "^", "bar": "¯", "overline": "¯", "tilde": "~", "dot": "˙", "vec": "→"}
 _UPRIGHT = ("mathrm", "operatorname", "text", "mathit", "mathbf")

@@ -79,7 +79,8 @@ def write_figures(
             "pip install 'evolute[report]'"
         ) from None
     written = []
-    with mpl.rc_context(rc={**mpl.rcParamsDefault, **_colours(), **_STYLE}):
+    settings: dict[Any, Any] = {**mpl.rcParamsDefault, **_colours(), **_STYLE}
+    with mpl.rc_context(rc=settings):
         for figure in figures:
             canvas = Canvas(
                 figsize=(WIDTH_INCHES, figure.height / PIXELS_PER_INCH), layout="constrained"
@@ -111,8 +112,9 @@ def _draw(figure: Figure, axes: Any) -> None:
     _set_axis(figure.y, axes.yaxis, axes.set_ylim, axes.axhline)
     axes.set_title(textwrap.fill(figure.title, 80))
     handles, labels = axes.get_legend_handles_labels()
-    if len(handles) > 1 or all(isinstance(mark, Line) for mark in figure.marks):
-        axes.figure.legend(handles[::-1], labels[::-1], loc="outside lower left", ncols=3)
+    if figure.has_legend:
+        order = -1 if figure.layered else 1
+        axes.figure.legend(handles[::order], labels[::order], loc="outside lower left", ncols=3)
 
 
 def _set_axis(axis: Axis, drawn: Any, set_span: Any, draw_zero: Any) -> None:

@@ -108,11 +108,6 @@ class Section:
     lead: str
     blocks: tuple[Block, ...]
 
-    @property
-    def anchor(self) -> str:
-        """What a link in the page calls it."""
-        return "-".join("".join(c if c.isalnum() else " " for c in self.title.lower()).split())
-
 
 class Tendency(StrEnum):
     """What the headline says, for its colour and sign."""

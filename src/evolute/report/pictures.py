@@ -168,3 +168,15 @@ class Figure:
     y: Axis
     marks: tuple[Mark, ...]
     height: int = 420
+
+    @property
+    def layered(self) -> bool:
+        """Whether marks lie over each other, so that a legend begins with the topmost."""
+        return not any(isinstance(mark, Bars | Intervals) for mark in self.marks)
+
+    @property
+    def has_legend(self) -> bool:
+        """Whether a legend tells something: a lone mark other than a line needs none."""
+        named = [mark for mark in self.marks if getattr(mark, "legend", True)]
+        drawn = [mark for mark in named if not isinstance(mark, Band | Heat)]
+        return len(drawn) > 1 or all(isinstance(mark, Line) for mark in self.marks)

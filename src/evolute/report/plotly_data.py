@@ -1,14 +1,13 @@
 """Figures as Plotly's JSON: plain data that the page's script hands to Plotly.js.
 
-Colours are written ``{"tone": "blue", "opacity": 1.0}``: the script puts in those of the page, light
-or dark. Plotly reads a few HTML tags in every text, so each text is escaped here once more.
+Colours are written ``{"tone": "blue", "opacity": 1.0}``: the script puts in those of the page,
+light or dark. Plotly reads a few HTML tags in every text, so each text is escaped here once more.
 """
 
 from __future__ import annotations
 
 import html
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from evolute.report.palette import Tone
@@ -27,24 +26,19 @@ from evolute.report.pictures import (
 
 _MARGIN = {"l": 64, "r": 18, "t": 12, "b": 52}
 _LEGEND = {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"}
-_LAID_SIDE_BY_SIDE = (Bars, Intervals)
 _THIN = (Symbol.CROSS,)
 
 
 def figure_to_plotly(figure: Figure) -> dict[str, Any]:
     """Return traces and layout of a figure, without colours of either theme."""
     traces = [_trace(mark) for mark in figure.marks]
-    named = sum(trace.get("showlegend", False) for trace in traces)
-    legend = named > 1 or all(isinstance(mark, Line) for mark in figure.marks)
-    # Layers are given lowest first: the topmost is what a legend begins with.
-    layered = not any(isinstance(mark, _LAID_SIDE_BY_SIDE) for mark in figure.marks)
     layout: dict[str, Any] = {
         "xaxis": _axis(figure.x),
         "yaxis": _axis(figure.y),
         "height": figure.height,
         "margin": _MARGIN,
-        "showlegend": legend,
-        "legend": _LEGEND | {"traceorder": "reversed" if layered else "normal"},
+        "showlegend": figure.has_legend,
+        "legend": _LEGEND | {"traceorder": "reversed" if figure.layered else "normal"},
         "hovermode": "closest",
         "barmode": "overlay",
         "bargap": 0.35,
@@ -219,11 +213,11 @@ def _heat(mark: Heat) -> dict[str, Any]:
     }
 
 
-def _cell_texts(mark: Heat) -> list[Mapping[str, Any]]:
+def _cell_texts(mark: Heat) -> list[dict[str, Any]]:
     """Return the texts in the cells, light on the dark end of the scale."""
     known = [value for row in mark.values for value in row if value is not None]
     lowest, highest = min(known, default=0.0), max(known, default=1.0)
-    texts = []
+    texts: list[dict[str, Any]] = []
     for row, (values, cells) in enumerate(zip(mark.values, mark.texts, strict=True)):
         for column, (value, cell) in enumerate(zip(values, cells, strict=True)):
             share = 0.5 if value is None else (value - lowest) / ((highest - lowest) or 1.0)

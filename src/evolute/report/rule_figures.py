@@ -64,8 +64,8 @@ def learning_rate_figure(winners: Sequence[Winner], training: Mapping[str, Any])
     return Figure(
         name="learning-rate",
         title="The learning rate over a training",
-        caption="Hand-made optimizers are trained under the dashed curve alone. A rule that carries "
-        "a schedule factor of its own multiplies it.",
+        caption="Hand-made optimizers are trained under the dashed curve alone. A rule that "
+        "carries a schedule factor of its own multiplies it.",
         x=Axis(title="part of the training done, t/T"),
         y=Axis(title="learning rate / its peak", zero_line=True),
         marks=tuple(lines[::-1]),

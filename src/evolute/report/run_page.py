@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from evolute.benchmark.comparison import Finding
 from evolute.benchmark.verdict import Finalist, Side
 from evolute.report.comparison_figures import (
     difference_figure,
@@ -13,6 +12,7 @@ from evolute.report.comparison_figures import (
     sensitivity_figure,
 )
 from evolute.report.facts import RunFacts
+from evolute.report.findings import FINDINGS
 from evolute.report.measure import Measure
 from evolute.report.page import Block, Equation, Notes, Page, Section, Tendency, present
 from evolute.report.rule_figures import Winner, decay_figure, learning_rate_figure
@@ -41,12 +41,6 @@ from evolute.trial import OutcomeKind
 
 WINNERS = 3
 """Rules whose equations and curves are shown."""
-
-_FINDINGS = {
-    Finding.BETTER: ("Better than hand-made", Tendency.GOOD),
-    Finding.NO_DIFFERENCE: ("No difference shown", Tendency.OPEN),
-    Finding.WORSE: ("Worse than hand-made", Tendency.BAD),
-}
 
 
 def run_page(facts: RunFacts) -> Page:
@@ -87,13 +81,13 @@ def _finding(facts: RunFacts) -> tuple[str, Tendency, str]:
         finding = verdict.finding
         badge, tendency = ("Nothing to compare", Tendency.OPEN)
         if finding is not None:
-            badge, tendency = _FINDINGS[finding]
+            badge, tendency = FINDINGS[finding]
         return badge, tendency, verdict.sentence
     if not facts.proposals:
         return (
             "Nothing tried yet",
             Tendency.OPEN,
-            "this run has not tried a single candidate: give the same search command again to go on",
+            "this run has not tried a candidate: give the same search command again to go on",
         )
     if not facts.leaderboard:
         endings = Counter(str(each.outcome) for each in facts.proposals)

@@ -1,4 +1,4 @@
-"""Figures of a search: every candidate, the particles' paths, where candidates ended and the cost."""
+"""Figures of a search: every candidate, the particles' paths, endings and cost."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def candidates_figure(facts: RunFacts, measure: Measure) -> Figure | None:
     return Figure(
         name="candidates",
         title="Every candidate, and the best so far",
-        caption="Each dot is a rule that was trained, or the twin of one; crosses on the lower edge "
-        "are candidates without a score. Point at a dot to read its rule.",
+        caption="Each dot is a rule that was trained, or the twin of one; crosses on the lower "
+        "edge are candidates without a score. Point at a dot to read its rule.",
         x=Axis(title="candidates proposed"),
         y=axis,
         marks=tuple(marks),
@@ -79,7 +79,7 @@ def paths_figure(facts: RunFacts, measure: Measure) -> Figure | None:
     if off:
         marks.append(_off_the_axis(off, [places[each.number] for each in off], axis, measure))
     lines = [_path(path, places, measure, best=path is best) for path in paths]
-    marks += sorted(lines, key=lambda line: line.width)
+    marks += sorted(lines, key=_width)
     groups = (
         ("children left behind", [e for e in left if e not in off], Tone.GREY, Symbol.RING),
         ("moved to", [e for e in taken if e not in best], Tone.SKY, Symbol.CIRCLE),
@@ -95,10 +95,10 @@ def paths_figure(facts: RunFacts, measure: Measure) -> Figure | None:
     return Figure(
         name="particles",
         title="The particles' paths",
-        caption="Each particle draws children at every time step and moves to one of them: the line "
-        "follows its moves. Rings are children that were scored and left behind; on the lower edge, "
-        "triangles are children worse than shown and crosses children without a score. Point at a "
-        "dot to read its rule.",
+        caption="Each particle draws children at every time step and moves to one of them: the "
+        "line follows its moves. Rings are children that were scored and left behind; on the lower "
+        "edge, triangles are children worse than shown and crosses children without a score. Point "
+        "at a dot to read its rule.",
         x=Axis(title="time step", ticks=tuple((float(depth), str(depth)) for depth in depths)),
         y=axis,
         marks=tuple(marks),
@@ -212,6 +212,10 @@ def _upper_part(values: Sequence[float], measure: Measure) -> list[float]:
     """Return the better part of values: the worst would squeeze what is of interest."""
     best_first = sorted(values, reverse=not measure.is_loss)
     return best_first[: math.ceil(_SHOWN_PART * len(best_first))]
+
+
+def _width(mark: Mark) -> float:
+    return mark.width if isinstance(mark, Line) else 0.0
 
 
 def _off_the_axis(

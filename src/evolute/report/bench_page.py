@@ -1,0 +1,193 @@
+"""The page of a benchmark: verdicts, scores over tasks, each task by itself, and the rules."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+
+from evolute.benchmark.comparison import Finding
+from evolute.benchmark.result import BenchResult, TaskResult
+from evolute.benchmark.verdict import Side
+from evolute.report.bench_figures import (
+    cross_figure,
+    curves_figure,
+    gains_figure,
+    looks_of,
+    measured_name,
+    profiles_figure,
+    sensitivity_figure,
+    tuning_figure,
+    verdicts_figure,
+)
+from evolute.report.bench_tables import (
+    results_table,
+    scores_table,
+    tuning_table,
+    verdicts_table,
+)
+from evolute.report.findings import FINDINGS
+from evolute.report.page import Block, Equation, Page, Section, Table, Tendency, present
+from evolute.report.typeset import typeset
+from evolute.report.wording import plural, sentence_case, version
+from evolute.store.base import RunRecord
+
+
+def bench_page(result: BenchResult, record: RunRecord) -> Page:
+    """Put the page of a benchmark together."""
+    badge, tendency, headline = _finding(result)
+    return Page(
+        kicker="Report of a benchmark",
+        title=result.name,
+        badge=badge,
+        tendency=tendency,
+        verdict=headline,
+        evidence=sentence_case(result.sentence),
+        small_print=_small_print(result),
+        figures=_key_figures(result),
+        sections=(
+            Section(
+                title="Verdicts",
+                lead="Better means better than the best of hand-made updates under hand-made "
+                "schedules, on seeds and data never used for tuning, after correction for the "
+                "number of comparisons.",
+                blocks=(verdicts_table(result),),
+            ),
+            Section(
+                title="Over all tasks",
+                lead="How soon each optimizer reaches the target set by the tuned hand-made ones, "
+                "task by task compared with the fastest.",
+                blocks=present([profiles_figure(result), scores_table(result)]),
+            ),
+            *(_task(result, task, f"task-{place}") for place, task in enumerate(result.tasks, 1)),
+            _rules(result),
+            Section(
+                title="Settings",
+                lead="How much work the benchmark did.",
+                blocks=(_settings(result),),
+            ),
+        ),
+        provenance=(
+            ("Benchmark", result.digest[:12]),
+            ("preset", result.preset),
+            ("seed", str(result.seed)),
+            ("begun", record.created_at[:16].replace("T", " ") + " UTC"),
+            ("evolute", version()),
+        ),
+    )
+
+
+def _finding(result: BenchResult) -> tuple[str, Tendency, str]:
+    """Return badge, tendency and headline from the verdicts on discovered rules."""
+    named = [score.entrant for score in result.scores if score.side is Side.DISCOVERED]
+    found = {
+        name: [(v.finding, task.task) for task in result.tasks for v in task.verdicts
+               if v.entrant == name and v.finding is not None]
+        for name in named
+    }  # fmt: skip
+    all_found = Counter(finding for each in found.values() for finding, _ in each)
+    if not all_found:
+        return "Compared", Tendency.OPEN, "Nothing discovered was compared here."
+    headline = "; ".join(f"{name}: {_said(each)}" for name, each in found.items() if each)
+    badge, tendency = "Mixed", Tendency.OPEN
+    if len(all_found) == 1:
+        badge, tendency = FINDINGS[Finding(next(iter(all_found)))]
+    return badge, tendency, sentence_case(headline)
+
+
+def _said(found: list[tuple[str, str]]) -> str:
+    """Say on which tasks an optimizer was found what."""
+    parts = []
+    for finding in Finding:
+        tasks = [task for kind, task in found if kind == finding.value]
+        if tasks:
+            parts.append(f"{finding.value} on {', '.join(tasks)}")
+    return ", ".join(parts)
+
+
+def _small_print(result: BenchResult) -> tuple[str, ...]:
+    several = len(result.tasks) > 1
+    return tuple(
+        sentence_case(f"{task.task}: {note}" if several else note)
+        for task in result.tasks
+        for note in task.notes
+    )
+
+
+def _key_figures(result: BenchResult) -> tuple[tuple[str, str, str], ...]:
+    discovered = sum(score.side is Side.DISCOVERED for score in result.scores)
+    config = result.config
+    return (
+        (str(len(result.scores)), "optimizers", f"{discovered} discovered"),
+        (str(len(result.tasks)), "task" if len(result.tasks) == 1 else "tasks",
+         ", ".join(task.task for task in result.tasks)),
+        (str(config.budget), "tuning trials", "for each optimizer and task"),
+        (str(config.seeds), "fresh seeds", "for each measurement"),
+        (f"{100 * config.confidence:g}%", "intervals", "and level of the findings"),
+    )  # fmt: skip
+
+
+def _task(result: BenchResult, task: TaskResult, name: str) -> Section:
+    style = looks_of(result)
+    blocks: list[Block | None] = [
+        verdicts_figure(task, name),
+        results_table(task, name),
+        curves_figure(task, style, name),
+    ]
+    if task.cross is not None:
+        blocks.append(cross_figure(task, task.cross, name))
+        blocks += [
+            gains_figure(task, attribution, f"{name}-gains-{place}")
+            for place, attribution in enumerate(task.attributions, 1)
+        ]
+    blocks += [
+        sensitivity_figure(task, style, name),
+        tuning_figure(task, style, name),
+        tuning_table(task, name),
+    ]
+    return Section(
+        title=f"Task {task.task}",
+        lead=f"{plural(task.steps, 'optimizer step')}; compared by {measured_name(task)}. "
+        f"{_target(task)}",
+        blocks=present(blocks),
+    )
+
+
+def _target(task: TaskResult) -> str:
+    if task.target is None:
+        return "No hand-made optimizer finished, so there is no target."
+    measure = "loss" if task.target.measure.value == "loss" else task.metric or "metric"
+    return (
+        f"The target is a validation {measure} of {task.target.value:.4g}, what "
+        f"{task.target.source} reaches in the median."
+    )
+
+
+def _rules(result: BenchResult) -> Section:
+    entrants = result.tasks[0].entrants if result.tasks else ()
+    return Section(
+        title="The optimizers",
+        lead="At their defaults. g is the gradient, v̂ and ŝ its averaged first and second moment, "
+        "a with an index a base decay from 1 to 0.",
+        blocks=tuple(
+            Equation(
+                title=entrant.name if entrant.title == entrant.name
+                else f"{entrant.name} ({entrant.title})",
+                rule=typeset(entrant.rule, whole=True),
+                facts=(
+                    ("origin", str(entrant.side)),
+                    ("schedule of its own", entrant.schedule or "none"),
+                ),
+            )
+            for entrant in entrants
+        ),
+    )  # fmt: skip
+
+
+def _settings(result: BenchResult) -> Table:
+    return Table(
+        name="settings",
+        caption="Configuration",
+        columns=("setting", "value"),
+        rows=tuple((name, str(value)) for name, value in asdict(result.config).items()),
+        shown=30,
+    )
