@@ -20,6 +20,9 @@ from evolute.benchmark.statistics import MOST_SEEDS, holm
 from evolute.benchmark.verdict import Side
 from evolute.benchmark.words import counted, listed, numbers
 
+MOST_NAMED = 3
+"""So many cells are named in a sentence."""
+
 
 @dataclass(frozen=True, slots=True)
 class Contender:
@@ -128,10 +131,17 @@ def _verdict(
         finding = Finding.NO_DIFFERENCE
         sentence = (
             f"{mine.name} is not shown to be better than every hand-made update and schedule: "
-            f"{sentence}, but no gain is shown over {listed(unbeaten)}"
+            f"{sentence}, but no gain is shown over {_some(unbeaten)}"
         )
     needed = found.seeds_needed if finding is Finding.NO_DIFFERENCE and not unbeaten else None
     return EntrantVerdict(name, against, found, adjusted, finding.value, needed, sentence)
+
+
+def _some(names: Sequence[str]) -> str:
+    """Name up to three of several; say how many more there are."""
+    if len(names) <= MOST_NAMED:
+        return listed(names)
+    return f"{', '.join(names[:MOST_NAMED])} and {len(names) - MOST_NAMED} more"
 
 
 def _unbeaten(task: TaskResult, name: str, config: BenchConfig) -> list[str]:

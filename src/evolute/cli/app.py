@@ -9,6 +9,7 @@ import sys
 
 import click
 
+from evolute.cli.bench import bench
 from evolute.cli.export import export
 from evolute.cli.leaderboard import leaderboard
 from evolute.cli.report import report
@@ -32,7 +33,7 @@ def cli() -> None:
     """Find out whether a better optimizer than Adam exists for your model."""
 
 
-for command in (search, leaderboard, show, report, export, tasks, rules, zoo_commands):
+for command in (search, bench, leaderboard, show, report, export, tasks, rules, zoo_commands):
     cli.add_command(command)
 
 
