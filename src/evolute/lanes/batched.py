@@ -112,9 +112,10 @@ class BatchedNetwork(LaneNetwork):
         losses = torch.empty(len(slots), device=self.device)
         metrics = None if criterion.metric is None else torch.empty(len(slots), device=self.device)
         for places in self._passes(batches):
-            own = [slots[place] for place in places]
-            streams = None if noise is None else [noise[place] for place in places]
-            lot = self._lot([batches[place] for place in places], own, streams)
+            ran = self._in_company(places)
+            own = [slots[place] for place in ran]
+            streams = None if noise is None else [noise[place] for place in ran]
+            lot = self._lot([batches[place] for place in ran], own, streams)
             found = self._train(lot, criterion)
             with torch.no_grad():
                 self._write(own, lot, found)
@@ -131,13 +132,14 @@ class BatchedNetwork(LaneNetwork):
         with torch.no_grad():
             for batch in batches:
                 for start in range(0, len(slots), self._together):
-                    some = range(start, min(start + self._together, len(slots)))
+                    end = min(start + self._together, len(slots))
+                    some = self._in_company(list(range(start, end)))
                     lot = self._lot([batch] * len(some), [slots[place] for place in some], None)
                     outputs = self._outputs(lot)
                     losses = criterion.losses(outputs, lot.targets).tolist()
                     found = criterion.metrics(outputs, lot.targets)
                     values = [None] * len(some) if found is None else found.tolist()
-                    for place, loss, value in zip(some, losses, values, strict=True):
+                    for place, loss, value in zip(range(start, end), losses, values, strict=False):
                         means[place].add(loss, value, batch)
         return [mean.result() for mean in means]
 

@@ -88,7 +88,8 @@ class LaneCriterion:
             if known and together is not None:
                 classes = outputs.argmax(dim=2)
                 if classes.shape[1:] == together.shape[1:]:
-                    return (classes == together).to(torch.float32).flatten(1).mean(dim=1)
+                    right: Tensor = (classes == together).to(torch.float32)
+                    return right.flatten(1).mean(dim=1)
             pairs = zip(outputs, targets, strict=True)
             return torch.tensor([float(self.metric(output, target)) for output, target in pairs])
 

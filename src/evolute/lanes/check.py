@@ -1,0 +1,243 @@
+"""The check of a plan: its lanes against the plain module, and one lane in any company.
+
+Two steps are compared, the second on other inputs and after an update of the weights, so that what
+a trace has frozen (a value, a branch, a counter) is seen: losses, gradients and buffers of training
+mode, and the loss of evaluation mode.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from evolute.lanes.base import Batch, CannotStackError, LaneNetwork
+from evolute.lanes.criterion import LaneCriterion
+
+TOLERANCES = {"float32": 2e-3, "bf16": 1e-1}
+"""Largest distance from the plain module, as a share of the norm. Rounding stays far below; a wrong
+graph is of order 1."""
+
+RATE = 0.01
+"""Step length of the update between the two steps."""
+
+COMPANIES = (1, 3, 5)
+"""Numbers of lanes among which one lane must have the same bits."""
+
+MakeNetwork = Callable[[int], LaneNetwork]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What plans are tried on.
+
+    Parameters
+    ----------
+    models
+        Three plain models whose weights differ.
+    batches
+        Two batches of one shape.
+    criterion
+        Loss and metric.
+    precision
+        ``"float32"`` or ``"bf16"``.
+    device
+        Where.
+    """
+
+    models: tuple[nn.Module, ...]
+    batches: tuple[Batch, Batch]
+    criterion: LaneCriterion
+    precision: str
+    device: torch.device
+
+
+class _Noise:
+    """A stream that begins at a seed."""
+
+    def __init__(self, seed: int) -> None:
+        self._state = torch.Generator().manual_seed(seed).get_state()
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        outer = torch.default_generator.get_state()
+        torch.default_generator.set_state(self._state)
+        try:
+            yield
+        finally:
+            self._state = torch.default_generator.get_state()
+            torch.default_generator.set_state(outer)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What one lane did: loss and gradients of each step, buffers at the end, evaluation loss."""
+
+    losses: list[Tensor]
+    gradients: list[dict[str, Tensor]]
+    buffers: dict[str, Tensor]
+    evaluation: float
+
+
+def trained_names(subject: Subject) -> frozenset[str]:
+    """Return the weights that get a gradient from the first step of the plain module."""
+    return frozenset(_plain(subject, 0).gradients[0])
+
+
+def check_against_plain(make: MakeNetwork, subject: Subject) -> None:
+    """Compare each of three lanes with its plain module.
+
+    Raises
+    ------
+    CannotStackError
+        Saying what differs.
+    """
+    seen = _lanes(make, subject, lanes=[0, 1, 2])
+    for lane, found in enumerate(seen):
+        _compare(_plain(subject, lane), found, TOLERANCES[subject.precision])
+
+
+def check_company(make: MakeNetwork, subject: Subject, *, most: int) -> None:
+    """Compare the bits of one lane among several numbers of lanes, slots and batches.
+
+    Raises
+    ------
+    CannotStackError
+        If they differ.
+    """
+    first: _Seen | None = None
+    for count in sorted({min(company, most) for company in COMPANIES}):
+        lanes = [(place + 1) % 3 for place in range(count)]
+        lanes[-1] = 0
+        found = _lanes(make, subject, lanes=lanes, apart=count == min(COMPANIES[1:]))[-1]
+        if first is not None and not _identical(first, found):
+            raise CannotStackError(f"a lane has other bits among {count} lanes than alone")
+        first = first or found
+
+
+def _plain(subject: Subject, lane: int) -> _Seen:
+    """Return what the plain module does."""
+    model = copy.deepcopy(subject.models[lane]).to(subject.device)
+    model.train()
+    parameters = dict(model.named_parameters())
+    noise = _Noise(lane)
+    losses: list[Tensor] = []
+    gradients: list[dict[str, Tensor]] = []
+    for batch in subject.batches:
+        model.zero_grad(set_to_none=True)
+        with noise.active():
+            loss = _loss(subject, model, batch)
+            loss.backward()
+        losses.append(loss.detach())
+        found = {name: each.grad for name, each in parameters.items() if each.grad is not None}
+        gradients.append({name: gradient.clone() for name, gradient in found.items()})
+        with torch.no_grad():
+            for name, gradient in found.items():
+                parameters[name].sub_(gradient, alpha=RATE)
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    model.eval()
+    with torch.no_grad():
+        evaluation = _loss(subject, model, subject.batches[0]).item()
+    return _Seen(losses, gradients, buffers, evaluation)
+
+
+def _loss(subject: Subject, model: nn.Module, batch: Batch) -> Tensor:
+    inputs, targets = (
+        part.to(subject.device) if isinstance(part, Tensor) else part for part in batch
+    )
+    bf16 = subject.precision == "bf16"
+    with torch.autocast(subject.device.type, dtype=torch.bfloat16, enabled=bf16):
+        if subject.criterion.measure is not None:
+            return subject.criterion.measure(model, (inputs, targets)).loss
+        return subject.criterion.loss(model(inputs), targets)
+
+
+def _lanes(
+    make: MakeNetwork, subject: Subject, *, lanes: list[int], apart: bool = False
+) -> list[_Seen]:
+    """Return what lanes of these models do; ``apart``: each with a batch of its own."""
+    network = make(len(lanes))
+    slots = range(len(lanes))
+    for slot, lane in enumerate(lanes):
+        network.put(slot, copy.deepcopy(subject.models[lane]))
+    noise = [_Noise(lane) for lane in lanes]
+    losses: list[Tensor] = []
+    gradients: list[list[dict[str, Tensor]]] = []
+    for batch in subject.batches:
+        other = subject.batches[0] if batch is subject.batches[1] else subject.batches[1]
+        batches = [other if apart and slot < len(lanes) - 1 else batch for slot in slots]
+        losses.append(network.train_step(batches, slots, subject.criterion, noise).losses)
+        gradients.append([_row(network, slot) for slot in slots])
+        with torch.no_grad():
+            for weight, gradient in zip(network.weights, network.gradients, strict=True):
+                weight.sub_(gradient, alpha=RATE)
+    buffers = [_buffers(network.module(slot)) for slot in slots]
+    evaluations = network.evaluate([subject.batches[0]], slots, subject.criterion)
+    return [
+        _Seen(
+            [loss[slot] for loss in losses],
+            [step[slot] for step in gradients],
+            buffers[slot],
+            evaluations[slot][0],
+        )
+        for slot in slots
+    ]
+
+
+def _row(network: LaneNetwork, slot: int) -> dict[str, Tensor]:
+    pairs = zip(network.names, network.gradients, strict=True)
+    return {name: gradient[slot].clone() for name, gradient in pairs}
+
+
+def _buffers(module: nn.Module) -> dict[str, Tensor]:
+    return {name: buffer.clone() for name, buffer in module.named_buffers()}
+
+
+def _compare(plain: _Seen, found: _Seen, tolerance: float) -> None:
+    for step, (wanted, given) in enumerate(zip(plain.losses, found.losses, strict=True), 1):
+        if _far(wanted, given, tolerance, floor=tolerance):
+            raise CannotStackError(
+                f"its loss differs from the plain module's at step {step} "
+                f"({given.item():.6g}, not {wanted.item():.6g})"
+            )
+    for step, (gradients, others) in enumerate(
+        zip(plain.gradients, found.gradients, strict=True), 1
+    ):
+        floor = tolerance * max(gradient.norm().item() for gradient in gradients.values())
+        for name, gradient in gradients.items():
+            if name not in others:
+                raise CannotStackError(f"the weight {name!r} has a gradient at step {step} only")
+            if _far(gradient, others[name], tolerance, floor=floor):
+                raise CannotStackError(
+                    f"the gradient of {name!r} differs from the plain module's at step {step}"
+                )
+    for name, buffer in plain.buffers.items():
+        if _far(buffer, found.buffers[name], tolerance, floor=1e-6):
+            raise CannotStackError(f"the buffer {name!r} differs from the plain module's")
+    wanted, given = torch.tensor(plain.evaluation), torch.tensor(found.evaluation)
+    if _far(wanted, given, tolerance, floor=tolerance):
+        raise CannotStackError("its loss differs from the plain module's in evaluation mode")
+
+
+def _far(wanted: Tensor, given: Tensor, tolerance: float, *, floor: float) -> bool:
+    """Say whether ‖given − wanted‖ > tolerance·(‖wanted‖ + floor); NaN where NaN is wanted."""
+    wanted, given = wanted.double(), given.double().to(wanted.device)
+    if not torch.equal(wanted.isfinite(), given.isfinite()):
+        return True
+    distance = (given - wanted).nan_to_num(0.0, 0.0, 0.0).norm().item()
+    return distance > tolerance * (wanted.nan_to_num(0.0, 0.0, 0.0).norm().item() + floor)
+
+
+def _identical(one: _Seen, other: _Seen) -> bool:
+    pairs: list[tuple[Any, Any]] = [*zip(one.losses, other.losses, strict=True)]
+    for gradients, others in zip(one.gradients, other.gradients, strict=True):
+        pairs += [(gradient, others[name]) for name, gradient in gradients.items()]
+    pairs += [(buffer, other.buffers[name]) for name, buffer in one.buffers.items()]
+    same = all(torch.equal(left.nan_to_num(), right.nan_to_num()) for left, right in pairs)
+    evaluations = torch.tensor([one.evaluation]), torch.tensor([other.evaluation])
+    return same and torch.equal(*(each.nan_to_num() for each in evaluations))
