@@ -106,7 +106,9 @@ class Deck:
         self._sources = sources
         self._criterion = lane_criterion(task)
         self._optimizer = LaneOptimizer(
-            network.weights, network.gradients, without_gradient=survey.without_gradient
+            network.weights,
+            network.gradients,
+            indices=[survey.trained.index(name) for name in network.names],
         )
         self._sums = _Sums.zeros(network.size)
         self._lanes: dict[int, Lane] = {}

@@ -210,9 +210,10 @@ class Protocol:
             return TypeAdapter(cls).validate_json(text)
         except pydantic.ValidationError as error:
             fault = error.errors(include_url=False)[0]
-            place = ".".join(map(str, fault["loc"])) or "the whole"
+            place = shorten(".".join(map(str, fault["loc"]))) or "the whole"
             raise ConfigError(
-                f"a protocol in JSON cannot be read: {place}: {fault['msg']}; got {shorten(text)}"
+                f"a protocol in JSON cannot be read: {place}: {shorten(fault['msg'])}; got "
+                f"{shorten(text)}"
             ) from None
 
 

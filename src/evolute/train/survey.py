@@ -37,14 +37,14 @@ class Survey:
         Whether a training step draws from the global generators (dropout).
     changes_inputs
         Whether it writes into its batch, so that lanes cannot share one.
-    without_gradient
-        Positions, among the weights that are trained, of those that got no gradient.
+    trained
+        Names of the weights that an optimizer would be given.
     """
 
     bytes_per_lane: int
     is_random: bool
     changes_inputs: bool
-    without_gradient: frozenset[int]
+    trained: tuple[str, ...]
 
 
 def survey(task: Task, model: nn.Module, batch: Batch, *, seed: int) -> Survey:
@@ -82,13 +82,13 @@ def survey(task: Task, model: nn.Module, batch: Batch, *, seed: int) -> Survey:
             loss.backward()
     for tensor in (*model.parameters(), *tensors_of(own)):
         kept.pop(tensor.untyped_storage().data_ptr(), None)
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
-    size = sum(weight.numel() * weight.element_size() for weight in model.parameters())
+    weights = dict(model.named_parameters())
+    size = sum(weight.numel() * weight.element_size() for weight in weights.values())
     return Survey(
         bytes_per_lane=STATES_PER_WEIGHT * size + STEP_SHARE * sum(kept.values()),
         is_random=is_random,
         changes_inputs=_versions(own) != versions,
-        without_gradient=frozenset(at for at, weight in enumerate(weights) if weight.grad is None),
+        trained=tuple(name for name, weight in weights.items() if weight.requires_grad),
     )
 
 
