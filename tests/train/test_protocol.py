@@ -125,3 +125,9 @@ def test_json_that_is_no_protocol_is_refused_in_one_line(text: str, says: str) -
         Protocol.from_json(text)
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_key_of_several_lines_is_refused_in_one() -> None:
+    with pytest.raises(ConfigError) as refusal:
+        Protocol.from_json('{"batch\\nsize": 1}')
+    assert len(str(refusal.value).splitlines()) == 1
