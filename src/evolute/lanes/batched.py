@@ -119,10 +119,10 @@ class BatchedNetwork(LaneNetwork):
             found = self._train(lot, criterion)
             with torch.no_grad():
                 self._write(own, lot, found)
-                _enter(losses, places, found.losses)
+                _enter(losses, places, found.losses[: len(places)])
                 measured = criterion.metrics(found.outputs, lot.targets)
                 if metrics is not None and measured is not None:
-                    _enter(metrics, places, measured)
+                    _enter(metrics, places, measured[: len(places)])
         return LaneMeasurement(losses, metrics)
 
     def evaluate(
@@ -151,6 +151,14 @@ class BatchedNetwork(LaneNetwork):
         for places in alike.values():
             for start in range(0, len(places), self._together):
                 yield places[start : start + self._together]
+
+    def _in_company(self, places: list[int]) -> list[int]:
+        """Return the lanes of a pass; one alone runs beside itself.
+
+        For one lane torch takes other kernels than for many (a convolution with one group, a plain
+        product of matrices), which round differently.
+        """
+        return places * 2 if len(places) == 1 and self._together > 1 else places
 
     def _lot(self, batches: list[Batch], slots: list[int], noise: Sequence[Noise] | None) -> Lot:
         chosen = _index(slots, self.device)

@@ -229,8 +229,8 @@ def _far(wanted: Tensor, given: Tensor, tolerance: float, *, floor: float) -> bo
     wanted, given = wanted.double(), given.double().to(wanted.device)
     if not torch.equal(wanted.isfinite(), given.isfinite()):
         return True
-    distance = (given - wanted).nan_to_num(0.0, 0.0, 0.0).norm().item()
-    return distance > tolerance * (wanted.nan_to_num(0.0, 0.0, 0.0).norm().item() + floor)
+    distance = float((given - wanted).nan_to_num(0.0, 0.0, 0.0).norm())
+    return distance > tolerance * (float(wanted.nan_to_num(0.0, 0.0, 0.0).norm()) + floor)
 
 
 def _identical(one: _Seen, other: _Seen) -> bool:

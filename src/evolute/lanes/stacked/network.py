@@ -110,8 +110,9 @@ def _lane_by_lane(output: Any, count: int) -> list[Any]:
     """Return an output of several tensors, or one that all lanes share, for each lane."""
 
     def of(lane: int) -> Any:
-        return fx.node.map_aggregate(
-            output, lambda each: each.apart()[lane] if isinstance(each, Lanes) else each
-        )
+        def own(each: Any) -> Any:
+            return each.apart()[lane] if isinstance(each, Lanes) else each
+
+        return fx.node.map_aggregate(output, own)
 
     return [of(lane) for lane in range(count)]
