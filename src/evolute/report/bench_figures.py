@@ -252,7 +252,8 @@ def _expected(entrant: EntrantResult, look: Look, measure: Measure) -> Line | No
 def cross_figure(task: TaskResult, cross: CrossTable, name: str) -> Figure:
     """Show every update under every schedule as a heat map of the test measure."""
     columns = tuple(column.label for column in cross.schedules)
-    values, texts = [], []
+    values: list[tuple[float | None, ...]] = []
+    texts: list[tuple[str, ...]] = []
     for update in cross.updates:
         row: list[float | None] = []
         said: list[str] = []
@@ -272,7 +273,7 @@ def cross_figure(task: TaskResult, cross: CrossTable, name: str) -> Figure:
         name=f"{name}-cross",
         title="Equation or schedule? Every update under every schedule",
         caption=f"Mean test {measured_name(task)} on fresh seeds, each cell at its own tuned rate; "
-        "the stronger the blue, the better. ● marks a rule as it is, ★ the best hand-made update "
+        "the stronger the blue, the better its place among all cells. ● marks a rule as it is, ★ the best hand-made update "
         "and schedule in tuning, which a discovered rule has to beat.",
         x=Axis(title="schedule", ticks=tuple((float(i), text) for i, text in enumerate(columns))),
         y=name_axis(cross.updates),
@@ -280,13 +281,22 @@ def cross_figure(task: TaskResult, cross: CrossTable, name: str) -> Figure:
             Heat(
                 columns=columns,
                 rows=cross.updates,
-                values=tuple(values),
+                values=_ranks(values),
                 texts=tuple(texts),
                 low_is_good=task.measure is Compared.LOSS,
             ),
         ),
         height=150 + 52 * len(cross.updates),
     )
+
+
+def _ranks(
+    values: Sequence[Sequence[float | None]],
+) -> tuple[tuple[float | None, ...], ...]:
+    """Return each value's place among all, so that one that is far off leaves the others apart."""
+    order = sorted({value for row in values for value in row if value is not None})
+    places = {value: float(place) for place, value in enumerate(order)}
+    return tuple(tuple(None if value is None else places[value] for value in row) for row in values)
 
 
 def gains_figure(task: TaskResult, attribution: Attribution, name: str) -> Figure | None:

@@ -91,7 +91,7 @@ def _finding(result: BenchResult) -> tuple[str, Tendency, str]:
     badge, tendency = "Mixed", Tendency.OPEN
     if len(all_found) == 1:
         badge, tendency = FINDINGS[Finding(next(iter(all_found)))]
-    return badge, tendency, sentence_case(headline)
+    return badge, tendency, f"{headline}."
 
 
 def _said(found: list[tuple[str, str]]) -> str:

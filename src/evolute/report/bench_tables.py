@@ -129,7 +129,7 @@ def tuning_table(task: TaskResult, name: str) -> Table:
 
 
 def _span(range_: HyperParameter) -> Between:
-    return Between(range_.lowest, range_.highest)
+    return Between(range_.lowest, range_.highest, digits=6)
 
 
 def _chosen(name: str, rate: float, others: object) -> Cell:

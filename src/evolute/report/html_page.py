@@ -113,8 +113,8 @@ def cell_text(cell: Cell) -> str:
             return "–"
         case float():
             return number_text(cell)
-        case Between(lower, upper):
-            return f"{number_text(lower, 3)} … {number_text(upper, 3)}"
+        case Between(lower, upper, digits):
+            return f"{number_text(lower, digits)} … {number_text(upper, digits)}"
         case int():
             return f"{cell:,}"
         case Typeset(text):
@@ -135,7 +135,7 @@ def number_text(value: float, digits: int = 4) -> str:
 def sort_value(cell: Cell) -> str:
     """Return what the page's script sorts a column of numbers by; nothing for no number."""
     match cell:
-        case Between(lower, _):
+        case Between(lower):
             return repr(lower)
         case int() | float():
             return repr(cell)

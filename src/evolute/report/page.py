@@ -23,10 +23,11 @@ class Typeset:
 
 @dataclass(frozen=True, slots=True)
 class Between:
-    """An interval in a cell."""
+    """An interval in a cell, shown with some significant digits."""
 
     lower: float
     upper: float
+    digits: int = 3
 
 
 Cell = str | int | float | Typeset | Between | None
