@@ -8,6 +8,7 @@ from pydoc_data.topics import topics
 
 import pytest
 import torch
+from tasks.tiny_files import write_everything
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -17,7 +18,6 @@ from evolute.tasks.randomness import seeded
 from evolute.tasks.registry import TASKS
 from evolute.tasks.user import load_task
 from evolute.testing.task_contract import TaskContract
-from tasks.tiny_files import write_everything
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "own_task.py"
 

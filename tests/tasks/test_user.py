@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tasks.tiny_files import write_everything
 
 from evolute.errors import TaskError, UnknownNameError
 from evolute.tasks.registry import TASKS
 from evolute.tasks.user import load_task
-from tasks.tiny_files import write_everything
 
 GOOD = """
 import neighbour

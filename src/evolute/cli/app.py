@@ -10,6 +10,7 @@ import sys
 import click
 
 from evolute.cli.bench import bench
+from evolute.cli.data import add_data_dir, data_commands
 from evolute.cli.export import export
 from evolute.cli.leaderboard import leaderboard
 from evolute.cli.report import report
@@ -33,8 +34,20 @@ def cli() -> None:
     """Find out whether a better optimizer than Adam exists for your model."""
 
 
-for command in (search, bench, leaderboard, show, report, export, tasks, rules, zoo_commands):
+for command in (
+    search,
+    bench,
+    leaderboard,
+    show,
+    report,
+    export,
+    tasks,
+    data_commands,
+    rules,
+    zoo_commands,
+):
     cli.add_command(command)
+    add_data_dir(command)
 
 
 def main(arguments: list[str] | None = None) -> None:
