@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -20,15 +20,14 @@ from torch import Tensor, nn
 
 from evolute.compiler.population import LaneOptimizer
 from evolute.lanes.base import LaneNetwork
-from evolute.lanes.criterion import LaneCriterion
 from evolute.lang.rule import Rule
 from evolute.schedules import base_schedule
 from evolute.seeds import derive
 from evolute.tasks.base import Evaluation, Split, Task
-from evolute.tasks.criteria import LOSSES, METRICS
 from evolute.tasks.faults import calling
 from evolute.tasks.randomness import seeded
 from evolute.train.fitting import broken_weight
+from evolute.train.planning import lane_criterion
 from evolute.train.protocol import Probe, Training
 from evolute.train.scoring import Course
 from evolute.train.sources import Cohort, Sources
@@ -270,23 +269,6 @@ class Deck:
             )
         for lane, (loss, metric) in zip(lanes, figures, strict=True):
             lane.course.evaluated(Evaluation(loss, metric))
-
-
-def lane_criterion(task: Task) -> LaneCriterion:
-    """Return how lanes of a task are measured."""
-    loss, metric = task.criteria
-    if task.measures_itself:
-        return LaneCriterion(task.loss, metric, measure=task.measure)
-    return LaneCriterion(
-        task.loss,
-        metric,
-        named_loss=_name_of(loss, LOSSES),
-        named_metric=_name_of(metric, METRICS),
-    )
-
-
-def _name_of(given: object, rows: Mapping[str, object]) -> str | None:
-    return next((name for name, row in rows.items() if row is given), None)
 
 
 def _cohort_of(lane: Lane) -> Cohort:

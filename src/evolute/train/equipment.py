@@ -8,6 +8,7 @@ from typing import Any, Self, get_args
 from typing import Literal as _Literal
 
 from evolute.errors import InputError, UnknownNameError
+from evolute.lanes.choose import PLANS
 
 Precision = _Literal["float32", "bf16"]
 """Numbers that networks compute with; weights and rules are float32 with either."""
@@ -45,7 +46,7 @@ class Equipment:
     InputError
         If ``lanes`` is below 1.
     UnknownNameError
-        If the precision is unknown.
+        If the plan or the precision is unknown.
     """
 
     lanes: int | None = None
@@ -58,6 +59,9 @@ class Equipment:
     def __post_init__(self) -> None:
         if self.lanes is not None and self.lanes < 1:
             raise InputError(f"the number of lanes is {self.lanes}: give at least 1")
+        plans = (AUTO, PLAIN, *PLANS)
+        if self.plan not in plans:
+            raise UnknownNameError("plan", self.plan, plans)
         if self.precision not in get_args(Precision):
             raise UnknownNameError("precision", self.precision, get_args(Precision))
 

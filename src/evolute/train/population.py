@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import heapq
 import itertools
+import logging
 import math
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
@@ -19,10 +20,10 @@ from torch import nn
 
 from evolute.errors import TaskError
 from evolute.lanes.base import LaneNetwork
-from evolute.lanes.loop import LoopNetwork
 from evolute.lang.rule import Rule
 from evolute.seeds import derive
 from evolute.tasks.base import Task
+from evolute.tasks.data import Batch
 from evolute.tasks.randomness import seeded
 from evolute.train.deck import Account, Deck, Lane
 from evolute.train.equipment import Equipment
@@ -33,12 +34,15 @@ from evolute.train.memory import (
     is_out_of_memory,
     lanes_that_fit,
 )
+from evolute.train.planning import plan_lanes
 from evolute.train.protocol import Protocol
 from evolute.train.scoring import Course, Scoring
 from evolute.train.sources import Sources
 from evolute.train.survey import survey
 from evolute.train.trainer import require_scorable, scored_trial, trial_key
 from evolute.trial import Trial, TrialKey
+
+_log = logging.getLogger("evolute")
 
 REMEMBERED_MODELS = 64
 """First models of different seeds that are kept."""
@@ -47,13 +51,8 @@ LEAST_SLOTS = 8
 """A deck is not made smaller than this when lanes leave it."""
 
 
-MakeNetwork = Callable[[nn.Module, int, Task, Equipment], LaneNetwork]
+MakeNetwork = Callable[[nn.Module, int], LaneNetwork]
 """Makes so many slots for copies of a model."""
-
-
-def plain_network(model: nn.Module, size: int, task: Task, equipment: Equipment) -> LaneNetwork:
-    """Return the slots of a network."""
-    return LoopNetwork(model, size, device=equipment.device, precision=equipment.precision)
 
 
 @dataclass(eq=False, slots=True)
@@ -87,7 +86,7 @@ class Population:
     equipment
         What to work with.
     make_network
-        Makes the slots of a network: (model, size, task, equipment) -> LaneNetwork.
+        Makes the slots of a network in place of the plan that the equipment names.
 
     Examples
     --------
@@ -113,7 +112,7 @@ class Population:
     ) -> None:
         self._task = task
         self._equipment = equipment or Equipment()
-        self._make_network = make_network or plain_network
+        self._given = self._make_network = make_network
         self._queue: deque[_Job] = deque()
         self._begun: dict[int, _Job] = {}
         self._ready: list[tuple[int, int, _Job, Course]] = []
@@ -244,11 +243,25 @@ class Population:
             self._most = lanes_that_fit(known.bytes_per_lane, memory)
         self._kind = job.kind
         self._sources, self._survey = sources, known
+        self._make_network = self._given or self._planned(job, first)
         self._new_deck(job, min(self._most, _power_of_two(len(self._queue))))
 
+    def _planned(self, job: _Job, batch: Batch) -> MakeNetwork:
+        """Return what makes the slots of a network by the plan that serves it."""
+        choice = plan_lanes(
+            self._task,
+            lambda: self._model(job.seed, job.protocol.width),
+            batch,
+            width=job.protocol.width,
+            bytes_per_lane=self._survey.bytes_per_lane,
+            equipment=self._equipment,
+        )
+        _log.info("task %r: plan %r: %s", self._task.name, choice.plan, choice.why)
+        return lambda _model, size: choice.make(size)
+
     def _new_deck(self, job: _Job, size: int) -> None:
-        model = self._model(job.seed, job.protocol.width)
-        network = self._make_network(model, size, self._task, self._equipment)
+        assert self._make_network is not None
+        network = self._make_network(self._model(job.seed, job.protocol.width), size)
         self._deck = Deck(self._task, network, self._sources, self._survey)
 
     def _has_room(self) -> bool:

@@ -1,0 +1,108 @@
+"""Planning: which plan of the lanes serves the network of a task, the same in every process."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from torch import nn
+
+from evolute.lanes.choose import LANES_TIMED, Choice, choose
+from evolute.lanes.criterion import LaneCriterion
+from evolute.lanes.remembered import plans_file
+from evolute.tasks.base import Task
+from evolute.tasks.criteria import LOSSES, METRICS
+from evolute.tasks.data import Batch
+from evolute.train.equipment import AUTO, Equipment
+
+TIMED_BYTES = 2 * 2**30
+"""Memory of the lanes with which plans are timed. Not what is free: the plan, and with it the last
+bits of every figure, must not depend on the hour."""
+
+
+def lane_criterion(task: Task) -> LaneCriterion:
+    """Return how lanes of a task are measured.
+
+    Examples
+    --------
+    >>> from evolute.tasks.user import load_task
+    >>> lane_criterion(load_task("digits")).named_loss
+    'cross_entropy'
+    """
+    loss, metric = task.criteria
+    if task.measures_itself:
+        return LaneCriterion(task.loss, metric, measure=task.measure)
+    return LaneCriterion(
+        task.loss,
+        metric,
+        named_loss=next((name for name, row in LOSSES.items() if row is loss), None),
+        named_metric=next((name for name, row in METRICS.items() if row is metric), None),
+    )
+
+
+def plan_lanes(
+    task: Task,
+    build: Callable[[], nn.Module],
+    batch: Batch,
+    *,
+    width: int | None,
+    bytes_per_lane: int,
+    equipment: Equipment,
+) -> Choice:
+    """Return the plan that serves a network, as asked for or the fastest.
+
+    The first process on a machine that needs it finds it and writes it down; others wait for that,
+    so that all of them get the same bits.
+
+    Parameters
+    ----------
+    task
+        The task.
+    build
+        Returns a new model.
+    batch
+        A training batch.
+    width
+        Width of the network, as the protocol says.
+    bytes_per_lane
+        Memory of one lane.
+    equipment
+        What to train with.
+
+    Raises
+    ------
+    InputError
+        If the plan that is asked for cannot serve the network.
+    TaskError
+        If no plan can.
+    """
+    fitting = max(1, TIMED_BYTES // max(1, bytes_per_lane))
+    with _one_at_a_time():
+        return choose(
+            build,
+            batch,
+            lane_criterion(task),
+            name=task.name,
+            version=task.version if width is None else f"{task.version} width {width}",
+            device=equipment.device,
+            size=min(LANES_TIMED, 1 << (fitting.bit_length() - 1)),
+            plan=None if equipment.plan == AUTO else equipment.plan,
+            precision=equipment.precision,
+        )
+
+
+@contextlib.contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Hold the lock of the remembered plans; where files cannot be locked, do without."""
+    try:
+        import fcntl  # not there on every system
+
+        path = plans_file().with_suffix(".lock")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.open("w")
+    except (ImportError, OSError):
+        yield
+        return
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
