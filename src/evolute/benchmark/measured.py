@@ -156,7 +156,7 @@ class Measurement:
     divergence_rate
         Part of the runs that diverged.
     steps_to_target, seconds_to_target
-        Median over the runs; None if half of them or more never reach the target.
+        Lower median over the runs; None if more than half of them never reach the target.
     """
 
     setting: Setting

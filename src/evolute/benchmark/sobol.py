@@ -30,6 +30,9 @@ from evolute.zoo.hyperparameters import HyperParameter, Scale
 EDGE = 0.1
 """A value within this part of a range from its end lies on the edge."""
 
+OUTER = 0.25
+"""So does one within this part, if no value nearer to the end was tried."""
+
 WIDENING = 0.5
 """By this part of its width a range grows on the side of its edge."""
 
@@ -121,25 +124,24 @@ class SettingSearch:
         }
         return self.entrant.setting(values.pop("learning_rate"), values)
 
-    def _best_value(self, name: str) -> float | None:
-        best = max(
-            (trial for trial in self.trials if trial.fitness is not None),
-            key=lambda trial: trial.fitness or 0.0,
-            default=None,
-        )
-        if best is None:
-            return None
-        setting = best.setting
-        return setting.learning_rate if name == "learning_rate" else setting.hyperparameters[name]
+    @property
+    def _best(self) -> TuningTrial | None:
+        scored = (trial for trial in self.trials if trial.fitness is not None)
+        return max(scored, key=lambda trial: trial.fitness or 0.0, default=None)
 
     def _edge(self, index: int) -> str | None:
         """Return on which edge of its range the best value lies, if it does."""
         each = self.searched[index]
-        value = self._best_value(each.name)
-        if value is None:
+        best = self._best
+        if best is None:
             return None
-        unit = each.unit(value)
-        return "lower" if unit < EDGE else "upper" if unit > 1 - EDGE else None
+        unit = each.unit(_value(best.setting, each.name))
+        units = [each.unit(_value(trial.setting, each.name)) for trial in self.trials]
+        if unit < EDGE or (unit < OUTER and unit == min(units)):
+            return "lower"
+        if unit > 1 - EDGE or (unit > 1 - OUTER and unit == max(units)):
+            return "upper"
+        return None
 
     def _widened(self, index: int) -> tuple[float, float]:
         """Widen a range on whose edge the best value lies; return which part to try next."""
@@ -150,14 +152,22 @@ class SettingSearch:
         if new == old:
             return _WHOLE
         self.searched[index] = new
-        best = self._best_value(old.name)
+        best = self._best
+        assert best is not None  # what lies on the edge
+        value = _value(best.setting, old.name)
         self.widenings.append(
-            f"{old.name}: the best of {len(self.trials)} settings, {best:.6g}, lay on the {edge} "
+            f"{old.name}: the best of {len(self.trials)} settings, {value:.6g}, lay on the {edge} "
             f"edge of {old.lowest:.6g} to {old.highest:.6g}: widened to {new.lowest:.6g} to "
             f"{new.highest:.6g}"
         )
         tried = (WIDENING + EDGE) / (1 + WIDENING)  # the new part and the edge itself
         return (0.0, tried) if edge == "lower" else (1 - tried, 1.0)
+
+
+def _value(setting: Setting, name: str) -> float:
+    """Return the value of the learning rate, or of a hyper-parameter, in a setting."""
+    values = {"learning_rate": setting.learning_rate, **setting.hyperparameters}
+    return values[name]
 
 
 def _wider(each: HyperParameter, *, lower: bool) -> HyperParameter:

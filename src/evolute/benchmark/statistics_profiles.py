@@ -20,7 +20,8 @@ def time_ratios(times: Mapping[str, Sequence[float]]) -> dict[str, tuple[float, 
     Parameters
     ----------
     times
-        Time to the target of each optimizer, task by task; infinite where it is never reached.
+        Time to the target of each optimizer, task by task, above 0; infinite where it is never
+        reached.
 
     Returns
     -------
