@@ -17,6 +17,7 @@ from evolute.cli.report import report
 from evolute.cli.rules import rules
 from evolute.cli.search import search
 from evolute.cli.show import show
+from evolute.cli.store import store_commands
 from evolute.cli.tasks import tasks
 from evolute.cli.zoo import zoo_commands
 from evolute.errors import EvoluteError
@@ -45,6 +46,7 @@ for command in (
     data_commands,
     rules,
     zoo_commands,
+    store_commands,
 ):
     cli.add_command(command)
     add_data_dir(command)

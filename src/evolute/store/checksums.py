@@ -43,12 +43,13 @@ def run_checksum(row: Mapping[Any, Any]) -> int:
 
 def entry_checksum(row: Mapping[Any, Any]) -> int:
     """Return the checksum of a run entry's row: of what it says itself, not of its copies."""
-    return _sum([row["position"], row["trial"], row["facts"]])
+    names = ("run_id", "position", "trial", "facts")
+    return _sum([*(row[name] for name in names), bool(row["unsettled"])])
 
 
 def document_checksum(row: Mapping[Any, Any]) -> int:
     """Return the checksum of a document's row."""
-    return _sum([row["name"], row["body"]])
+    return _sum([row["run_id"], row["name"], row["body"]])
 
 
 def _sum(values: list[Any]) -> int:

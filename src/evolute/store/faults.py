@@ -57,6 +57,8 @@ def translated(store: str, *, secrets: Sequence[str] = ()) -> Iterator[None]:
         sentence = _without(_sentence(error), secrets)
         # The chain would repeat the address where there is something to hide.
         raise StoreError(f"store {store} {sentence}") from (None if secrets else error)
+    except sqlite3.Error as error:
+        raise StoreError(f"store {store} {_sqlite_sentence(error)}") from error
     except ModuleNotFoundError as error:
         raise StoreError(
             f"store {store} needs the package {error.name}: run pip install 'evolute[postgresql]'"
@@ -101,8 +103,7 @@ def _state(error: DBAPIError) -> str | None:
 def _sentence(error: DBAPIError) -> str:
     orig, said = error.orig, shorten(str(error.orig))
     if _is_sqlite(error):
-        known = SENTENCES.get(primary_code(orig) or 0)
-        return known or f"is damaged or was not written by evolute: {said}"
+        return _sqlite_sentence(orig)
     state = _state(error) or ""
     known = SENTENCES.get(state) or SENTENCES.get(state[:2])
     if known is None and "password" in str(orig):
@@ -112,6 +113,11 @@ def _sentence(error: DBAPIError) -> str:
     if known is None and type(orig).__name__ == "DataError":
         known = f"cannot hold this: {said}"
     return known or f"is damaged or was not written by evolute: {said}"
+
+
+def _sqlite_sentence(error: BaseException | None) -> str:
+    known = SENTENCES.get(primary_code(error) or 0)
+    return known or f"is damaged or was not written by evolute: {shorten(str(error))}"
 
 
 def _without(sentence: str, secrets: Sequence[str]) -> str:

@@ -34,7 +34,7 @@ TRIALS = select(
 """A trial whose protocol is lost is a damaged one, and not one that is not there."""
 
 ENTRIES = select(
-    *(run_entries.c[name] for name in ("position", "trial", "facts", "checksum")),
+    *(run_entries.c[name] for name in ("run_id", "position", "trial", "facts", "checksum")),
     *(run_entries.c[name] for name in ("outcome", "fitness", "unsettled")),
 )
 

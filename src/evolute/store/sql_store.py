@@ -29,10 +29,11 @@ from evolute.store.rows import DAMAGE, row_to_trial, trial_to_row
 from evolute.store.schema import documents, run_entries, runs, trials
 from evolute.store.session import Session
 from evolute.store.writing import (
-    RETRIED,
+    entry_row,
     insert_into,
     insert_trials,
     known_trials,
+    mark_entries,
     parts,
     recorded,
 )
@@ -63,6 +64,16 @@ class SqlStore(Store):
 
     def close(self) -> None:
         self._session.close()
+
+    @property
+    def name(self) -> str:
+        """What messages call the store."""
+        return self._name
+
+    @property
+    def session(self) -> Session:
+        """The connection, for what reads or writes rows as a whole: checks, copies, repairs."""
+        return self._session
 
     # Trials
 
@@ -187,7 +198,7 @@ class SqlStore(Store):
                 content = (entry.trial, facts)
                 if entry.position not in held:
                     held[entry.position] = content
-                    fresh.append(_entry_row(run_id, entry, facts, known[entry.trial]))
+                    fresh.append(entry_row(run_id, entry, facts, known[entry.trial]))
                 elif held[entry.position] != content:
                     raise StoreError(
                         f"position {entry.position} of run {run[:12]} in store {self._name} holds "
@@ -195,6 +206,17 @@ class SqlStore(Store):
                     )
             if fresh:
                 connection.execute(insert_into(connection, run_entries), fresh)
+
+        self._session.write(work)
+
+    def mark_unsettled(self, run: str, positions: Sequence[int]) -> None:
+        """Mark entries that were copied from a store where their trials had not ended by itself."""
+
+        def work(connection: Connection) -> None:
+            run_id = self._run_id(connection, run)
+            for part in parts(positions):
+                chosen = (run_entries.c.run_id == run_id) & run_entries.c.position.in_(part)
+                mark_entries(connection, chosen)
 
         self._session.write(work)
 
@@ -251,12 +273,12 @@ class SqlStore(Store):
 
     def put_document(self, run: str, name: str, document: object) -> None:
         with self._plain_data(f"document {name!r}"):
-            row: dict[str, Any] = {"name": name, "body": canonical_json(document)}
-        row["checksum"] = document_checksum(row)
+            body = canonical_json(document)
 
         def work(connection: Connection) -> None:
-            values = row | {"run_id": self._run_id(connection, run)}
-            statement = insert_into(connection, documents).values(values)
+            row = {"run_id": self._run_id(connection, run), "name": name, "body": body}
+            row["checksum"] = document_checksum(row)
+            statement = insert_into(connection, documents).values(row)
             connection.execute(
                 statement.on_conflict_do_update(
                     index_elements=[documents.c.run_id, documents.c.name],
@@ -362,23 +384,6 @@ def _stamped(trial: Trial) -> Trial:
     if trial.provenance.created_at:
         return trial
     return replace(trial, provenance=replace(trial.provenance, created_at=utc_now()))
-
-
-def _entry_row(
-    run_id: int, entry: RunEntry, facts: str, trial: Mapping[Any, Any]
-) -> dict[str, Any]:
-    row = {
-        "run_id": run_id,
-        "position": entry.position,
-        "trial_id": trial["id"],
-        "facts": facts,
-        "trial": entry.trial,
-        "protocol_id": trial["protocol_id"],
-        "outcome": trial["outcome"],
-        "fitness": trial["fitness"],
-        "unsettled": trial["outcome"] in RETRIED,
-    }
-    return row | {"checksum": entry_checksum(row)}
 
 
 def _require_sum(checksum: int, row: Mapping[Any, Any]) -> None:

@@ -151,7 +151,9 @@ def _prepare(connection: Connection, name: str, *, path: Path | None, read_only:
         connection.rollback()
         return
     if path is not None and revision is not None:
-        copy_before_migration(path, revision)
+        copy = copy_of_older(path, revision)
+        if not copy.exists():
+            copy_file(path, copy)
     # Not at the top: Alembic takes long to load, and most stores need no migration.
     from evolute.store.migrations import migrate
 
@@ -181,12 +183,38 @@ def _require_sound(connection: Connection, path: Path, name: str, *, revision: s
         require_sound_rows(connection, name)
 
 
-def copy_before_migration(path: Path, revision: str) -> Path:
-    """Copy a store of an older schema beside itself, unless that copy is there; return its path."""
-    copy = Path(f"{path}.schema-{revision}")
-    if not copy.exists():
-        copy_file(path, copy)
-    return copy
+def require_store(path: Path, name: str) -> None:
+    """Refuse a file that is no store, of whatever schema.
+
+    Raises
+    ------
+    StoreError
+        If it is none, or cannot be read.
+    """
+    engine = open_unchecked(path, name)
+    try:
+        with translated(name), engine.connect() as connection:
+            if find_revision(connection, name) is None:
+                require_newest(None, name)
+    finally:
+        engine.dispose()
+
+
+def open_unchecked(path: Path, name: str) -> Engine:
+    """Return an engine that reads a file, whatever is in it.
+
+    Raises
+    ------
+    StoreError
+        If there is no file.
+    """
+    check_path(path, name, must_exist=True)
+    return _engine(f"{path.absolute().as_uri()}?mode=ro")
+
+
+def copy_of_older(path: Path, revision: str) -> Path:
+    """Return where a copy of a store of an older schema is kept when it is updated."""
+    return Path(f"{path}.schema-{revision}")
 
 
 def copy_file(path: Path, copy: Path) -> None:

@@ -6,10 +6,11 @@ import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Table, bindparam, delete, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Table, bindparam, delete, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from evolute.store.checksums import RESULT_COLUMNS
+from evolute.store.base import RunEntry
+from evolute.store.checksums import RESULT_COLUMNS, entry_checksum
 from evolute.store.rows import KEY_COLUMNS
 from evolute.store.schema import leases, protocols, run_entries, trials
 from evolute.trial import RETRIED_KINDS
@@ -138,3 +139,29 @@ def known_trials(connection: Connection, digests: Collection[str]) -> dict[str, 
         locked = connection.execute(query.with_for_update(read=True)).mappings()
         known |= {row["digest"]: row for row in locked}
     return known
+
+
+def entry_row(run_id: int, entry: RunEntry, facts: str, trial: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return the row of an entry, with what it repeats of its trial."""
+    row = {
+        "run_id": run_id,
+        "position": entry.position,
+        "trial_id": trial["id"],
+        "facts": facts,
+        "trial": entry.trial,
+        "protocol_id": trial["protocol_id"],
+        "outcome": trial["outcome"],
+        "fitness": trial["fitness"],
+        "unsettled": trial["outcome"] in RETRIED,
+    }
+    return row | {"checksum": entry_checksum(row)}
+
+
+def mark_entries(connection: Connection, chosen: ColumnElement[bool]) -> None:
+    """Mark these entries as unsettled, which is part of what their checksums are of."""
+    rows = connection.execute(select(run_entries).where(chosen)).mappings().all()
+    for row in rows:
+        checksum = entry_checksum({**row, "unsettled": True})
+        key = (run_entries.c.run_id == row["run_id"]) & (run_entries.c.position == row["position"])
+        values = {"unsettled": True, "checksum": checksum}
+        connection.execute(update(run_entries).where(key).values(values))
