@@ -9,10 +9,8 @@ The Python face of the whole program, in three lines::
 
 from __future__ import annotations
 
-import contextlib
-import os
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,18 +19,18 @@ from torch.optim.optimizer import ParamsT
 
 from evolute import zoo
 from evolute.benchmark.config import expected_trials
-from evolute.benchmark.procedure import Candidate, judge
+from evolute.benchmark.elimination import Candidate
+from evolute.benchmark.procedure import judge
 from evolute.benchmark.verdict import Side, Verdict
 from evolute.compiler.optimizer import RuleOptimizer
-from evolute.errors import InputError, TaskError
+from evolute.errors import TaskError
 from evolute.lang.rule import Rule
 from evolute.leaderboard import Leaderboard, find_run, read_leaderboard
 from evolute.presets import resolve
 from evolute.runs.config import RunConfig
 from evolute.runs.evaluate import Evaluator
 from evolute.runs.executors.base import Executor, TrialRequest
-from evolute.runs.executors.in_process import InProcessExecutor
-from evolute.runs.executors.local import LocalExecutor
+from evolute.runs.executors.make import make_executor
 from evolute.runs.run import Ending, Progress, Run, run_digest
 from evolute.settings import Settings
 from evolute.store.sql import open_store
@@ -293,10 +291,9 @@ def _named_config(settings: Settings, task: Task) -> RunConfig:
     return replace(config, name=f"{config.name}-{run_digest(config, task.version)[:6]}")
 
 
-@contextlib.contextmanager
 def open_executor(
     task: str | Task, loaded: Task, *, settings: Settings, workers: int | None
-) -> Iterator[Executor]:
+) -> Executor:
     """Make the executor that fits the task: processes can load a named one, not an object.
 
     Parameters
@@ -315,25 +312,13 @@ def open_executor(
     InputError
         If the number of workers is none that fits.
     """
-    if workers is not None and workers < 1:
-        raise InputError(f"the number of workers is {workers}: give at least 1")
-    if isinstance(task, Task) and workers not in (None, 1):
-        raise InputError(
-            f"{workers} workers cannot share a Task object: each loads the task for itself, so "
-            "give it as 'path/to/file.py:build', or leave workers out"
-        )
-    executor: Executor
-    if isinstance(task, str):
-        executor = LocalExecutor(
-            task,
-            loaded,
-            workers=workers or len(os.sched_getaffinity(0)),
-            timeout_seconds=settings.timeout_seconds,
-        )
-    else:
-        executor = InProcessExecutor(loaded, timeout_seconds=settings.timeout_seconds)
-    with executor:
-        yield executor
+    return make_executor(
+        task,
+        loaded,
+        workers=workers,
+        timeout_seconds=settings.timeout_seconds,
+        equipment=settings.equipment(),
+    )
 
 
 def _score_hand_made(settings: Settings, evaluator: Evaluator, hear: Listener) -> list[Trial]:
@@ -387,7 +372,7 @@ def _judge(settings: Settings, rows: Leaderboard, evaluator: Evaluator, hear: Li
     count = expected_trials(settings.verdict, len(zoo.HAND_MADE))
     finalists = [
         Candidate(f"discovered #{row.rank}", Rule.parse(row.rule), row.fitness, row.learning_rate)
-        for row in rows[: settings.verdict.finalists]
+        for row in rows[: max(settings.verdict.candidates, settings.verdict.finalists)]
     ]
     return judge(
         finalists,

@@ -14,6 +14,7 @@ from evolute.search.particles import ParticleConfig
 from evolute.search.random_search import RandomConfig
 from evolute.search.regularized_evolution import EvolutionConfig
 from evolute.settings import Settings, merge, validate
+from evolute.train.equipment import AUTO
 from evolute.train.fingerprint import TOLERANCE
 from evolute.train.protocol import PROTOCOLS, Stages
 
@@ -64,6 +65,9 @@ class Preset:
             "seed": 0,
             "budget": self.budget,
             "timeout_seconds": self.timeout_seconds,
+            "lanes": None,
+            "memory": None,
+            "plan": AUTO,
             "duplicate_tolerance": self.duplicate_tolerance,
             "nesterov": self.nesterov,
             "initial": dataclasses.asdict(self.stages.initial),
@@ -86,7 +90,9 @@ PRESETS: dict[str, Preset] = {
                 candidates=280, population=40, sample=8, batch=8
             ),
         },
-        verdict=VerdictConfig(finalists=4, tuning_seeds=4, grid_half_width=2, fresh_seeds=16),
+        verdict=VerdictConfig(
+            candidates=12, finalists=4, tuning_seeds=4, grid_half_width=2, fresh_seeds=16
+        ),
         timeout_seconds=120.0,
     ),
     "standard": Preset(
@@ -145,6 +151,7 @@ def resolve(preset: str, *overlays: Mapping[str, Any]) -> Settings:
     _require_validation_split(settings)
     settings.run_config(settings.task)
     settings.parsed_budget()
+    settings.equipment()
     return settings
 
 

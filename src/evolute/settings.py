@@ -23,6 +23,8 @@ from evolute.runs.budget import Budget
 from evolute.runs.config import RunConfig
 from evolute.search.algorithms import find_algorithm
 from evolute.search.space import MOMENTUM_TYPES, PUBLISHED_MOMENTUM_TYPES, SearchSpace
+from evolute.train.equipment import Equipment
+from evolute.train.memory import parse_memory
 from evolute.train.protocol import Protocol
 
 _MOMENTUM_TYPES = {"textbook": MOMENTUM_TYPES, "published": PUBLISHED_MOMENTUM_TYPES}
@@ -46,6 +48,14 @@ class Settings:
         Time such as ``10m`` or a number of evaluations; None lets the algorithm end by itself.
     timeout_seconds
         Longest time for one trial.
+    lanes
+        Most trainings side by side in one process; None: as many as fit into the memory, at most
+        64. No part of what a run is.
+    memory
+        Memory for them in all processes, such as ``4G``; None: half of what is free.
+    plan
+        How they are computed side by side: ``auto`` finds the fastest way, ``plain`` trains one
+        after the other; see :mod:`evolute.lanes.choose` for the others.
     duplicate_tolerance
         Largest relative difference of two updates that count as the same rule; None trains every
         rule that is written differently, as the published search does.
@@ -66,6 +76,9 @@ class Settings:
     algorithm: str
     budget: str | None
     timeout_seconds: Annotated[float, Field(gt=0)] | None
+    lanes: Annotated[int, Field(ge=1)] | None
+    memory: str | None
+    plan: str
     duplicate_tolerance: Annotated[float, Field(ge=0, lt=1)] | None
     nesterov: Literal["textbook", "published"]
     initial: Protocol
@@ -86,6 +99,17 @@ class Settings:
             space=SearchSpace.from_registries(momentum_types=_MOMENTUM_TYPES[self.nesterov]),
             duplicate_tolerance=self.duplicate_tolerance,
         )
+
+    def equipment(self) -> Equipment:
+        """Return what trials are trained with.
+
+        Raises
+        ------
+        InputError
+            If the memory is no amount, or the plan is unknown.
+        """
+        memory = None if self.memory is None else parse_memory(self.memory)
+        return Equipment(lanes=self.lanes, memory_bytes=memory, plan=self.plan)
 
     def parsed_budget(self) -> Budget:
         """Return the budget; empty if there is none."""

@@ -25,8 +25,9 @@ from evolute.leaderboard import Leaderboard
 from evolute.presets import PRESETS, resolve
 from evolute.runs.budget import format_seconds
 from evolute.search.algorithms import ALGORITHMS
-from evolute.settings import read_toml
+from evolute.settings import merge, read_toml
 from evolute.store.address import shown
+from evolute.train.equipment import AUTO, PLAN_NAMES
 
 SHOWN_ROWS = 10
 
@@ -60,6 +61,12 @@ Running the same command again resumes it: nothing that was scored is trained tw
     "--store", default=DEFAULT_STORE, show_default=True, help="File in which trials are remembered."
 )
 @click.option("--workers", type=click.IntRange(min=1), help="Processes that train; one per core.")
+@click.option("--lanes", type=int, help="Most trainings side by side in one process.")
+@click.option("--memory", help="Memory for them, such as 4G.  [default: half of what is free]")
+@click.option(
+    "--precision", type=click.Choice(("float32", "bf16")), help="What networks compute with."
+)
+@click.option("--plan", help=f"One of: {', '.join(PLAN_NAMES)}.  [default: {AUTO}]")
 @click.option("--verdict/--no-verdict", default=True, help="Compare with hand-made optimizers.")
 @click.option(
     "--output",
@@ -77,6 +84,10 @@ def search(
     config: Path | None,
     store: str,
     workers: int | None,
+    lanes: int | None,
+    memory: str | None,
+    precision: str | None,
+    plan: str | None,
     verdict: bool,
     output: Path | None,
     show_config: bool,
@@ -85,7 +96,9 @@ def search(
     """Search for an optimizer for a task, and compare it with hand-made ones."""
     settings = read_toml(config) if config else {}
     named = {"task": task, "preset": preset, "seed": seed, "budget": budget, "algorithm": algorithm}
-    settings |= {key: value for key, value in named.items() if value is not None}
+    named |= {"lanes": lanes, "memory": memory, "plan": plan}
+    stage = {"precision": precision}
+    settings = merge(settings, {**named, "initial": stage, "main": stage})
     if "task" not in settings:
         raise InputError("no task is given: add --task, such as --task digits; see 'evolute tasks'")
     if show_config:

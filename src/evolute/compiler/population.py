@@ -191,7 +191,7 @@ class LaneOptimizer:
             rate = scheduled_rate(rate, float(values[0]), step=step)
             if len(values) > 1:
                 for row in self._rows[slot]:
-                    self._table.set_decays(row, values[1:])  # type: ignore[arg-type]
+                    self._table.set_decays(row, values[1:])
         for at, row in enumerate(self._rows[slot] if native.noise else ()):
             drawn, index = [], self._indices[at]
             for node in native.noise:  # lanes of one seed at one step draw the same

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Self, get_args
-from typing import Literal as _Literal
+from typing import Any, Self
 
 from evolute.errors import InputError, UnknownNameError
 from evolute.lanes.choose import PLANS
-
-Precision = _Literal["float32", "bf16"]
-"""Numbers that networks compute with; weights and rules are float32 with either."""
 
 PLAIN = "plain"
 """Plan of the trainer that trains one trial after the other, without lanes."""
 
 AUTO = "auto"
 """Plan that is chosen for each network."""
+
+PLAN_NAMES = (AUTO, PLAIN, *PLANS)
+"""What a plan may be called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +29,10 @@ class Equipment:
         Most trainings side by side in one process, at least 1; None: what fits into the memory, at
         most :data:`evolute.train.memory.MOST_LANES`.
     memory_bytes
-        Memory for them in one process; None: its share of half of what is free.
+        Memory for the trainings of all processes; None: half of what is free when they begin.
     plan
         How many copies of a network are computed: a name of :mod:`evolute.lanes.choose`, ``auto``
         for the fastest, or ``plain`` for one trial after the other without lanes.
-    precision
-        ``float32``, or ``bf16`` for autocast to bfloat16.
     device
         Where networks are trained.
     shared_by
@@ -46,24 +43,20 @@ class Equipment:
     InputError
         If ``lanes`` is below 1.
     UnknownNameError
-        If the plan or the precision is unknown.
+        If the plan is unknown.
     """
 
     lanes: int | None = None
     memory_bytes: int | None = None
     plan: str = AUTO
-    precision: str = "float32"
     device: str = "cpu"
     shared_by: int = 1
 
     def __post_init__(self) -> None:
         if self.lanes is not None and self.lanes < 1:
             raise InputError(f"the number of lanes is {self.lanes}: give at least 1")
-        plans = (AUTO, PLAIN, *PLANS)
-        if self.plan not in plans:
-            raise UnknownNameError("plan", self.plan, plans)
-        if self.precision not in get_args(Precision):
-            raise UnknownNameError("precision", self.precision, get_args(Precision))
+        if self.plan not in PLAN_NAMES:
+            raise UnknownNameError("plan", self.plan, PLAN_NAMES)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data that JSON can hold; :meth:`from_dict` reverses it."""

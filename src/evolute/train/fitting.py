@@ -88,7 +88,13 @@ class Fit:
             with self._noise.active():
                 self._epoch()
             while course.wants is not None:
-                course.evaluated(self._subject.task.evaluate(self.model, course.wants))
+                with self._precision():
+                    evaluation = self._subject.task.evaluate(self.model, course.wants)
+                course.evaluated(evaluation)
+
+    def _precision(self) -> torch.autocast:
+        enabled = self._subject.protocol.precision == "bf16"
+        return torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled)
 
     def _epoch(self) -> None:
         task, course = self._subject.task, self._course
@@ -98,7 +104,8 @@ class Fit:
             if time.monotonic() > self._subject.deadline:
                 course.timed_out(self._subject.time_limit_seconds)
                 return
-            measured = task.measure(self.model, next(self._batches))
+            with self._precision():
+                measured = task.measure(self.model, next(self._batches))
             loss = measured.loss.item()
             course.steps += 1
             if course.steps == 1:

@@ -14,6 +14,7 @@ from evolute.tasks.base import Task
 from evolute.tasks.criteria import LOSSES, METRICS
 from evolute.tasks.data import Batch
 from evolute.train.equipment import AUTO, Equipment
+from evolute.train.protocol import Protocol
 
 TIMED_BYTES = 2 * 2**30
 """Memory of the lanes with which plans are timed. Not what is free: the plan, and with it the last
@@ -45,7 +46,7 @@ def plan_lanes(
     build: Callable[[], nn.Module],
     batch: Batch,
     *,
-    width: int | None,
+    protocol: Protocol,
     bytes_per_lane: int,
     equipment: Equipment,
 ) -> Choice:
@@ -62,8 +63,8 @@ def plan_lanes(
         Returns a new model.
     batch
         A training batch.
-    width
-        Width of the network, as the protocol says.
+    protocol
+        Width of the network, and the precision.
     bytes_per_lane
         Memory of one lane.
     equipment
@@ -83,11 +84,11 @@ def plan_lanes(
             batch,
             lane_criterion(task),
             name=task.name,
-            version=task.version if width is None else f"{task.version} width {width}",
+            version=f"{task.version} width {protocol.width}",
             device=equipment.device,
             size=min(LANES_TIMED, 1 << (fitting.bit_length() - 1)),
             plan=None if equipment.plan == AUTO else equipment.plan,
-            precision=equipment.precision,
+            precision=protocol.precision,
         )
 
 

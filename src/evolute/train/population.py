@@ -51,6 +51,8 @@ LEAST_SLOTS = 8
 """A deck is not made smaller than this when lanes leave it."""
 
 
+Kind = tuple[int | None, int, bool, str]
+
 MakeNetwork = Callable[[nn.Module, int], LaneNetwork]
 """Makes so many slots for copies of a model."""
 
@@ -69,9 +71,10 @@ class _Job:
     account: Account = field(default_factory=Account)
 
     @property
-    def kind(self) -> tuple[int | None, int, bool]:
+    def kind(self) -> Kind:
         """What trials must share to be trained by one deck."""
-        return self.protocol.width, self.protocol.batch_size, self.protocol.augment
+        protocol = self.protocol
+        return protocol.width, protocol.batch_size, protocol.augment, protocol.precision
 
 
 class Population:
@@ -119,7 +122,7 @@ class Population:
         self._order = itertools.count()
         self._models: OrderedDict[tuple[int, int | None], nn.Module] = OrderedDict()
         self._deck: Deck | None = None
-        self._kind: tuple[int | None, int, bool] | None = None
+        self._kind: Kind | None = None
         self._most = self._equipment.lanes or MOST_LANES
 
     def add(
@@ -237,10 +240,8 @@ class Population:
         first = next(sources.batches(job.seed))
         known = survey(task, self._model(job.seed, protocol.width), first, seed=job.seed)
         if equipment.lanes is None:
-            memory = equipment.memory_bytes or round(
-                SHARE_OF_FREE * free_memory() / equipment.shared_by
-            )
-            self._most = lanes_that_fit(known.bytes_per_lane, memory)
+            memory = equipment.memory_bytes or round(SHARE_OF_FREE * free_memory())
+            self._most = lanes_that_fit(known.bytes_per_lane, memory // equipment.shared_by)
         self._kind = job.kind
         self._sources, self._survey = sources, known
         self._make_network = self._given or self._planned(job, first)
@@ -252,7 +253,7 @@ class Population:
             self._task,
             lambda: self._model(job.seed, job.protocol.width),
             batch,
-            width=job.protocol.width,
+            protocol=job.protocol,
             bytes_per_lane=self._survey.bytes_per_lane,
             equipment=self._equipment,
         )

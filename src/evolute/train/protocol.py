@@ -144,6 +144,9 @@ class Protocol:
         chosen on validation data, also where ``split`` is the test data.
     split
         What the fitness is measured on.
+    precision
+        What networks compute with: ``float32``, or ``bf16`` for autocast to bfloat16. Weights and
+        rules are float32 with either.
 
     Raises
     ------
@@ -166,6 +169,7 @@ class Protocol:
     fitness: Literal["metric", "loss"] = "metric"
     fitness_epoch: Literal["best", "last"] = "best"
     split: Literal["validation", "test"] = "validation"
+    precision: Literal["float32", "bf16"] = "float32"
 
     def __post_init__(self) -> None:
         if (self.probe is None) == (self.learning_rate is None):
