@@ -70,7 +70,8 @@ def error_inputs(device: object, dtype: torch.dtype) -> list[ErrorOptimizerInput
         refused("momentum is 1.5: give a coefficient", momentum=1.5),
         refused("weight_decay is -1: give a number", weight_decay=-1),
         refused("total_steps is 0: give a whole number", total_steps=0),
-        refused("fused=True is not there yet", fused=True),
+        refused("fused=True and foreach=True exclude", fused=True, foreach=True),
+        refused("fused=True and differentiable=True exclude", fused=True, differentiable=True),
         refused("capturable=True is not supported", capturable=True),
         refused("foreach=True and differentiable=True exclude", foreach=True, differentiable=True),
         ErrorOptimizerInput(

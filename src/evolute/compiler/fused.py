@@ -24,7 +24,7 @@ from evolute.lang.registry import Kind
 
 
 class NativeSteps:
-    """Steps the parameters of one group; between steps it keeps their addresses only.
+    """Steps the parameters of one group; between steps it keeps where their memory is, and it.
 
     Parameters
     ----------
@@ -37,85 +37,67 @@ class NativeSteps:
         kinds = {each.function.kind for each in native.program.instructions}
         self._any_order = kinds <= {Kind.ELEMENTWISE, Kind.STATEFUL}
         self._table = JobTable(0)
-        self._addresses: list[int] = []
+        self._places: list[int] = []
 
-    def split(self, members: Members) -> tuple[Members | None, Members | None]:
-        """Return the parameters that the core can move, and the others; None where there are none.
-
-        A gradient that is laid out in another way than its weight is copied.
-        """
-        fitting: list[int] = []
-        others: list[int] = []
-        for at, weight in enumerate(members.weights):
-            fits = all(self._fits(each, weight) for each in (weight, *members.slots_of(at)))
-            (fitting if fits and _is_plain(members.gradients[at]) else others).append(at)
-        rest = members.at(others) if others else None
-        return (self._in_rows(members.at(fitting)) if fitting else None), rest
-
-    def _fits(self, tensor: Tensor, weight: Tensor) -> bool:
-        return (
-            _is_plain(tensor)
-            and not tensor.is_inference()  # those must not change here, and torch tells it
-            and (
-                (tensor.is_contiguous() and weight.is_contiguous())
-                or (
-                    self._any_order
-                    and tensor.stride() == weight.stride()
-                    and is_without_gaps(tensor)
-                )
-            )
-        )
-
-    def _in_rows(self, members: Members) -> Members:
-        """Return tensors in the order of the memory."""
-        gradients = [
-            gradient if _alike(gradient, weight) else torch.empty_like(weight).copy_(gradient)
-            for gradient, weight in zip(members.gradients, members.weights, strict=True)
-        ]
-        return replace(
-            members,
-            weights=[_row(each) for each in members.weights],
-            gradients=[_row(each) for each in gradients],
-            slots=[_row(each) for each in members.slots],
-        )
-
-    def step(self, members: Members, group: Group) -> None:
-        """Move all weights, slots and counters in place; all are what :meth:`split` lets through.
+    def step(self, members: Members, group: Group) -> Members | None:
+        """Move all weights, slots and counters that the core can, in place; return the others.
 
         The result does not depend on the number of threads, which is torch's.
         """
-        self._place(members)
-        table, peak = self._table, rate_of(group)
-        table.momenta[:] = group["momentum"]
-        table.maximize[:] = group["maximize"]
-        table.shrinks[:] = 1 - peak * group["weight_decay"]
-        rows_of: dict[int, list[int]] = {}
-        for row, each in enumerate(members.steps):
-            rows_of.setdefault(int(each), []).append(row)
-        for step, rows in rows_of.items():
-            factor, decays = values_at(self._native.program, group, step)
-            table.steps[rows] = step
-            table.rates[rows] = self._native.sign * scheduled_rate(peak, factor, step=step)
-            for row in rows:
-                if decays:
-                    table.set_decays(row, decays)
-                if self._native.noise:
-                    table.set_noise(row, self._noise(members, row, step, group["seed"]))
-        table.run(threads=torch.get_num_threads())
+        rest: Members | None = None
+        back: Sequence[tuple[Tensor, Tensor]] = ()
+        if not self._is_as_before(members):
+            fitting, rest = _split(members)
+            if fitting is None:
+                return rest
+            members, back = self._in_rows(fitting)
+            self._fill(members)
+            self._places = [] if rest or back else _places(members)
+        for row, gradient in enumerate(members.gradients):
+            self._table.set_gradient(row, gradient)
+        self._run(members, group)
+        for place, moved in back:
+            place.copy_(moved)
         torch.autograd.graph.increment_version(list(members.weights))
-        torch._foreach_add_(list(members.steps), 1)
+        for each in members.steps:
+            each.add_(1)
+        return rest
 
-    def _place(self, members: Members) -> None:
-        """Fill the table, or where the memory is that of the last step give it the gradients."""
-        weights, slots = members.weights, members.slots
-        addresses = [each.data_ptr() for each in (*weights, *slots)]
-        addresses += [each.numel() for each in weights]
-        if addresses == self._addresses:
-            for row, gradient in enumerate(members.gradients):
-                self._table.set_gradient(row, gradient)
-            return
-        self._table, self._addresses = JobTable(len(weights)), addresses
-        for row, weight in enumerate(weights):
+    def _is_as_before(self, members: Members) -> bool:
+        """Whether weights and slots lie where they lay, in the order of their indices."""
+        return (
+            bool(self._places)
+            and all(each.is_contiguous() for each in members.weights)
+            and all(type(each) is Tensor and each.is_contiguous() for each in members.gradients)
+            and _places(members) == self._places
+        )
+
+    def _in_rows(self, members: Members) -> tuple[Members, Sequence[tuple[Tensor, Tensor]]]:
+        """Return contiguous tensors for these, and what is to be copied back: place and source.
+
+        Where the order of the elements is nothing to the rule, a tensor without gaps is taken in
+        the order of its memory.
+        """
+        back: list[tuple[Tensor, Tensor]] = []
+        weights, gradients, slots = [], [], []
+        for at, weight in enumerate(members.weights):
+            tensors = [weight, members.gradients[at], *members.slots_of(at)]
+            if not all(each.is_contiguous() for each in tensors):
+                if self._any_order and is_without_gaps(weight):
+                    rows = [_in_memory_order(each, weight) for each in tensors]
+                else:
+                    rows = [each.contiguous() for each in tensors]
+                pairs = list(zip(tensors, rows, strict=True))
+                back += [pair for pair in (pairs[0], *pairs[2:]) if not _share(*pair)]
+                tensors = rows
+            weights.append(tensors[0])
+            gradients.append(tensors[1])
+            slots += tensors[2:]
+        return replace(members, weights=weights, gradients=gradients, slots=slots), back
+
+    def _fill(self, members: Members) -> None:
+        self._table = JobTable(len(members.weights))
+        for row, weight in enumerate(members.weights):
             self._table.set(
                 row,
                 self._native,
@@ -123,6 +105,23 @@ class NativeSteps:
                 gradient=members.gradients[row],
                 slots=members.slots_of(row),
             )
+
+    def _run(self, members: Members, group: Group) -> None:
+        table, native, peak = self._table, self._native, rate_of(group)
+        table.momenta[:] = group["momentum"]
+        table.maximize[:] = group["maximize"]
+        table.shrinks[:] = 1 - peak * group["weight_decay"]
+        steps = [int(each) for each in members.steps]
+        table.steps[:] = steps
+        for step in dict.fromkeys(steps):
+            factor, decays = values_at(native.program, group, step)
+            rate = native.sign * scheduled_rate(peak, factor, step=step)
+            table.rates[table.steps == step] = rate
+            for row, its_step in enumerate(steps if decays or native.noise else ()):
+                if its_step == step:
+                    table.set_decays(row, decays)
+                    table.set_noise(row, self._noise(members, row, step, group["seed"]))
+        table.run(threads=torch.get_num_threads())
 
     def _noise(self, members: Members, row: int, step: int, seed: int) -> list[Tensor]:
         index, weight = members.indices[row], members.weights[row]
@@ -145,10 +144,10 @@ def native_steps(program: Program, group: Mapping[str, Any]) -> NativeSteps | No
 def require_fused(program: Program, parameters: Sequence[Tensor]) -> None:
     """Raise InputError unless some of these parameters can be moved in one pass."""
     real = [torch.view_as_real(each) if each.is_complex() else each for each in parameters]
-    if real and not any(_is_plain(each) and is_without_gaps(each) for each in real):
+    if real and not any(map(_is_plain, real)):
         raise InputError(
-            f"fused=True works on float32 tensors on the CPU without gaps, and none of the "
-            f"{len(real)} parameters is one: leave it out"
+            f"fused=True works on float32 tensors on the CPU, and none of the {len(real)} "
+            "parameters is one: leave it out"
         )
     reason = why_not(program)
     if reason is not None:
@@ -163,11 +162,33 @@ def _is_plain(tensor: Tensor) -> bool:
     )
 
 
-def _alike(gradient: Tensor, weight: Tensor) -> bool:
-    return gradient.stride() == weight.stride() or (
-        gradient.is_contiguous() and weight.is_contiguous()
-    )
+def _places(members: Members) -> list[int]:
+    """Return what tells whether tensors lie where they lay."""
+    return [
+        *(each.data_ptr() for each in members.weights),
+        *(each.data_ptr() for each in members.slots),
+        *(each.numel() for each in members.weights),
+    ]
 
 
-def _row(tensor: Tensor) -> Tensor:
-    return tensor if tensor.is_contiguous() else tensor.as_strided((tensor.numel(),), (1,))
+def _split(members: Members) -> tuple[Members | None, Members | None]:
+    """Return the parameters that the core can move, and the others; None where there are none."""
+    fitting: list[int] = []
+    others: list[int] = []
+    for at, weight in enumerate(members.weights):
+        tensors = (weight, members.gradients[at], *members.slots_of(at))
+        fits = weight.numel() > 0 and all(map(_is_plain, tensors))
+        # A tensor of inference mode must not change here: torch tells it.
+        (fitting if fits and not weight.is_inference() else others).append(at)
+    return (members.at(fitting) if fitting else None), (members.at(others) if others else None)
+
+
+def _in_memory_order(tensor: Tensor, weight: Tensor) -> Tensor:
+    """Return the elements of a tensor in one row, in the order in which the weight's lie."""
+    if tensor.stride() != weight.stride():
+        tensor = torch.empty_like(weight).copy_(tensor)
+    return tensor.as_strided((tensor.numel(),), (1,))
+
+
+def _share(one: Tensor, other: Tensor) -> bool:
+    return one.data_ptr() == other.data_ptr()

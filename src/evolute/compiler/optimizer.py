@@ -51,14 +51,18 @@ class RuleOptimizer(Optimizer):
     maximize
         Whether to climb: the rule gets −g.
     foreach
-        Whether tensors are worked on in lists; by default where all are plain tensors. The results
-        are the same, on a CPU to the bit.
+        Whether tensors are worked on in lists, by default where all are plain tensors, or one
+        after the other. The results are the same, on a CPU to the bit.
     capturable
-        Refused if true, as is ``fused``: named here since every optimizer of torch has them.
+        Refused if true: named here since every optimizer of torch has it.
     differentiable
         Whether autograd may follow the step.
     fused
-        Refused if true.
+        Whether float32 tensors on the CPU are moved by the native core, in one pass over the
+        memory; by default where it is built, knows the rule's functions, and ``foreach`` is not
+        given. Its results are those of the other paths to rounding, and depend neither on threads
+        nor on other tensors. Tensors of another kind go the other way. Elsewhere than on a CPU the
+        step is compiled by ``torch.compile``.
     seed
         Seed of the noise of a rule with dropout.
 
@@ -225,12 +229,7 @@ class RuleOptimizer(Optimizer):
         if key not in self._native:
             self._native[key] = native_steps(self._program, group)
         steps = self._native[key]
-        if steps is None:
-            return members
-        fitting, rest = steps.split(members)
-        if fitting is not None:
-            steps.step(fitting, group)
-        return rest
+        return members if steps is None else steps.step(members, group)
 
     def _init_group(
         self,
@@ -291,7 +290,12 @@ class RuleOptimizer(Optimizer):
         """
         for group in state_dict["param_groups"]:
             _require_rule(group.get("rule"), self.rule, of="the state loaded")
-        super().load_state_dict(state_dict)
+        # torch makes the counters of fused and capturable optimizers float32, on the device.
+        plain = {"fused": None, "capturable": False}
+        groups = [{**group, **plain} for group in state_dict["param_groups"]]
+        super().load_state_dict({**state_dict, "param_groups": groups})
+        for group, saved in zip(self.param_groups, state_dict["param_groups"], strict=True):
+            group.update({name: saved.get(name, plain[name]) for name in plain})
         for slots in self.state.values():
             slots.update({name: each.clone() for name, each in slots.items()})
 
