@@ -1,63 +1,211 @@
-"""Time what a large store is asked for: ``python -m perf.store [trials]``."""
+"""Time what a large store is asked for: ``python -m perf.store sqlite|postgresql [trials]``.
+
+PostgreSQL is one of its own on this machine, with ``fsync`` on, started for the measurement.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
+import resource
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-from evolute.store.base import Store
+from sqlalchemy import Connection, Table, insert
+
+from evolute.leaderboard import read_leaderboard
+from evolute.store import schema
+from evolute.store.base import RunEntry, RunRecord
+from evolute.store.inspection import take_inventory
+from evolute.store.rows import trial_to_row
 from evolute.store.sql import open_store
-from evolute.testing.store_examples import RUN, example_entry, example_trial
-from evolute.trial import Trial
+from evolute.store.sql_store import SqlStore, utc_now
+from evolute.store.writing import entry_row, insert_trials
+from evolute.testing.postgresql_server import find_programs, postgresql_server
+from evolute.trial import (
+    EpochRecord,
+    Outcome,
+    OutcomeKind,
+    Provenance,
+    Score,
+    Trial,
+    TrialKey,
+    canonical_json,
+)
 
-BATCH = 1000
-SINGLES = 500
+PROTOCOLS = {stage: canonical_json({"stage": stage, "filler": "x" * 500}) for stage in "ab"}
+RUN = RunRecord(
+    "ab" * 32, "large", canonical_json({"initial": PROTOCOLS["a"], "main": PROTOCOLS["b"]}), "1"
+)
+BATCH = 10_000
+HEAD = 20
+SECONDS_OF_WRITING = 15.0
+POLL_SECONDS = 0.1
 
 
-def batch(start: int) -> list[Trial]:
-    numbers = range(start, start + BATCH)
-    return [example_trial(number, fitness=-float(number * 7919 % 100_003)) for number in numbers]
+def trial(number: int) -> Trial:
+    """Return a trial as long as those of a search: about 1 kB."""
+    rule = f"nesterov: bessel_i1e([a13*a{number}]*g)+sign(m)*ln(abs(v)+1e-8)"
+    protocol = PROTOCOLS["b" if number % 10 == 0 else "a"]
+    key = TrialKey(rule, "digits", "1", protocol, seed=number)
+    fitness = -((number * 7919) % 1_000_003) / 1e6
+    curve = tuple(EpochRecord(200 * n, 0.123456789 / n, 0.9, 0.2 / n, 0.91) for n in range(1, 5))
+    provenance = Provenance(0.37, utc_now(), "AMD EPYC, torch 2.13.0")
+    if number % 4 == 3:
+        outcome = Outcome(OutcomeKind.DIVERGED, "the loss became NaN at step 3")
+        return Trial(key, outcome, None, curve, provenance)
+    outcome = Outcome(OutcomeKind.FINISHED, "trained to its end")
+    return Trial(key, outcome, Score(fitness, 0.1, -fitness, 0.9, 0.3, 900), curve, provenance)
 
 
-def fill(store: Store, count: int) -> None:
+def entry(position: int, digest: str) -> RunEntry:
+    facts = {"stage": "initial", "parent": position - 1, "particle": position % 50,
+             "mutation": "point", "rule": "nesterov: bessel_i1e([a13*a2]*g)",
+             "outcome": "finished", "number": position}  # fmt: skip
+    return RunEntry(position, digest, facts)
+
+
+def fill(store: SqlStore, count: int) -> None:
+    """Write trials and entries as rows, without asking what is there."""
     store.open_run(RUN)
     for start in range(0, count, BATCH):
-        trials = store.put_many(batch(start))
-        entries = [example_entry(start + place, trial) for place, trial in enumerate(trials)]
-        store.record_many(RUN.digest, entries)
+        trials = [trial(number) for number in range(start, min(start + BATCH, count))]
+        rows = [trial_to_row(each) for each in trials]
+        store.session.write(
+            lambda connection, rows=rows, start=start: _fill(connection, rows, start)
+        )
 
 
-def report(what: str, started: float, calls: int = 1) -> None:
+def _fill(connection: Connection, *, rows: list[dict[str, Any]], start: int) -> None:
+    insert_trials(connection, rows[:HEAD])  # makes the protocols known
+    known = {row.text: row.id for row in connection.execute(schema.protocols.select())}
+    entries = []
+    for place, row in enumerate(rows):
+        row["protocol_id"] = known[row.pop("protocol")]
+        written = entry(start + place, row["digest"])
+        facts = canonical_json(dict(written.facts))
+        entries.append(entry_row(1, written, facts, row | {"id": start + place + 1}))
+    _copy(connection, schema.trials, rows[HEAD:])
+    _copy(connection, schema.run_entries, entries)
+
+
+def _copy(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
+    if connection.dialect.name == "sqlite":
+        connection.execute(insert(table), rows)
+        return
+    names = list(rows[0])
+    driver: Any = connection.connection.driver_connection
+    with (
+        driver.cursor() as cursor,
+        cursor.copy(f"COPY {table.name} ({', '.join(names)}) FROM STDIN") as copy,
+    ):
+        for row in rows:
+            copy.write_row([row[name] for name in names])
+
+
+def timed(what: str, work: Callable[[], object], calls: int = 1) -> None:
+    started = time.perf_counter()
+    work()
     seconds = time.perf_counter() - started
-    print(f"{what:<42} {seconds * 1e3 / calls:10.2f} ms each, {calls / seconds:10.0f} a second")
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    print(f"{what:<46} {seconds:8.3f} s {calls / seconds:12.0f} a second {memory:8.0f} MiB",
+          flush=True)  # fmt: skip
 
 
-def main(count: int) -> None:
-    with tempfile.TemporaryDirectory() as folder, open_store(Path(folder) / "trials") as store:
-        started = time.perf_counter()
-        fill(store, count)
-        report(f"put and record, {BATCH} at once", started, count)
-        started = time.perf_counter()
-        for number in range(count, count + SINGLES):
-            store.put(example_trial(number, fitness=-1e9))
-        report("put, one at a time", started, SINGLES)
-        for what, choice in (("all", {}), ("a task", {"task": "digits"})):
+def leaderboard(address: str) -> None:
+    with open_store(address, create=False, read_only=True) as store:
+        assert len(read_leaderboard(store, RUN, limit=10)) == 10
+
+
+def resume(address: str) -> None:
+    """Ask what a run asks before it goes on: whether it is settled, and all its answers."""
+    with open_store(address, create=False) as store:
+        store.open_run(RUN)
+        assert not store.unsettled(RUN.digest)
+        assert store.results(RUN.digest)
+
+
+def poll(address: str, ready: Any, stop: Any, slowest: Any) -> None:
+    with open_store(address, create=False, read_only=True) as store:
+        ready.set()
+        while not stop.wait(POLL_SECONDS):
             started = time.perf_counter()
-            store.trials(limit=20, **choice)  # type: ignore[arg-type]  # a task is a text
-            report(f"best 20 of {what}", started)
-        started = time.perf_counter()
-        store.trials(run=RUN.digest, limit=20)
-        report("best 20 of the run", started)
-        started = time.perf_counter()
-        store.counts(RUN.digest)
-        report("counts of the run", started)
-        started = time.perf_counter()
-        store.get_many([trial.key.digest for trial in batch(0)])
-        report("get, many at once", started, BATCH)
-        print(f"{(Path(folder) / 'trials').stat().st_size / count:.0f} bytes a trial")
+            read_leaderboard(store, RUN, limit=10)
+            store.counts(RUN.digest)
+            slowest.value = max(slowest.value, time.perf_counter() - started)
+
+
+def write_while_polled(address: str, count: int) -> None:
+    context = multiprocessing.get_context("spawn")
+    ready, stop, slowest = context.Event(), context.Event(), context.Value("d", 0.0)
+    reader = context.Process(target=poll, args=(address, ready, stop, slowest))
+    reader.start()
+    ready.wait()
+    written, started = 0, time.perf_counter()
+    with open_store(address) as store:
+        while time.perf_counter() - started < SECONDS_OF_WRITING:
+            held = store.put(trial(count + written))
+            store.record_many(RUN.digest, [entry(count + written, held.key.digest)])
+            written += 1
+    seconds = time.perf_counter() - started
+    stop.set()
+    reader.join()
+    print(f"{'written one by one and recorded, with a reader':<46} "
+          f"{60 * written / seconds:8.0f} trials a minute; "
+          f"slowest poll {slowest.value:.3f} s")  # fmt: skip
+
+
+@contextlib.contextmanager
+def place(kind: str) -> Iterator[str]:
+    if kind == "sqlite":
+        with tempfile.TemporaryDirectory() as folder:
+            yield str(Path(folder) / "trials.sqlite")
+        return
+    programs = find_programs()
+    assert programs is not None, "PostgreSQL is not installed"
+    with postgresql_server(programs, fsync="on") as server:
+        yield server.create("trials")
+
+
+def measure(address: str, count: int) -> None:
+    """Print what a filled store takes."""
+    timed("leaderboard, opening included", lambda: leaderboard(address))
+    timed("resume: opening, settled, all results", lambda: resume(address))
+    digests = [trial(number).key.digest for number in range(0, count, max(count // 1000, 1))]
+    fresh = [trial(number) for number in range(10**8, 10**8 + 5000)]
+    with open_store(address) as store:
+        timed("counts of the run", lambda: store.counts(RUN.digest))
+        timed("best 10 of all runs", lambda: store.trials(limit=10))
+        timed("get, 1000 at once", lambda: store.get_many(digests), 1000)
+        timed("put, 1000 at once", lambda: _put(store, fresh), len(fresh))
+        timed("claim and release, 100 at once", lambda: _lease(store), 100)
+        if count <= 200_000:
+            timed("all entries of the run", lambda: store.run_entries(RUN.digest), count)
+    write_while_polled(address, count)
+    print(f"{take_inventory(address).size_bytes / count:.0f} bytes a trial and its entry")
+
+
+def main(kind: str, count: int) -> None:
+    with place(kind) as address:
+        with open_store(address) as store:
+            timed(f"{count} trials and entries, as rows", lambda: fill(store, count), count)
+        measure(address, count)
+
+
+def _put(store: SqlStore, trials: list[Trial]) -> None:
+    for start in range(0, len(trials), 1000):
+        store.put_many(trials[start : start + 1000])
+
+
+def _lease(store: SqlStore) -> None:
+    digests = [f"{number:064x}" for number in range(100)]
+    store.claim(digests, owner="perf", seconds=60)
+    store.release(digests, owner="perf")
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100_000)
+    main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 1_000_000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, bindparam, delete, or_, select, update
@@ -25,9 +26,23 @@ IN_TRIALS = ("digest", *(name for name in KEY_COLUMNS if name != "protocol"))
 
 def insert_into(connection: Connection, table: Table) -> Any:
     """Return an INSERT that knows ON CONFLICT, in the dialect of the connection."""
-    if connection.dialect.name == "postgresql":
-        return postgresql.insert(table)
-    return sqlite.insert(table)
+    return _insert(connection.dialect.name, table)
+
+
+def _insert(dialect: str, table: Table) -> Any:
+    return postgresql.insert(table) if dialect == "postgresql" else sqlite.insert(table)
+
+
+@cache
+def _insert_or_replace(dialect: str) -> Any:
+    """Return the statement that stores a trial; building it takes longer than running it."""
+    statement = _insert(dialect, trials)
+    return statement.on_conflict_do_update(
+        # The row keeps its number, by which the entries of runs know it.
+        index_elements=[trials.c.digest],
+        set_={name: statement.excluded[name] for name in (*RESULT_COLUMNS, "checksum")},
+        where=or_(*(trials.c.outcome == kind for kind in RETRIED)),
+    )
 
 
 def parts(values: Collection[Any]) -> Iterator[list[Any]]:
@@ -45,19 +60,12 @@ def text_digest(text: str) -> str:
 def insert_trials(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert what is not there for good; the protocols first, which the trials point at."""
     numbers = _protocol_numbers(connection, {row["protocol"] for row in rows})
-    statement = insert_into(connection, trials)
-    # The row keeps its number, by which the entries of runs know it.
-    statement = statement.on_conflict_do_update(
-        index_elements=[trials.c.digest],
-        set_={name: statement.excluded[name] for name in (*RESULT_COLUMNS, "checksum")},
-        where=or_(*(trials.c.outcome == kind for kind in RETRIED)),
-    )
     names = (*IN_TRIALS, *RESULT_COLUMNS, "checksum")
     values = [
         {name: row[name] for name in names} | {"protocol_id": numbers[row["protocol"]]}
         for row in rows
     ]
-    connection.execute(statement, values)
+    connection.execute(_insert_or_replace(connection.dialect.name), values)
     digests = list(dict.fromkeys(row["digest"] for row in values))
     _renew_copies(connection, digests)
     for part in parts(digests):
