@@ -16,10 +16,11 @@ demo: $(VENV)/.installed-runtime
 test: $(VENV)/.installed-dev
 	./check
 
-# The package is installed editable: only a change of what it needs installs again.
-$(VENV)/.installed-runtime: pyproject.toml constraints.txt
+# The package is installed editable: only a change of what it needs, or of the native core, installs
+# again.
+$(VENV)/.installed-runtime: pyproject.toml constraints.txt $(wildcard src/evolute/native/CMakeLists.txt src/evolute/native/core/*)
 	$(PYTHON) -m venv $(VENV)
-	$(PIP_INSTALL) hatchling editables
+	$(PIP_INSTALL) scikit-build-core cmake ninja
 	$(PIP_INSTALL) --no-build-isolation -e .
 	touch $@
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -45,26 +46,51 @@ def test_no_pin_asks_for_a_build_that_only_one_kind_of_machine_has() -> None:
     assert not {name: version for name, version in pins().items() if "+" in version}
 
 
-@pytest.fixture(scope="module")
-def wheel_names(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+def built_wheel(folder: Path, **variables: str) -> set[str]:
+    """Names of the files of the wheel that is built with these environment variables."""
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q"]
+    environment = {**os.environ, **variables}
+    subprocess.run(
+        [*command, "-w", str(folder), str(ROOT)], check=True, capture_output=True, env=environment
+    )
     (wheel,) = folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         return set(archive.namelist())
 
 
-def test_the_wheel_carries_every_file_of_the_package(wheel_names: set[str]) -> None:
+@pytest.fixture(scope="module")
+def wheel_names(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    return built_wheel(tmp_path_factory.mktemp("wheel"))
+
+
+def files_of_the_package() -> set[str]:
     source = ROOT / "src"
-    files = {
+    native = source / "evolute" / "native"
+    return {
         str(path.relative_to(source))
         for path in (source / "evolute").rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
+        if path.is_file()
+        and "__pycache__" not in path.parts
+        and path.parent != native / "core"
+        and path != native / "CMakeLists.txt"
+        and path.suffix != ".so"
     }
+
+
+def test_the_wheel_carries_every_file_of_the_package(wheel_names: set[str]) -> None:
+    files = files_of_the_package()
     assert "evolute/py.typed" in files
     assert files <= wheel_names
 
 
 def test_the_wheel_carries_nothing_but_the_package(wheel_names: set[str]) -> None:
     assert {name.split("/")[0].split("-")[0] for name in wheel_names} == {"evolute"}
+    inside = {name for name in wheel_names if name.startswith("evolute/")}
+    libraries = {name for name in inside if name.endswith(".so")}
+    assert inside - libraries == files_of_the_package()
+    assert "evolute/native/libevolute_native.so" in libraries
+
+
+def test_without_a_compiler_the_wheel_is_built_without_the_native_core(tmp_path: Path) -> None:
+    names = built_wheel(tmp_path, CXX="no-such-compiler")
+    assert {name for name in names if name.startswith("evolute/")} == files_of_the_package()
