@@ -8,12 +8,13 @@ from pydoc_data.topics import topics
 
 import pytest
 import torch
-from tasks.tiny_files import write_everything
+from tasks.tiny_files import tiny_network, write_everything
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from evolute.tasks.base import ModelSource, Task
+from evolute.tasks.base import ModelSource, Split, Task
 from evolute.tasks.data import DataLike
+from evolute.tasks.fine_tuning import DOMAINS, Domain, fine_tuning_task
 from evolute.tasks.randomness import seeded
 from evolute.tasks.registry import TASKS
 from evolute.tasks.user import load_task
@@ -30,18 +31,55 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class TestBuiltinTasks(TaskContract):
     """Every task of the table, on tiny data sets in the true formats where it reads files."""
 
-    @pytest.fixture(params=list(TASKS))
+    # The network of fine-tuning is too large for so many tests: a smaller one has its own class.
+    @pytest.fixture(params=[name for name in TASKS if TASKS[name].facts.family != "fine-tuning"])
     def task(
         self, request: pytest.FixtureRequest, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
     ) -> Task:
         few = {name: topics[name] for name in list(topics)[:5]}
         monkeypatch.setattr("pydoc_data.topics.topics", few)
+        monkeypatch.setattr("evolute.tasks.control.EPISODES", dict.fromkeys(Split, 2))
         self._name: str = request.param
         self._data_dir = tiny_data
         return self.build()
 
     def build(self) -> Task:
         return load_task(self._name, data_dir=self._data_dir)
+
+
+class TestFineTuningTasks(TaskContract):
+    """The same data, weights and code with a small EfficientNetV2 and small images."""
+
+    @pytest.fixture(params=DOMAINS, ids=lambda row: str(row.name))
+    def task(self, request: pytest.FixtureRequest, tiny_data: Path) -> Task:
+        self._domain: Domain = request.param
+        self._data_dir = tiny_data
+        return self.build()
+
+    def build(self) -> Task:
+        return fine_tuning_task(self._domain, self._data_dir, network=tiny_network, size=16)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "digits+label-noise=0.2+batch=8",
+        "digits+class-imbalance=10+gradient-noise=0.5",
+        "char-lm+label-noise=0.1+sparse-gradients=0.5",
+        "cartpole+gradient-noise=0.1",
+    ],
+)
+class TestTasksUnderConditions(TaskContract):
+    @pytest.fixture
+    def task(self, text: str, monkeypatch: pytest.MonkeyPatch) -> Task:
+        few = {name: topics[name] for name in list(topics)[:5]}
+        monkeypatch.setattr("pydoc_data.topics.topics", few)
+        monkeypatch.setattr("evolute.tasks.control.EPISODES", dict.fromkeys(Split, 2))
+        self._text = text
+        return self.build()
+
+    def build(self) -> Task:
+        return load_task(self._text)
 
 
 class TestTheExampleOfAnOwnTask(TaskContract):

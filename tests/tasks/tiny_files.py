@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import gzip
+import io
 import struct
 from pathlib import Path
 
 import numpy as np
+import torch
+
+from evolute.tasks.efficientnet import EfficientNetV2, Stage
+from evolute.tasks.randomness import seeded
 
 TEXT = "the quick brown fox jumps over the lazy dog and runs away from it again. "
 
@@ -82,4 +87,71 @@ def write_everything(root: Path) -> Path:
     write_texts(root / "char-text", ("mine.txt",))
     write_texts(root / "ptb", ("ptb.train.txt", "ptb.valid.txt", "ptb.test.txt"))
     write_texts(root / "wikitext-2", ("wiki.train.tokens", "wiki.valid.tokens", "wiki.test.tokens"))
+    write_flowers(root / "flowers102")
+    write_cars(root / "cars196")
+    write_caltech(root / "caltech101")
+    write_weights(root / "efficientnet-v2-s")
     return root
+
+
+def picture_bytes(seed: int, *, size: tuple[int, int] = (10, 8), kind: str = "JPEG") -> bytes:
+    from PIL import Image
+
+    written = io.BytesIO()
+    Image.fromarray(random_bytes(*size, 3, seed=seed)).save(written, kind)
+    return written.getvalue()
+
+
+def write_pictures(folder: Path, names: list[str]) -> None:
+    folder.mkdir(parents=True)
+    for seed, name in enumerate(names):
+        (folder / name).write_bytes(picture_bytes(seed))
+
+
+def write_flowers(folder: Path, *, labels: tuple[int, ...] = (1, 2, 3, 102) * 16) -> Path:
+    from scipy.io import savemat
+
+    write_pictures(folder / "jpg", [f"image_{number:05d}.jpg" for number in range(1, 65)])
+    numbers = np.arange(1, 65)
+    savemat(folder / "imagelabels.mat", {"labels": np.array([labels], np.uint8)})
+    parts = {"trnid": numbers[:32], "valid": numbers[32:48], "tstid": numbers[48:]}
+    savemat(folder / "setid.mat", parts)
+    return folder
+
+
+def write_cars(folder: Path) -> Path:
+    from scipy.io import savemat
+
+    for part, count, table in (
+        ("cars_train", 20, folder / "devkit" / "cars_train_annos.mat"),
+        ("cars_test", 6, folder / "cars_test_annos_withlabels.mat"),
+    ):
+        names = [f"{number:05d}.jpg" for number in range(1, count + 1)]
+        write_pictures(folder / part, names)
+        table.parent.mkdir(exist_ok=True)
+        rows = np.zeros((1, count), dtype=[("bbox_x1", "O"), ("class", "O"), ("fname", "O")])
+        for index, name in enumerate(names):
+            rows[0, index] = (1, index % 196 + 1, name)
+        savemat(table, {"annotations": rows})
+    return folder
+
+
+def write_caltech(folder: Path) -> Path:
+    inside = folder / "caltech-101" / "101_ObjectCategories"
+    for name in ("BACKGROUND_Google", "accordion", "airplanes"):
+        write_pictures(inside / name, [f"image_{number:04d}.jpg" for number in range(1, 33)])
+    return folder
+
+
+TINY_STAGES = (Stage(1, 1, 4, 4, 1, True), Stage(4, 2, 4, 8, 2, True), Stage(4, 2, 8, 8, 2, False))
+
+
+def tiny_network(classes: int) -> EfficientNetV2:
+    return EfficientNetV2(classes, stages=TINY_STAGES, last_channels=16)
+
+
+def write_weights(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    with seeded(7):
+        torch.save(tiny_network(1000).state_dict(), folder / "tiny.pth")
+    return folder

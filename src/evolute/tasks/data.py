@@ -87,7 +87,7 @@ class TensorData(Data):
         return TensorData(self._inputs[index], self._targets[index], self._prepare)
 
     def shuffled(self, generator: Generator, batch_size: int) -> Iterator[Batch]:
-        for index in _index_batches(len(self._targets), generator, batch_size):
+        for index in index_batches(len(self._targets), generator, batch_size):
             yield self._prepared(self._inputs[index]), self._targets[index]
 
     def in_order(self) -> Iterator[Batch]:
@@ -111,7 +111,7 @@ class DatasetData(Data):
 
     def shuffled(self, generator: Generator, batch_size: int) -> Iterator[Batch]:
         stream = Stream(_draw_seed(generator))
-        for index in _index_batches(self._length, generator, batch_size):
+        for index in index_batches(self._length, generator, batch_size):
             with stream.active():
                 batch = self._collate(index.tolist())
             yield batch
@@ -279,7 +279,8 @@ def _tensor_data(parts: tuple[object, ...], what: str) -> TensorData:
     return TensorData(inputs.detach(), targets.detach())
 
 
-def _index_batches(length: int, generator: Generator, batch_size: int) -> Iterator[Tensor]:
+def index_batches(length: int, generator: Generator, batch_size: int) -> Iterator[Tensor]:
+    """Yield the positions of full batches of one pass, in an order drawn from ``generator``."""
     size = min(batch_size, length)
     order = torch.randperm(length, generator=generator)
     for start in range(0, length - size + 1, size):

@@ -118,6 +118,7 @@ def _receive(row: Download, url: str, part: Path, report: Report) -> None:
             with part.open("ab" if goes_on else "wb") as file:
                 missing = _copy(answer, file, row, report)
     except urllib.error.HTTPError as error:
+        error.close()
         raise TaskError(
             f"{url} answers {error.code} ({error.reason}): give the address of a folder that holds "
             f"{row.file} with --mirror"
@@ -162,6 +163,7 @@ def _checksum(row: Download, part: Path) -> str:
 
 
 def _unpack(archive: Path, folder: Path) -> None:
+    """Unpack an archive, and the archives that it holds (as that of Caltech 101 does)."""
     try:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as opened:
@@ -169,6 +171,10 @@ def _unpack(archive: Path, folder: Path) -> None:
         else:
             with tarfile.open(archive) as unpacked:
                 unpacked.extractall(folder, filter="data")
+        for inner in folder.glob("*/*.tar.gz"):
+            with tarfile.open(inner) as unpacked:
+                unpacked.extractall(inner.parent, filter="data")
+            inner.unlink()
     except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
         raise TaskError(
             f"the archive {archive.name.removesuffix('.part')!r} cannot be unpacked "
