@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from evolute.benchmark.config import VerdictConfig
-from evolute.benchmark.procedure import Candidate, judge
+from evolute.benchmark.elimination import Candidate
+from evolute.benchmark.procedure import judge
 from evolute.benchmark.verdict import Verdict
 from evolute.lang.rule import Rule
 from evolute.runs.executors.base import TrialRequest
@@ -20,7 +21,7 @@ from evolute.train.protocol import Probe, Protocol
 from evolute.trial import Outcome, OutcomeKind, Score, Trial, TrialKey
 
 PROTOCOL = Protocol(fitness="loss", fitness_epoch="last")
-SMALL = VerdictConfig(finalists=2, tuning_seeds=2, fresh_seeds=8)
+SMALL = VerdictConfig(candidates=2, finalists=2, tuning_seeds=2, fresh_seeds=8)
 SEED = 7
 
 

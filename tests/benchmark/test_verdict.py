@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -37,6 +38,10 @@ def test_a_config_out_of_range_or_with_an_unknown_key_is_refused(wrong: dict[str
         VerdictConfig(**wrong)
 
 
-def test_the_cost_is_one_probed_trial_each_then_the_grids_then_the_fresh_runs() -> None:
-    config = VerdictConfig(finalists=4, tuning_seeds=2, grid_half_width=2, fresh_seeds=10)
-    assert expected_trials(config, 3) == 3 + (4 + 3) * 5 * 2 + (4 + 3) * 10
+def test_the_cost_is_a_round_one_probed_trial_each_the_grids_and_the_fresh_runs() -> None:
+    config = VerdictConfig(
+        candidates=6, rung_seeds=2, finalists=4, tuning_seeds=2, grid_half_width=2, fresh_seeds=10
+    )
+    assert expected_trials(config, 3) == 6 * 2 + 3 + (4 + 3) * 5 * 2 + (4 + 3) * 10
+    alone = dataclasses.replace(config, candidates=4)
+    assert expected_trials(alone, 3) == 3 + (4 + 3) * 5 * 2 + (4 + 3) * 10

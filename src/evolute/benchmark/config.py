@@ -14,8 +14,13 @@ class VerdictConfig:
 
     Parameters
     ----------
+    candidates
+        Discovered rules, the best of the search by fitness, that meet once more on fresh seeds
+        before the finalists are chosen; no such round if they are no more than the finalists.
+    rung_seeds
+        Seeds of that round, on the validation split.
     finalists
-        Discovered rules that are tuned, the best of the search by fitness.
+        Discovered rules that are tuned, the best of that round.
     tuning_seeds
         Seeds on which each rate of the finer grid is scored, on the validation split.
     grid_half_width
@@ -28,6 +33,8 @@ class VerdictConfig:
         Coverage of the intervals.
     """
 
+    candidates: Annotated[int, Field(ge=1, le=1000)] = 15
+    rung_seeds: Annotated[int, Field(ge=1, le=100)] = 2
     finalists: Annotated[int, Field(ge=1, le=100)] = 5
     tuning_seeds: Annotated[int, Field(ge=1, le=100)] = 3
     grid_half_width: Annotated[int, Field(ge=1, le=12)] = 3
@@ -49,11 +56,12 @@ def expected_trials(config: VerdictConfig, n_hand_made: int) -> int:
     Examples
     --------
     >>> expected_trials(VerdictConfig(finalists=5, tuning_seeds=3, fresh_seeds=20), 5)
-    415
+    445
     """
     finalists = config.finalists + n_hand_made
     rates = 2 * config.grid_half_width + 1
-    return n_hand_made + finalists * (rates * config.tuning_seeds + config.fresh_seeds)
+    rung = config.candidates * config.rung_seeds if config.candidates > config.finalists else 0
+    return rung + n_hand_made + finalists * (rates * config.tuning_seeds + config.fresh_seeds)
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

@@ -1,4 +1,6 @@
-"""The procedure of a verdict: probe, tune both sides alike, compare on fresh seeds.
+"""The procedure of a verdict: a small elimination, equal tuning, fresh seeds.
+
+0. The best candidates of the search meet once more on fresh seeds; the best of that are finalists.
 
 1. Every hand-made optimizer is scored as the search scored its candidates: same probes, protocol
    and seed. That gives its best coarse rate; the discovered rules come with theirs.
@@ -14,10 +16,10 @@ interrupted verdict goes on where it stopped.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from evolute.benchmark.comparison import Measure
 from evolute.benchmark.config import VerdictConfig
+from evolute.benchmark.elimination import Candidate, RungConfig, run_rung
 from evolute.benchmark.tuning import Evaluate, Tuning, tune
 from evolute.benchmark.verdict import Finalist, FreshRun, Side, Verdict
 from evolute.errors import InputError
@@ -26,28 +28,6 @@ from evolute.runs.executors.base import TrialRequest
 from evolute.seeds import derive
 from evolute.train.protocol import Protocol
 from evolute.trial import Trial
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A rule that a search, or a probe, has scored.
-
-    Parameters
-    ----------
-    name
-        How the verdict calls it.
-    rule
-        The rule, sign included.
-    fitness
-        Its fitness there, higher is better.
-    learning_rate
-        The best rate of its probes.
-    """
-
-    name: str
-    rule: Rule
-    fitness: float
-    learning_rate: float
 
 
 def judge(
@@ -65,7 +45,7 @@ def judge(
     Parameters
     ----------
     discovered
-        Finished candidates of the search; the best by fitness become finalists.
+        Finished candidates of the search; the best of them become finalists.
     hand_made
         Optimizers to compare with, by name.
     evaluate
@@ -87,7 +67,7 @@ def judge(
     config = config or VerdictConfig()
     _refuse_shared_names([*(candidate.name for candidate in discovered), *hand_made])
     probed, unfinished = _probe(hand_made, evaluate=evaluate, protocol=protocol, seed=seed)
-    best = sorted(discovered, key=lambda candidate: -candidate.fitness)[: config.finalists]
+    best = _finalists(discovered, evaluate=evaluate, protocol=protocol, seed=seed, config=config)
     entrants = [*best, *probed]
     tunings = tune(
         [(entrant.rule, entrant.learning_rate) for entrant in entrants],
@@ -111,6 +91,32 @@ def judge(
         finalists=tuple(map(_finalist, entrants, sides, tunings, runs)),
         unfinished=unfinished,
     )
+
+
+def _finalists(
+    discovered: Sequence[Candidate],
+    *,
+    evaluate: Evaluate,
+    protocol: Protocol,
+    seed: int,
+    config: VerdictConfig,
+) -> list[Candidate]:
+    """Return the finalists: the best of a rung on fresh seeds at the rates found by the search."""
+    best = sorted(discovered, key=lambda candidate: -candidate.fitness)
+    if config.candidates <= config.finalists or len(best) <= config.finalists:
+        return best[: config.finalists]
+    met = best[: config.candidates]
+    rung = run_rung(
+        met,
+        task="",
+        evaluate=evaluate,
+        protocol=protocol,
+        seeds=fresh_seeds(seed, "verdict rung", config.rung_seeds),
+        config=RungConfig(keep=config.finalists, seeds=config.rung_seeds, probe=False),
+    )
+    # The verdict states the fitness of the search's own trial, so the candidates stay as they are.
+    by_name = {candidate.name: candidate for candidate in met}
+    return [by_name[survivor.name] for survivor in rung.survivors]
 
 
 def fresh_seeds(seed: int, purpose: str, count: int) -> tuple[int, ...]:
