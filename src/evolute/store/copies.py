@@ -201,9 +201,9 @@ def _add_document(run: RunRecord, document: Document, target: SqlStore, report: 
 
 def _require_new(path: Path) -> str:
     name = repr(str(path))
-    sqlite.check_path(path, name, must_exist=False)
     if path.exists():
         raise StoreError(f"store {name} is there already: give the path of a new file")
+    sqlite.check_path(path, name, must_exist=False)
     return name
 
 

@@ -26,8 +26,8 @@ from evolute.store.contents import Contents, Row
 from evolute.store.rows import DAMAGE, FLOATS, row_to_trial
 from evolute.store.writing import RETRIED, text_digest
 
-OTHER_PAGES = frozenset({0x02, 0x05, 0x0A})
-"""Kinds of page that hold no rows: inner pages, and leaves of indexes."""
+INNER_PAGES = frozenset({0x02, 0x05})
+INDEX_LEAF = 0x0A
 
 WAL_HEADER, FRAME_HEADER = 32, 24
 USUAL_PAGE_SIZE = 4096
@@ -75,27 +75,32 @@ class Image:
         return self.data[(number - 1) * self.size : number * self.size] if number > 0 else b""
 
     def rows(self) -> Iterator[tuple[int, tuple[Value, ...]]]:
-        """Yield number and values of every row on every page."""
+        """Yield number and values of every row on every page, and number 0 with those of indexes.
+
+        A page whose kind is damaged is read as one of rows.
+        """
         count = max(-(-len(self.data) // self.size), *self.later, 0)
         for number in range(1, count + 1):
             page, start = self.page(number), 100 if number == 1 else 0
-            if len(page) > start + 8 and page[start] not in OTHER_PAGES:
+            if len(page) > start + 8 and page[start] not in INNER_PAGES:
                 yield from self._rows_of(page, start)
 
     def _rows_of(self, page: bytes, start: int) -> Iterator[tuple[int, tuple[Value, ...]]]:
+        in_index = page[start] == INDEX_LEAF
         (cells,) = struct.unpack_from(">H", page, start + 3)
         for index in range(min(cells, self.size // 2)):
             try:
                 (place,) = struct.unpack_from(">H", page, start + 8 + 2 * index)
                 length, place = _varint(page, place)
-                row_number, place = _varint(page, place)
-                yield row_number, _record(self._payload(page, place, length))
+                row_number, place = (0, place) if in_index else _varint(page, place)
+                # How much of a row stays on its page: section 1.6 of the file format.
+                most = (self.usable - 12) * 64 // 255 - 23 if in_index else self.usable - 35
+                yield row_number, _record(self._payload(page, place, length, most))
             except (struct.error, IndexError, ValueError):
                 continue  # not a row, or no longer one
 
-    def _payload(self, page: bytes, place: int, length: int) -> bytes:
+    def _payload(self, page: bytes, place: int, length: int, most: int) -> bytes:
         """Return the content of a cell, with what of it overflows to other pages."""
-        most = self.usable - 35
         if length <= most:
             return page[place : place + length]
         least = (self.usable - 12) * 32 // 255 - 23
@@ -127,8 +132,12 @@ class SalvagedContents(Contents):
     def __post_init__(self) -> None:
         self._tables: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
         seen: set[tuple[str, int, tuple[Value, ...]]] = set()
+        self._texts: dict[str, None] = {}
         for image in _images(self.path):
             for number, values in image.rows():
+                if number == 0:
+                    self._keep_text(values)
+                    continue
                 table = _table(values)
                 if table is None or (table, number, values) in seen:
                     continue
@@ -142,6 +151,11 @@ class SalvagedContents(Contents):
             for row in self._tables["protocols"]
             if row.get("digest", text_digest(row["text"])) == text_digest(row["text"])
         }
+
+    def _keep_text(self, values: tuple[Value, ...]) -> None:
+        """Keep what may be the text of a protocol, which an index repeats: all trials need it."""
+        if len(values) == 2 and isinstance(values[0], str) and values[0].startswith("{"):
+            self._texts[values[0]] = None
 
     def trial_rows(self) -> Iterator[Row]:
         rows = self._tables["trials"]
@@ -171,7 +185,7 @@ class SalvagedContents(Contents):
     def _protocol_of(self, row: Mapping[str, Any]) -> str:
         """Return the text that the digest of a trial was computed with, whatever its number is."""
         known = self._protocols.get(row["protocol_id"])
-        for text in (known, *self._protocols.values()):
+        for text in (known, *self._protocols.values(), *self._texts):
             try:
                 row_to_trial({**row, "protocol": text})
             except DAMAGE:
