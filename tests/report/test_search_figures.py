@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import TypeVar
 
 from report.places import open_run, proposal, record, trial
 
@@ -46,9 +47,12 @@ def facts_of_a_chain() -> RunFacts:
         return read_run(store, run)
 
 
-def marks(figure: Figure | None, kind: type) -> dict[str, object]:
+MarkT = TypeVar("MarkT", Bars, Dots, Line)
+
+
+def marks(figure: Figure | None, kind: type[MarkT]) -> dict[str, MarkT]:
     assert figure is not None
-    return {mark.name: mark for mark in figure.marks if isinstance(mark, kind)}  # type: ignore[attr-defined]
+    return {mark.name: mark for mark in figure.marks if isinstance(mark, kind)}
 
 
 def test_a_particle_moved_to_whatever_its_later_children_come_from() -> None:
@@ -62,7 +66,7 @@ def test_a_particle_moved_to_whatever_its_later_children_come_from() -> None:
 def test_every_child_is_a_dot_with_its_rule_on_hover() -> None:
     figure = paths_figure(facts_of_a_chain(), LOSS)
     dots = marks(figure, Dots).values()
-    hovers = [text for mark in dots for text in mark.hover]  # type: ignore[attr-defined]
+    hovers = [text for mark in dots for text in mark.hover]
     assert len(hovers) == 6
     assert any(text.startswith("none: v*g\nvalidation loss 0.7") for text in hovers)
     assert any("crashed: of course" in text for text in hovers)
@@ -73,8 +77,6 @@ def test_the_line_of_a_path_goes_through_the_dots_it_moved_to() -> None:
     figure = paths_figure(facts_of_a_chain(), LOSS)
     line = marks(figure, Line)["best path"]
     dots = marks(figure, Dots)["best path"]
-    assert isinstance(line, Line)
-    assert isinstance(dots, Dots)
     assert line.y == dots.y == (0.9, 0.8, 0.7)
     assert line.x == dots.x
 
@@ -102,13 +104,11 @@ def test_a_child_far_worse_than_the_others_is_marked_at_the_edge() -> None:
     assert figure.y.span is not None
     assert max(figure.y.span) < 10
     edge = marks(figure, Dots)["worse than shown"]
-    assert isinstance(edge, Dots)
     assert "1e+06" in edge.hover[0]
 
 
 def test_the_best_so_far_only_ever_rises() -> None:
     line = marks(candidates_figure(facts_of_a_chain(), LOSS), Line)["best so far"]
-    assert isinstance(line, Line)
     assert line.y == (1.0, 0.9, 0.8, 0.7, 0.7)
 
 
@@ -116,7 +116,7 @@ def test_bars_of_endings_add_up_to_all_candidates() -> None:
     facts = facts_of_a_chain()
     figure = endings_figure(facts)
     bars = marks(figure, Bars).values()
-    total = sum(sum(mark.lengths) for mark in bars)  # type: ignore[attr-defined]
+    total = sum(sum(mark.lengths) for mark in bars)
     assert total == len(facts.proposals) == 7
     assert figure is not None
     assert [text for _, text in figure.y.ticks] == ["finished  5", "crashed  1", "duplicate  1"]
@@ -124,7 +124,6 @@ def test_bars_of_endings_add_up_to_all_candidates() -> None:
 
 def test_time_is_counted_once_for_each_training() -> None:
     (bars,) = marks(time_figure(facts_of_a_chain()), Bars).values()
-    assert isinstance(bars, Bars)
     assert bars.lengths == (2.0, 0.5)
 
 

@@ -273,8 +273,8 @@ def cross_figure(task: TaskResult, cross: CrossTable, name: str) -> Figure:
         name=f"{name}-cross",
         title="Equation or schedule? Every update under every schedule",
         caption=f"Mean test {measured_name(task)} on fresh seeds, each cell at its own tuned rate; "
-        "the stronger the blue, the better its place among all cells. ● marks a rule as it is, ★ the best hand-made update "
-        "and schedule in tuning, which a discovered rule has to beat.",
+        "the stronger the blue, the better its place among all cells. ● marks a rule as it is, ★ "
+        "the best hand-made update and schedule in tuning, which a discovered rule has to beat.",
         x=Axis(title="schedule", ticks=tuple((float(i), text) for i, text in enumerate(columns))),
         y=name_axis(cross.updates),
         marks=(

@@ -20,9 +20,10 @@ from evolute.report.bench_figures import (
     verdicts_figure,
 )
 from evolute.report.bench_tables import (
+    cross_tables,
     results_table,
     scores_table,
-    tuning_table,
+    tuning_tables,
     verdicts_table,
 )
 from evolute.report.findings import FINDINGS
@@ -50,7 +51,10 @@ def bench_page(result: BenchResult, record: RunRecord) -> Page:
                 lead="Better means better than the best of hand-made updates under hand-made "
                 "schedules, on seeds and data never used for tuning, after correction for the "
                 "number of comparisons.",
-                blocks=(verdicts_table(result),),
+                blocks=tuple(
+                    verdicts_table(task, f"task-{place}")
+                    for place, task in enumerate(result.tasks, 1)
+                ),
             ),
             Section(
                 title="Over all tasks",
@@ -135,14 +139,15 @@ def _task(result: BenchResult, task: TaskResult, name: str) -> Section:
     ]
     if task.cross is not None:
         blocks.append(cross_figure(task, task.cross, name))
+        blocks += cross_tables(task, name)
         blocks += [
-            gains_figure(task, attribution, f"{name}-gains-{place}")
+            gains_figure(task, attribution, f"{name}-gain-{place}")
             for place, attribution in enumerate(task.attributions, 1)
         ]
     blocks += [
         sensitivity_figure(task, style, name),
         tuning_figure(task, style, name),
-        tuning_table(task, name),
+        *tuning_tables(task, name),
     ]
     return Section(
         title=f"Task {task.task}",

@@ -1,151 +1,101 @@
-"""Tables of a benchmark: verdicts, scores over tasks, and for each task results and tuning."""
+"""Tables of a benchmark: those of :mod:`evolute.benchmark.tables`, intervals in one cell."""
 
 from __future__ import annotations
 
-from evolute.benchmark.comparison import Measure as Compared
-from evolute.benchmark.measured import EntrantResult, Measurement
+from collections.abc import Iterator, Sequence
+from typing import TypeGuard
+
 from evolute.benchmark.result import BenchResult, TaskResult
-from evolute.benchmark.statistics import Estimate, Interval
+from evolute.benchmark.tables import (
+    ResultTable,
+    budget_table,
+    cross_table_of,
+    gain_table,
+    optimizer_table,
+    range_table,
+    score_table,
+    verdict_table,
+)
 from evolute.report.page import Between, Cell, Table
-from evolute.zoo.hyperparameters import HyperParameter
+from evolute.report.wording import capitalised
+
+_LOWER, _UPPER = "lower#", "upper#"
+_SHOWN = {"budget": 4}
+"""Rows of long tables that are shown at first."""
 
 
-def verdicts_table(result: BenchResult) -> Table:
-    """Return a line for each optimizer and task: what is shown, and how surely."""
-    rows: list[tuple[Cell, ...]] = []
-    for task in result.tasks:
-        for verdict in task.verdicts:
-            comparison = verdict.comparison
-            rows.append((
-                task.task,
-                verdict.entrant,
-                verdict.finding,
-                *_with_interval(None if comparison is None else comparison.interval),
-                None if comparison is None else comparison.wins,
-                None if comparison is None else comparison.losses,
-                verdict.adjusted_p_value,
-                verdict.seeds_needed,
-                verdict.reference,
-            ))  # fmt: skip
+def page_table(table: ResultTable, name: str) -> Table:
+    """Return a table for a page under a safe name, lower and upper ends joined to an interval.
+
+    Parameters
+    ----------
+    table
+        The table; its title may begin with a task's name and a colon.
+    name
+        What it is called in the page.
+    """
     return Table(
-        name="verdicts",
-        caption="What is shown about each optimizer on each task",
-        columns=(
-            *("task", "optimizer", "finding", "difference#", "interval#", "won#", "lost#"),
-            *("corrected p#", "seeds needed#", "compared with"),
-        ),
-        rows=tuple(rows),
+        name=name,
+        caption=capitalised(table.title),
+        columns=tuple(_join_names(table.columns)),
+        rows=tuple(tuple(_join_cells(table.columns, row)) for row in table.rows),
+        shown=_SHOWN.get(name.rpartition("-")[2], 20),
     )
 
 
 def scores_table(result: BenchResult) -> Table:
-    """Return a line for each optimizer over all tasks."""
-    rows: list[tuple[Cell, ...]] = [
-        (
-            score.entrant,
-            str(score.side),
-            score.area,
-            score.area_by_seconds,
-            score.speed_up,
-            *_with_interval(score.relative),
-            *_with_interval(score.probability_of_improvement),
-        )
-        for score in result.scores
-    ]
-    return Table(
-        name="scores",
-        caption="Over all tasks",
-        columns=(
-            *("optimizer", "origin", "profile area#", "by seconds#", "speed-up over AdamW#"),
-            *("relative to reference#", "its interval#", "P(improvement)#", "interval#"),
-        ),
-        rows=tuple(rows),
-    )
+    """Return the scores over all tasks."""
+    return page_table(score_table(result), "scores")
+
+
+def verdicts_table(task: TaskResult, name: str) -> Table:
+    """Return what is shown about each optimizer on a task."""
+    return page_table(verdict_table(task), f"{name}-verdicts")
 
 
 def results_table(task: TaskResult, name: str) -> Table:
-    """Return a line for each optimizer of a task: what it measured, tuned and at its defaults."""
-    other = "metric" if task.metric is None else task.metric
-    main, second = ("loss", other) if task.measure is Compared.LOSS else (other, "loss")
-    return Table(
-        name=f"{name}-results",
-        caption=f"On fresh seeds and test data of {task.task}",
-        columns=(
-            *("optimizer", f"test {main}#", "± s.e.#", f"test {second}#", f"{main} at defaults#"),
-            *("steps to target#", "seconds to target#", "good rates, decades#", "diverged, %#"),
-            *("µs a step#", "state bytes#"),
-        ),
-        rows=tuple(_result_row(entrant, task) for entrant in task.entrants),
-    )
+    """Return what each optimizer measured on a task."""
+    return page_table(optimizer_table(task), f"{name}-results")
 
 
-def _result_row(entrant: EntrantResult, task: TaskResult) -> tuple[Cell, ...]:
-    tuned, by_loss = entrant.tuned, task.measure is Compared.LOSS
-    own = _estimate(tuned, by_loss=by_loss)
-    other = _estimate(tuned, by_loss=not by_loss)
-    defaults = _estimate(entrant.defaults, by_loss=by_loss)
+def tuning_tables(task: TaskResult, name: str) -> tuple[Table, ...]:
+    """Return the ranges of the tuning, and what so many trials reach."""
     return (
-        entrant.name,
-        None if own is None else own.mean,
-        None if own is None else own.standard_error,
-        None if other is None else other.mean,
-        None if defaults is None else defaults.mean,
-        None if tuned is None else tuned.steps_to_target,
-        None if tuned is None else tuned.seconds_to_target,
-        None if entrant.sensitivity is None else entrant.sensitivity.decades,
-        None if tuned is None else 100 * tuned.divergence_rate,
-        1e6 * entrant.cost.step_seconds,
-        entrant.cost.state_bytes,
+        page_table(range_table(task), f"{name}-ranges"),
+        page_table(budget_table(task), f"{name}-budget"),
     )
 
 
-def tuning_table(task: TaskResult, name: str) -> Table:
-    """Return a line for each thing tuned: its range as stated, as searched, and what was best."""
-    rows: list[tuple[Cell, ...]] = []
-    for entrant in task.entrants:
-        record = entrant.tuning
-        best = record.best
-        for stated, searched in zip(record.ranges, record.searched, strict=True):
-            rows.append((
-                entrant.name,
-                stated.name,
-                _span(stated),
-                _span(searched),
-                None if best is None else _chosen(stated.name, best.setting.learning_rate,
-                                                  best.setting.hyperparameters),
-                "yes" if stated.name in record.on_edge else "no",
-                len(record.trials),
-                100 * entrant.tuning_divergence_rate,
-            ))  # fmt: skip
-    return Table(
-        name=f"{name}-tuning-table",
-        caption="How each optimizer was tuned: the same number of quasi-random trials",
-        columns=(
-            *("optimizer", "tuned", "range stated#", "range searched#", "best#", "on the edge"),
-            *("trials#", "diverged, %#"),
-        ),
-        rows=tuple(rows),
+def cross_tables(task: TaskResult, name: str) -> tuple[Table, ...]:
+    """Return every update under every schedule, and how gains split up; none if not asked for."""
+    if task.cross is None:
+        return ()
+    return (
+        page_table(cross_table_of(task), f"{name}-cross-table"),
+        page_table(gain_table(task), f"{name}-gains"),
     )
 
 
-def _span(range_: HyperParameter) -> Between:
-    return Between(range_.lowest, range_.highest, digits=6)
+def _join_names(columns: Sequence[str]) -> Iterator[str]:
+    for column in columns:
+        if column.endswith(_LOWER):
+            yield f"{column.removesuffix(_LOWER)}interval#"
+        elif not column.endswith(_UPPER):
+            yield column
 
 
-def _chosen(name: str, rate: float, others: object) -> Cell:
-    if name == "learning_rate":
-        return rate
-    value = others.get(name) if isinstance(others, dict) else None
-    return value if isinstance(value, float) else None
+def _are_numbers(ends: tuple[Cell, Cell]) -> TypeGuard[tuple[float, float]]:
+    return all(isinstance(end, int | float) for end in ends)
 
 
-def _estimate(measurement: Measurement | None, *, by_loss: bool) -> Estimate | None:
-    if measurement is None:
-        return None
-    return measurement.loss if by_loss else measurement.metric
-
-
-def _with_interval(interval: Interval | None) -> tuple[Cell, Cell]:
-    if interval is None:
-        return (None, None)
-    return (interval.mean, Between(interval.lower, interval.upper))
+def _join_cells(columns: Sequence[str], row: Sequence[object]) -> Iterator[Cell]:
+    lower: Cell = None
+    for column, value in zip(columns, row, strict=True):
+        cell = value if isinstance(value, str | int | float) else None
+        if column.endswith(_LOWER):
+            lower = cell
+        elif column.endswith(_UPPER):
+            ends = (lower, cell)
+            yield Between(*ends) if _are_numbers(ends) else None
+        else:
+            yield cell

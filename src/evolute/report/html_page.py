@@ -113,8 +113,8 @@ def cell_text(cell: Cell) -> str:
             return "–"
         case float():
             return number_text(cell)
-        case Between(lower, upper, digits):
-            return f"{number_text(lower, digits)} … {number_text(upper, digits)}"
+        case Between(lower, upper):
+            return f"{number_text(lower, 3)} … {number_text(upper, 3)}"
         case int():
             return f"{cell:,}"
         case Typeset(text):

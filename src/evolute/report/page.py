@@ -23,11 +23,10 @@ class Typeset:
 
 @dataclass(frozen=True, slots=True)
 class Between:
-    """An interval in a cell, shown with some significant digits."""
+    """An interval in a cell."""
 
     lower: float
     upper: float
-    digits: int = 3
 
 
 Cell = str | int | float | Typeset | Between | None

@@ -1,0 +1,128 @@
+"""``evolute report`` on a real, tiny run: what it writes and prints, and how it refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from report.benchmarks import made_up_benchmark
+from report.places import search_into
+
+from evolute.cli.app import main
+from evolute.store.base import RunRecord
+from evolute.store.sql import open_store
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A store with a tiny search and a made-up benchmark."""
+    path = tmp_path_factory.mktemp("report") / "store.sqlite"
+    search_into(path)
+    result = made_up_benchmark()
+    with open_store(path) as opened:
+        opened.open_run(RunRecord(result.digest, "a bench", '{"kind":"benchmark"}', "1"))
+        opened.put_document(result.digest, "benchmark", result.to_dict())
+    return str(path)
+
+
+def run(arguments: list[str]) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+def refused(capture: Capture, arguments: list[str]) -> str:
+    """Return the one line with which the command refuses its input with exit status 2."""
+    capture.readouterr()
+    assert run(arguments) == 2
+    captured = capture.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_report_writes_one_page_and_says_what_it_found(
+    store: str, tmp_path: Path, capsys: Capture
+) -> None:
+    assert run(["report", "--store", store]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("tiny-quick-0-")
+    assert "Open report.html in a browser." in said
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+@pytest.mark.parametrize("typed", [["{name}"], ["{digits}"], ["--run", "{name}"]])
+def test_a_run_is_named_as_in_other_commands(store: str, typed: list[str], capsys: Capture) -> None:
+    with open_store(store, read_only=True) as opened:
+        record = opened.runs()[0]
+    names = [each.format(name=record.name, digits=record.digest[:8]) for each in typed]
+    assert run(["report", *names, "--store", store, "--output", "other.html"]) == 0
+    assert record.name in capsys.readouterr().out
+    assert Path("other.html").exists()
+
+
+def test_report_bench_shows_the_newest_benchmark_or_a_named_one(
+    store: str, capsys: Capture
+) -> None:
+    for name in ([], ["a bench"]):
+        assert run(["report", "bench", *name, "--store", store, "--output", "b.html"]) == 0
+        assert "found: better on tiny." in capsys.readouterr().out
+    assert "Performance profiles" in Path("b.html").read_text(encoding="utf-8")
+
+
+def test_figures_and_tables_are_written_beside_the_page(store: str, capsys: Capture) -> None:
+    options = ["--figures", "f/g", "--image-format", "png", "--csv", "t", "--format", "json"]
+    assert run(["report", "--store", store, *options]) == 0
+    files = [Path(path) for path in json.loads(capsys.readouterr().out)["files"]]
+    assert all(path.stat().st_size for path in files)
+    assert {path.suffix for path in Path("f/g").iterdir()} == {".png"}
+    with Path("t/leaderboard.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["rank"]) for row in rows] == list(range(1, len(rows) + 1))
+    assert all(": " in row["rule"] for row in rows)
+
+
+def test_more_files_are_counted_for_people(store: str, capsys: Capture) -> None:
+    assert run(["report", "--store", store, "--csv", "t"]) == 0
+    assert "4 more files are in t." in capsys.readouterr().out
+
+
+def test_an_unknown_run_names_the_known_ones(store: str, capsys: Capture) -> None:
+    line = refused(capsys, ["report", "tiny-quick-9", "--store", store])
+    assert "unknown run 'tiny-quick-9': did you mean 'tiny-quick-0" in line
+    assert "unknown run 'other'" in refused(capsys, ["report", "bench", "other", "--store", store])
+
+
+def test_two_names_are_one_too_many(store: str, capsys: Capture) -> None:
+    line = refused(capsys, ["report", "a", "--run", "b", "--store", store])
+    assert "one report is of one run, got 'a' and 'b'" in line
+
+
+def test_a_missing_store_is_one_line(capsys: Capture) -> None:
+    assert "nowhere.sqlite" in refused(capsys, ["report", "--store", "nowhere.sqlite"])
+
+
+@pytest.mark.parametrize("option", ["--output", "--csv", "--figures"])
+def test_a_place_that_cannot_be_written_is_one_line(
+    store: str, option: str, tmp_path: Path, capsys: Capture
+) -> None:
+    (tmp_path / "file").write_text("")
+    line = refused(capsys, ["report", "--store", store, option, "file/in/it"])
+    assert "cannot write to 'file/in/it'" in line
+    assert "choose a place" in line
+
+
+def test_an_unknown_image_format_names_the_known(store: str, capsys: Capture) -> None:
+    line = refused(capsys, ["report", "--store", store, "--image-format", "gif"])
+    assert "svg" in line
+    assert "png" in line

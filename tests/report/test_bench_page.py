@@ -1,0 +1,131 @@
+"""The page of a benchmark says what was found, and escapes what strangers named."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from report.benchmarks import NAMES, hostile_benchmark, made_up_benchmark
+from report.places import HOSTILE, open_run
+from report.reading import OURS, read
+
+from evolute.benchmark.result import BenchResult
+from evolute.benchmark.verdict import Side
+from evolute.errors import InputError, StoreError
+from evolute.report.bench_page import bench_page
+from evolute.report.build import build_page
+from evolute.report.csv_files import write_tables
+from evolute.report.html_page import page_to_html
+from evolute.report.page import Between, Page, Tendency
+from evolute.report.pictures import Heat, Line
+from evolute.store.base import RunRecord
+from evolute.store.sql import open_store
+
+
+def page_of(result: BenchResult) -> Page:
+    record = RunRecord(result.digest, result.name, "{}", "1", "2026-01-01T00:00:00")
+    return bench_page(result, record)
+
+
+@pytest.mark.parametrize(
+    ("findings", "badge", "tendency"),
+    [
+        (("better",), "Better than hand-made", Tendency.GOOD),
+        (("worse", "worse"), "Worse than hand-made", Tendency.BAD),
+        (("no difference shown",), "No difference shown", Tendency.OPEN),
+        (("better", "worse"), "Mixed", Tendency.OPEN),
+    ],
+)
+def test_the_badge_says_good_only_where_every_task_does(
+    findings: tuple[str, ...], badge: str, tendency: Tendency
+) -> None:
+    page = page_of(made_up_benchmark(findings=findings))
+    assert (page.badge, page.tendency) == (badge, tendency)
+
+
+def test_the_headline_says_what_was_found_on_which_task() -> None:
+    page = page_of(made_up_benchmark(findings=("better", "worse", "better")))
+    assert page.verdict == "found: better on tiny, tiny2, worse on tiny1."
+
+
+def test_a_benchmark_without_discovered_rules_claims_nothing() -> None:
+    result = made_up_benchmark()
+    known = tuple(replace(score, side=Side.HAND_MADE) for score in result.scores)
+    page = page_of(replace(result, scores=known))
+    assert page.badge == "Compared"
+
+
+def test_a_page_has_profiles_and_for_each_task_its_figures_and_tables() -> None:
+    page = page_of(made_up_benchmark(findings=("better", "worse")))
+    figures = {figure.name for figure in page.pictures()}
+    wanted = ("differences", "curves", "cross", "gain-1", "sensitivity", "tuning")
+    assert figures == {
+        "profiles", *(f"task-{n}-{each}" for n in (1, 2) for each in wanted)
+    }  # fmt: skip
+    tables = {table.name for table in page.tables()}
+    wanted = ("verdicts", "results", "cross-table", "gains", "ranges", "budget")
+    assert tables == {
+        "scores", "settings", *(f"task-{n}-{each}" for n in (1, 2) for each in wanted)
+    }  # fmt: skip
+
+
+def test_the_cross_table_marks_own_schedules_and_the_best_hand_made() -> None:
+    page = page_of(made_up_benchmark())
+    (cross,) = [figure for figure in page.pictures() if figure.name == "task-1-cross"]
+    (heat,) = cross.marks
+    assert isinstance(heat, Heat)
+    assert heat.texts == (("0.2 ●", "0.25"), ("0.3", "0.35 ★ ●"))
+    assert heat.values == ((0.0, 1.0), (2.0, 3.0))
+
+
+def test_lower_and_upper_ends_stand_in_one_cell() -> None:
+    page = page_of(made_up_benchmark())
+    (verdicts,) = [table for table in page.tables() if table.name == "task-1-verdicts"]
+    column = verdicts.columns.index("interval#")
+    assert [row[column] for row in verdicts.rows] == [Between(-0.13, -0.09), None]
+
+
+def test_a_rate_without_a_score_is_a_gap() -> None:
+    page = page_of(made_up_benchmark())
+    (sweep,) = [figure for figure in page.pictures() if figure.name == "task-1-sensitivity"]
+    assert [mark.y for mark in sweep.marks if isinstance(mark, Line)] == [(0.3, 0.2, None)] * 2
+
+
+def test_hostile_names_add_no_element_and_are_shown() -> None:
+    html = page_to_html(page_of(hostile_benchmark()))
+    reader = read(html)
+    assert {tag for tag, _ in reader.elements} <= OURS
+    assert not [name for _, each in reader.elements for name in each if name.startswith("on")]
+    for attack in HOSTILE[:4]:
+        assert attack in reader.text, attack
+
+
+def test_hostile_names_name_no_file(tmp_path: Path) -> None:
+    result = made_up_benchmark(("../../a", "b/c"), task="../../../etc/x")
+    written = write_tables(page_of(result), tmp_path)
+    assert {path.parent for path in written} == {tmp_path}
+    assert all(re.fullmatch(r"[a-z0-9-]+\.csv", path.name) for path in written)
+
+
+def test_a_stored_benchmark_is_found_and_a_search_is_none() -> None:
+    result = made_up_benchmark()
+    with open_store(":memory:") as store:
+        open_run(store, "a search")
+        with pytest.raises(StoreError, match="no benchmark"):
+            build_page(store, None, kind="benchmark")
+        record = RunRecord(result.digest, result.name, '{"kind":"benchmark"}', "1")
+        store.open_run(record)
+        with pytest.raises(InputError, match="has no result yet"):
+            build_page(store, None, kind="benchmark")
+        store.put_document(result.digest, "benchmark", result.to_dict())
+        page = build_page(store, result.name, kind="benchmark")
+        assert page.title == result.name
+        assert build_page(store, None, kind="search").title == "a search"
+    assert NAMES[0] in read(page_to_html(page)).text
+
+
+def test_the_same_benchmark_gives_the_same_bytes() -> None:
+    pages = [page_to_html(page_of(made_up_benchmark())) for _ in range(2)]
+    assert pages[0] == pages[1]
