@@ -282,7 +282,7 @@ void run_job(const EvoluteJob& job, int threads) {
             find_norm(shared, plan, threads);
             continue;
         }
-        const std::int64_t tasks = threads > 1 ? threads : 1;
+        const std::int64_t tasks = threads > 1 ? 4 * threads : 1;  // some threads may be slower
         const std::int64_t tiles = (job.count + largest_tile - 1) / largest_tile;
         const std::int64_t part = (tiles + tasks - 1) / tasks * largest_tile;
         in_parallel(threads, tasks, [&](std::int64_t i) {
