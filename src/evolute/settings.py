@@ -177,6 +177,8 @@ def validate(kind: Any, data: Mapping[str, Any], prefix: str) -> Any:
 def _keys(kind: Any, path: list[str]) -> list[str]:
     """Return the keys of a config dataclass, or of the one nested at a path in it."""
     for part in path:
+        if part.isdigit():  # a row of a list: its keys are those of the list's dataclass
+            continue
         hint = typing.get_type_hints(kind)[part]
         nested = (hint, *typing.get_args(hint))
         kind = next(candidate for candidate in nested if dataclasses.is_dataclass(candidate))

@@ -16,7 +16,7 @@ from evolute.leaderboard import find_run
 from evolute.store.base import RunRecord
 from evolute.store.sql import open_store
 from evolute.trial import PROGRAM_VERSION
-from evolute.workbench import WorkListener, bench
+from evolute.workbench.bench import WorkListener, bench
 
 CONFIG: dict[str, Any] = {
     "main": TINY_CONFIG["main"],

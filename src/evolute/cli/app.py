@@ -11,6 +11,7 @@ import click
 
 from evolute.cli.bench import bench
 from evolute.cli.data import add_data_dir, data_commands
+from evolute.cli.eliminate import eliminate
 from evolute.cli.export import export
 from evolute.cli.leaderboard import leaderboard
 from evolute.cli.report import report
@@ -38,6 +39,7 @@ def cli() -> None:
 for command in (
     search,
     bench,
+    eliminate,
     leaderboard,
     show,
     report,

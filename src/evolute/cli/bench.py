@@ -26,7 +26,7 @@ from evolute.cli.tables import print_table, write_csv, write_json
 from evolute.cli.work import WorkDisplay
 from evolute.discover import DEFAULT_PRESET, DEFAULT_STORE
 from evolute.settings import merge, read_toml
-from evolute.workbench import bench as run_bench
+from evolute.workbench.bench import bench as run_bench
 
 SHOWN_SCORES = (
     *("optimizer", "side", "area, steps#", "area, seconds#", "speed-up over adamw#"),

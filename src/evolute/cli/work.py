@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from evolute.runs.budget import format_seconds
-from evolute.workbench import WorkListener
+from evolute.workbench.bench import WorkListener
 
 SECONDS_BETWEEN_LINES = 15.0
 

@@ -1,4 +1,4 @@
-"""Workbench: benchmarks of optimizers, from names to a stored result.
+"""Benchmarks of optimizers, from names to a stored result.
 
 The Python face of ``evolute bench``::
 
@@ -119,44 +119,88 @@ def bench(
     StoreError
         If the store cannot be read or written; what is stored stays.
     """
-    plan = _Plan.of(config or {}, preset=preset, seed=seed, budget=budget, seeds=seeds)
-    loaded = _load(tasks)
-    hand_made = [Entrant.of_zoo(zoo.load(name)) for name in zoo.names(zoo.EntryKind.HAND_MADE)]
+    plan = Plan.of(config or {}, preset=preset, seed=seed, budget=budget, seeds=seeds)
+    loaded = load_tasks(tasks)
     with open_store(store) as opened:
         entrants = find_entrants(optimizers, store=str(store))
-        results = []
-        for given, task in loaded:
-            settings = plan.settings(task.name)
-            protocol = bench_protocol(settings.main, plan.config.curve_points)
-            expected = expected_bench_trials(
-                plan.config,
-                entrants=len(entrants),
-                hand_made=len(hand_made),
-                schedules=len({each.rule.schedule for each in entrants} - {None}),
+        return run_bench(
+            plan,
+            entrants,
+            loaded,
+            store=opened,
+            workers=workers,
+            listener=listener or WorkListener(),
+        )
+
+
+def run_bench(
+    plan: Plan,
+    entrants: Sequence[Entrant],
+    tasks: Sequence[tuple[str | Task, Task]],
+    *,
+    store: Store,
+    workers: int | None,
+    listener: WorkListener,
+) -> BenchResult:
+    """Run a benchmark task by task, and keep its result in the store.
+
+    Parameters
+    ----------
+    plan
+        What was asked for.
+    entrants
+        The optimizers, names distinct.
+    tasks
+        Each task as the user gave it, and loaded.
+    store
+        Where trials and the result are remembered.
+    workers, listener
+        As in :func:`bench`.
+    """
+    hand_made = [Entrant.of_zoo(zoo.load(name)) for name in zoo.names(zoo.EntryKind.HAND_MADE)]
+    expected = expected_bench_trials(
+        plan.config,
+        entrants=len(entrants),
+        hand_made=len(hand_made),
+        schedules=len({each.rule.schedule for each in entrants} - {None}),
+    )
+    results = []
+    for given, task in tasks:
+        settings = plan.settings(task.name)
+        with evaluator_of(
+            given, task, store=store, settings=settings, workers=workers
+        ) as evaluator:
+            counted = Count(listener, f"benchmark on {task.name}", expected)
+            work = Bench(
+                entrants=entrants,
+                hand_made=hand_made,
+                task=task,
+                protocol=bench_protocol(settings.main, plan.config.curve_points),
+                seed=plan.seed,
+                config=plan.config,
+                evaluate=replace(evaluator, on_trial=counted),
             )
-            phase = f"benchmark on {task.name}"
-            with evaluator_of(
-                given, task, store=opened, settings=settings, workers=workers
-            ) as evaluator:
-                counted = Count(listener or WorkListener(), phase, expected)
-                work = Bench(
-                    entrants=entrants,
-                    hand_made=hand_made,
-                    task=task,
-                    protocol=protocol,
-                    seed=plan.seed,
-                    config=plan.config,
-                    evaluate=replace(evaluator, on_trial=counted),
-                )
-                results.append(work.run())
-        result = _assemble(plan, entrants, results)
-        save_result(result, opened)
+            results.append(work.run())
+    result = _assemble(plan, entrants, results)
+    save_result(result, store)
     return result
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """What a benchmark was asked for."""
+class Plan:
+    """What a benchmark was asked for.
+
+    Parameters
+    ----------
+    preset
+        Name of the preset.
+    seed
+        From which all seeds are derived.
+    config
+        How much work to do.
+    data
+        Settings as the user gave them, laid over those of the preset.
+    """
 
     preset: str
     seed: int
@@ -172,7 +216,14 @@ class _Plan:
         seed: int | None,
         budget: int | None,
         seeds: int | None,
-    ) -> _Plan:
+    ) -> Plan:
+        """Read a plan from plain data, over which named arguments are laid.
+
+        Raises
+        ------
+        InputError
+            If a key or a value is not allowed.
+        """
         for key in data:
             if key not in _KEYS:
                 raise ConfigError(f"unknown config key {key!r}: {did_you_mean(key, _KEYS)}")
@@ -228,8 +279,14 @@ def _entrant(given: str | Rule, *, store: str) -> Entrant:
     return Entrant(given, chosen.name, Side.DISCOVERED, chosen.rule, rate)
 
 
-def _load(tasks: Sequence[str | Task]) -> list[tuple[str | Task, Task]]:
-    """Load the tasks, and refuse none or two of one name."""
+def load_tasks(tasks: Sequence[str | Task]) -> list[tuple[str | Task, Task]]:
+    """Load the tasks, and refuse none or two of one name.
+
+    Raises
+    ------
+    InputError
+        If there is no task, or two of one name; TaskError if one is at fault.
+    """
     if not tasks:
         raise InputError("no task is given: name some, such as --tasks digits; see 'evolute tasks'")
     loaded = [(each, each if isinstance(each, Task) else load_task(each)) for each in tasks]
@@ -251,7 +308,7 @@ def evaluator_of(
 
 
 def _assemble(
-    plan: _Plan, entrants: Sequence[Entrant], results: Sequence[TaskResult]
+    plan: Plan, entrants: Sequence[Entrant], results: Sequence[TaskResult]
 ) -> BenchResult:
     """Judge and score the tasks together, under a name that tells what was asked for."""
     tasks = judge_tasks(results, plan.config)
@@ -270,7 +327,7 @@ def _assemble(
     )
 
 
-def _digest(plan: _Plan, entrants: Sequence[Entrant], tasks: Sequence[TaskResult]) -> str:
+def _digest(plan: Plan, entrants: Sequence[Entrant], tasks: Sequence[TaskResult]) -> str:
     facts = {
         "kind": DOCUMENT,
         "optimizers": {each.name: str(each.rule) for each in entrants},

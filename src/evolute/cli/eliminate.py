@@ -1,0 +1,133 @@
+"""``evolute eliminate``: from a search to winners."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from evolute.benchmark.elimination import EliminationResult
+from evolute.benchmark.tables import ResultTable, tables
+from evolute.cli.bench import print_result, say_how_to_resume
+from evolute.cli.output import console, format_option, print_json
+from evolute.cli.tables import print_table, write_csv, write_json
+from evolute.cli.work import WorkDisplay
+from evolute.discover import DEFAULT_STORE
+from evolute.settings import read_toml
+from evolute.workbench.eliminate import eliminate as run_elimination
+
+EXAMPLES = """\b
+Examples:
+  evolute eliminate                                   the newest search, down to ten winners
+  evolute eliminate digits-quick-0 --config rungs.toml
+  evolute eliminate digits-quick-0 --no-benchmark --csv tables
+
+\b
+A config file says who begins and what the rounds are:
+  [elimination]
+  candidates = 50
+  per_particle = 5
+  [[elimination.rungs]]
+  keep = 20
+  seeds = 3
+  [[elimination.rungs]]
+  keep = 10
+  seeds = 4
+  steps = 400           # longer trainings; also: task, width, probe
+  [bench]               # the last rung: winners against hand-made optimizers
+  seeds = 20
+
+Running the same command again resumes it: nothing that was scored is trained twice.
+"""
+
+
+@click.command(epilog=EXAMPLES)
+@click.argument("run", required=False)
+@click.option("--task", help="Task of the search, where it is no named one: path/to/file.py:build.")
+@click.option("--seed", type=click.IntRange(min=0),
+              help="Seed of the fresh seeds.  [default: that of the search]")  # fmt: skip
+@click.option("--config", type=click.Path(path_type=Path), help="TOML file of settings.")
+@click.option("--benchmark/--no-benchmark", default=True, show_default=True,
+              help="End with a benchmark of the winners.")  # fmt: skip
+@click.option("--store", default=DEFAULT_STORE, show_default=True,
+              help="File in which the search and its trials are remembered.")  # fmt: skip
+@click.option("--workers", type=click.IntRange(min=1), help="Processes that train; one per core.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="File for the result.")
+@click.option("--csv", type=click.Path(path_type=Path), help="Folder for each table as CSV.")
+@format_option()
+def eliminate(
+    run: str | None,
+    task: str | None,
+    seed: int | None,
+    config: Path | None,
+    benchmark: bool,
+    store: str,
+    workers: int | None,
+    json_file: Path | None,
+    csv: Path | None,
+    output_format: str,
+) -> None:
+    """Let the best candidates of a search meet ever larger set-ups on fresh seeds.
+
+    RUN is the name or the first digits of a search; the newest by default. Each round keeps the
+    best; the last one is a benchmark against hand-made optimizers.
+    """
+    errors = Console(stderr=True)
+    try:
+        with WorkDisplay(errors) as display:
+            result = run_elimination(
+                run,
+                task=task,
+                seed=seed,
+                config=read_toml(config) if config else {},
+                benchmark=benchmark,
+                store=store,
+                workers=workers,
+                listener=display,
+            )
+    except KeyboardInterrupt:
+        say_how_to_resume(errors)
+        raise
+    rounds = round_tables(result)
+    measured = () if result.benchmark is None else tables(result.benchmark)
+    if csv is not None:
+        write_csv([*rounds, *measured], csv)
+    if json_file is not None:
+        write_json(result.to_dict(), json_file)
+    if output_format == "json":
+        print_json(result.to_dict())
+        return
+    screen = console()
+    for each in rounds:
+        print_table(screen, each)
+    if result.benchmark is not None:
+        print_result(screen, result.benchmark)
+    screen.print(Text(f"\n{result.sentence}", style="bold"))
+    screen.print(Text(f"Stored as {result.name}."))
+
+
+def round_tables(result: EliminationResult) -> list[ResultTable]:
+    """Return a table of each round: every candidate, best first."""
+    found = []
+    for number, rung in enumerate(result.rungs, 1):
+        stay = sum(each.stays for each in rung.standings)
+        title = (
+            f"Round {number} on {rung.task}: {len(rung.standings)} candidates, "
+            f"{len(rung.seeds)} fresh seeds, {stay} stay (validation split)"
+        )
+        columns = ("candidate", "fitness#", "failed#", "rate#", "stays", "rule")
+        rows = tuple(
+            (
+                each.name,
+                each.fitness,
+                each.failed,
+                each.learning_rate,
+                "yes" if each.stays else "no",
+                each.rule,
+            )
+            for each in rung.standings
+        )
+        found.append(ResultTable(f"round-{number}", title, columns, rows))
+    return found

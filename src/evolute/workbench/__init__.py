@@ -1,0 +1,1 @@
+"""Workbench: benchmark, elimination and ablation from names to a stored result."""
