@@ -40,7 +40,7 @@ class Answers:
     def __init__(self, store: Store, executor: Executor, *, stop: Callable[[], bool]) -> None:
         self._store, self._executor, self._stop = store, executor, stop
         self._asked: set[str] = set()
-        self._known: deque[Trial] = deque()
+        self._known: deque[tuple[Trial, bool]] = deque()
         self._tickets: dict[int, str] = {}
         self._elsewhere: dict[str, TrialRequest] = {}
         self._leases = LeaseKeeper(store)
@@ -66,21 +66,27 @@ class Answers:
             if self._elsewhere and time.monotonic() - self._looked > POLL_SECONDS:
                 self._find(dict(self._elsewhere))
             if self._known:
-                return self._known.popleft(), False
+                return self._known.popleft()
             if self._tickets:
                 answer = self._executor.next(self._stop)
-                if answer is not None:
-                    return self._trained(*answer), True
-                self._tickets.clear()  # the rest was not begun when the time was over
+                if answer is None:
+                    self._tickets.clear()  # the rest was not begun when the time was over
+                else:
+                    self._store_ended(answer)
             elif not self._elsewhere or self._stop():
                 return None
             else:
                 time.sleep(POLL_SECONDS)
 
-    def _trained(self, ticket: int, trial: Trial) -> Trial:
-        digest = self._tickets.pop(ticket)
-        self._leases.ended(digest)
-        return self._store.put(trial)
+    def _store_ended(self, answer: tuple[int, Trial]) -> None:
+        """Store a trial and those that ended with it, in one transaction."""
+        answers = [answer]
+        while self._executor.ended and (more := self._executor.next(self._stop)) is not None:
+            answers.append(more)
+        for ticket, _ in answers:
+            self._leases.ended(self._tickets.pop(ticket))
+        stored = self._store.put_many([trial for _, trial in answers])
+        self._known.extend((trial, True) for trial in stored)
 
     def _find(self, wanted: Mapping[str, TrialRequest]) -> None:
         """Look these up, train what is free, and remember what others train."""
@@ -92,7 +98,7 @@ class Answers:
         }
         for digest in stored:
             self._elsewhere.pop(digest, None)
-        self._known.extend(stored.values())
+        self._known.extend((trial, False) for trial in stored.values())
         missing = {each: request for each, request in wanted.items() if each not in stored}
         mine = self._leases.claim(list(missing)) if missing else frozenset()
         for digest, request in missing.items():

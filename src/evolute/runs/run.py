@@ -21,6 +21,7 @@ from evolute.runs.executors.base import TrialRequest
 from evolute.runs.screening import Screened, TwinFinder, screen
 from evolute.search.base import Proposal, Result, Search, Stage
 from evolute.store.base import RunEntry, RunRecord
+from evolute.train.environment import one_thread
 from evolute.train.fingerprint import record
 from evolute.train.trainer import trial_key
 from evolute.trial import (
@@ -34,6 +35,10 @@ from evolute.trial import (
 SCREENED_AT_ONCE = 64
 """Proposals that are screened in one piece before the workers hear of them: checking 50 at once
 takes a quarter of the time of checking one by one, and workers should not wait for more."""
+
+
+ENTRIES_AT_ONCE = 32
+"""Entries of a run that are written in one transaction, of which each waits for the disk."""
 
 
 class Ending(StrEnum):
@@ -153,6 +158,8 @@ class Run:
         self._asked: set[str] = set()
         self._pending: deque[list[_Candidate]] = deque()
         self._told_early: list[_Candidate] = []
+        self._degenerate: list[Trial] = []
+        self._entries: list[RunEntry] = []
         self._reused_seconds = 0.0
         self._started = self.clock()
 
@@ -181,8 +188,11 @@ class Run:
             recording = record(task, self.config.seed)
             self._twins = TwinFinder(recording, self.config.duplicate_tolerance)
         self._started = self.clock()
-        with self.evaluator.answers(self._out_of_time) as answers:
-            ending = self._search(answers)
+        with one_thread(), self.evaluator.answers(self._out_of_time) as answers:
+            try:
+                ending = self._search(answers)
+            finally:
+                self._write_down()
         self._show(phase=str(ending))
         return ending
 
@@ -246,7 +256,7 @@ class Run:
             key = trial_key(item.rule, self.evaluator.task, protocol, seed=self.config.seed)
             trials.append(Trial(key, Outcome(OutcomeKind.DEGENERATE, item.fault or ""), None))
             told.append((item, key.digest, Result(OutcomeKind.DEGENERATE)))
-        self.evaluator.store.put_many(trials)
+        self._degenerate += trials
         self._tell(told)
         self._show(degenerate=self.progress.degenerate + len(faulty))
 
@@ -298,12 +308,20 @@ class Run:
             self.search.tell(item.proposal.number, result)
 
     def _record(self, told: Sequence[tuple[Screened, str, Result]]) -> None:
-        entries = []
         for item, digest, result in told:
             facts = item.proposal.to_dict() | {"rule": str(item.rule), "outcome": result.kind.value}
-            entries.append(RunEntry(item.proposal.number, digest, facts))
-        if entries:
-            self.evaluator.store.record_many(self.digest, entries)
+            self._entries.append(RunEntry(item.proposal.number, digest, facts))
+        if len(self._entries) >= ENTRIES_AT_ONCE:
+            self._write_down()
+
+    def _write_down(self) -> None:
+        """Store degenerate proposals and entries: what a kill takes is told alike on resuming."""
+        store = self.evaluator.store
+        if self._degenerate:
+            store.put_many(self._degenerate)
+        if self._entries:
+            store.record_many(self.digest, self._entries)
+        self._degenerate, self._entries = [], []
 
     def _note_trial(self, trial: Trial, trained: bool) -> None:
         """Keep a trial's result and show it."""

@@ -110,6 +110,11 @@ class Executor(ABC):
             if not ended:  # left early: what is under way would answer later requests
                 self.forget()
 
+    @property
+    def ended(self) -> int:
+        """Number of trials that :meth:`next` would hand out without waiting."""
+        return 0
+
     @abstractmethod
     def forget(self) -> None:
         """Forget all that was submitted; what is under way is lost."""

@@ -75,6 +75,10 @@ class InProcessExecutor(Executor):
                 raise
         return self._ended.popleft() if self._ended else None
 
+    @property
+    def ended(self) -> int:
+        return len(self._ended)
+
     def forget(self) -> None:
         self._trainer = None
         self._ended.clear()

@@ -96,6 +96,8 @@ class LocalExecutor(Executor):
                 self._dispatch()
                 if self._requests:
                     self._hear()
+                while not self._heard.empty() and self._requests:
+                    self._hear()
         except BaseException:
             self.forget()
             raise
@@ -212,6 +214,10 @@ class LocalExecutor(Executor):
         request = self._requests[ticket]
         key = trial_key(request.rule, self._loaded_task, request.protocol, seed=request.seed)
         return Trial(key, Outcome(kind, sentence), None, provenance=Provenance(0.0))
+
+    @property
+    def ended(self) -> int:
+        return len(self._ended)
 
     def forget(self) -> None:
         for slot, worker in enumerate(self._slots):
