@@ -28,6 +28,13 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_everything(tmp_path_factory.mktemp("data"))
 
 
+def make_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave a few topics of the default text, and a few episodes of an evaluation."""
+    few = {name: topics[name] for name in list(topics)[:5]}
+    monkeypatch.setattr("pydoc_data.topics.topics", few)
+    monkeypatch.setattr("evolute.tasks.control.EPISODES", dict.fromkeys(Split, 2))
+
+
 class TestBuiltinTasks(TaskContract):
     """Every task of the table, on tiny data sets in the true formats where it reads files."""
 
@@ -36,10 +43,10 @@ class TestBuiltinTasks(TaskContract):
     def task(
         self, request: pytest.FixtureRequest, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
     ) -> Task:
-        few = {name: topics[name] for name in list(topics)[:5]}
-        monkeypatch.setattr("pydoc_data.topics.topics", few)
-        monkeypatch.setattr("evolute.tasks.control.EPISODES", dict.fromkeys(Split, 2))
+        make_small(monkeypatch)
         self._name: str = request.param
+        if TASKS[self._name].facts.family == "control":
+            request.getfixturevalue("optional")
         self._data_dir = tiny_data
         return self.build()
 
@@ -51,7 +58,7 @@ class TestFineTuningTasks(TaskContract):
     """The same data, weights and code with a small EfficientNetV2 and small images."""
 
     @pytest.fixture(params=DOMAINS, ids=lambda row: str(row.name))
-    def task(self, request: pytest.FixtureRequest, tiny_data: Path) -> Task:
+    def task(self, request: pytest.FixtureRequest, tiny_data: Path, optional: None) -> Task:
         self._domain: Domain = request.param
         self._data_dir = tiny_data
         return self.build()
@@ -71,10 +78,8 @@ class TestFineTuningTasks(TaskContract):
 )
 class TestTasksUnderConditions(TaskContract):
     @pytest.fixture
-    def task(self, text: str, monkeypatch: pytest.MonkeyPatch) -> Task:
-        few = {name: topics[name] for name in list(topics)[:5]}
-        monkeypatch.setattr("pydoc_data.topics.topics", few)
-        monkeypatch.setattr("evolute.tasks.control.EPISODES", dict.fromkeys(Split, 2))
+    def task(self, text: str, monkeypatch: pytest.MonkeyPatch, optional: None) -> Task:
+        make_small(monkeypatch)
         self._text = text
         return self.build()
 

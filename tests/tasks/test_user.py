@@ -59,7 +59,9 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_every_task_of_the_table_loads_under_its_name(name: str, tiny_data: Path) -> None:
+def test_every_task_of_the_table_loads_under_its_name(
+    name: str, tiny_data: Path, optional: None
+) -> None:
     assert load_task(name, data_dir=tiny_data).name == name
     assert TASKS[name].name == name
     assert "\n" not in TASKS[name].description

@@ -110,7 +110,7 @@ def under_conditions(task: Task, conditions: dict[str, float]) -> Task:
     for name, row in CONDITIONS.items():
         if name in conditions:
             wrapped = row.wrap(wrapped, conditions[name])
-            said += f"+{name}={conditions[name]:g}"
+            said += f"+{name}={conditions[name]:.12g}"  # no exponent with a plus in it
     return wrapped if not said else wrapped.renamed(task.name + said, f"{task.version}{said}")
 
 
