@@ -61,18 +61,18 @@ def fitted(fit: Fit) -> tuple[Array, float]:
     target, weight = fit.target(x), fit.weight(x)
     basis = np.polynomial.chebyshev.chebvander(nodes, fit.degree)
     lawson = np.ones(POINTS)
-    best: tuple[Array, float] | None = None
+    best, least = np.zeros(fit.degree + 1), np.inf
     for _ in range(ROUNDS):
         scale = np.sqrt(lawson) * weight
         found, *_ = np.linalg.lstsq(basis * scale[:, None], target * scale, rcond=None)
         error = np.abs(basis @ found - target) * weight
-        if best is None or error.max() < best[1]:
-            best = (found, float(error.max()))
+        if error.max() < least:
+            best, least = found.astype(np.float64), float(error.max())
         lawson = lawson * error / error.max()
         lawson /= lawson.mean()
-    assert best is not None
-    series = np.polynomial.chebyshev.Chebyshev(best[0], domain=[fit.lower, fit.upper])
-    return series.convert(kind=np.polynomial.Polynomial).coef, best[1]
+    series = np.polynomial.chebyshev.Chebyshev(best, domain=[fit.lower, fit.upper])
+    powers = series.convert(kind=np.polynomial.Polynomial)
+    return np.asarray(powers.coef, dtype=np.float64), least
 
 
 def _by_series(x: Array, exact: Function, terms: list[float]) -> Array:
@@ -116,7 +116,7 @@ def odd_weight(function: Function) -> Function:
 def erf_ratio(z: Array) -> Array:
     """erf(√z)/√z − 1."""
     x = np.sqrt(np.maximum(z, 1e-300))
-    return special.erf(x) / x - 1
+    return np.asarray(special.erf(x) / x - 1)
 
 
 FITS = (
@@ -135,7 +135,8 @@ FITS = (
     Fit("erf_far", "erf(x) = 1 - exp(-q(x)), 0.921875 <= x <= 4", "float", 0.921875, 4.0, 6,
         lambda x: -np.log(special.erfc(x)), special.erfc),
     Fit("i1_near", "I1(x) = x q(x^2), |x| < 6.5", "float", 0.0, 6.5**2, 8,
-        lambda z: special.i1(np.sqrt(z)) / np.sqrt(z), lambda z: np.sqrt(z) / special.i1(np.sqrt(z))),
+        lambda z: special.i1(np.sqrt(z)) / np.sqrt(z),
+        lambda z: np.sqrt(z) / special.i1(np.sqrt(z))),
     Fit("i1e_far", "i1e(x) = sqrt(r) q(r), r = 1/x, x >= 6.5", "float", 1e-12, 1 / 6.5, 6,
         lambda r: special.i1e(1 / r) / np.sqrt(r), lambda r: np.sqrt(r) / special.i1e(1 / r)),
     Fit("erfcx", "erfc(x) = exp(-x^2) q((x-3)/(x+3)), 0 <= x <= 11", "double", -1.0, 8 / 14, 12,

@@ -1,0 +1,330 @@
+"""Rules on the native core: as the reference to float32 rounding, whatever shares the call."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from native_core import instruction_sets, require_native, using
+from strategies import decays, rules, searched_rules
+from torch import Tensor
+
+from evolute import zoo
+from evolute.compiler.execute import RATE_WHERE_INFINITE, scheduled_rate, uniform_noise
+from evolute.compiler.native import JobTable, NativeProgram, lower, status, why_not
+from evolute.compiler.program import Program, compile_rule
+from evolute.compiler.reference import reference_trajectory
+from evolute.errors import InputError
+from evolute.lang.curve import curve
+from evolute.lang.functions import function
+from evolute.lang.registry import FUNCTIONS, Kind
+from evolute.lang.rule import Momentum, Rule
+
+require_native()
+
+STEPS, SEED, COEFFICIENT, RATE = 3, 5, 0.9, 0.05
+SAMPLES = 6
+EPSILON = 2.0**-24
+
+
+def lowered(rule: Rule | str) -> NativeProgram:
+    program = compile_rule(rule if isinstance(rule, Rule) else Rule.parse(rule))
+    native = lower(program)
+    assert native is not None, why_not(program)
+    return native
+
+
+def numbers_at(program: Program, step: int) -> tuple[float, tuple[float, ...]]:
+    """Rate and decays at a step."""
+    factor = 1.0 if program.schedule is None else float(curve(program.schedule, STEPS)[step])
+    values = tuple(float(curve(each, STEPS)[step]) for each in program.decays)
+    return scheduled_rate(RATE, factor, step=step), values
+
+
+def gradients(count: int, *, seed: int = 0) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(count, generator=generator) for _ in range(STEPS)]
+
+
+class Lane:
+    """One tensor and its states, to be put into rows of tables."""
+
+    def __init__(self, rule: Rule | str, weight: Tensor) -> None:
+        self.native = lowered(rule)
+        self.weight, self.gradient = weight.clone(), torch.zeros_like(weight)
+        self.slots = [torch.zeros_like(weight) for _ in range(self.native.slots)]
+
+    def put(self, table: JobTable, row: int, step: int, gradient: Tensor) -> None:
+        program = self.native.program
+        self.gradient.copy_(gradient)
+        table.set(row, self.native, weight=self.weight, gradient=self.gradient, slots=self.slots)
+        rate, values = numbers_at(program, step)
+        table.rates[row], table.steps[row] = self.native.sign * rate, step
+        table.momenta[row] = COEFFICIENT
+        table.set_decays(row, values)
+        noise = [uniform_noise(SEED, 0, step, node=n, like=gradient) for n in self.native.noise]
+        table.set_noise(row, noise)
+
+    def everything(self) -> list[Tensor]:
+        return [self.weight, *self.slots]
+
+
+def walked(
+    rule: Rule | str, weight: Tensor, given: list[Tensor], *, threads: int = 1
+) -> list[Tensor]:
+    """Weights after each step."""
+    lane, path = Lane(rule, weight), []
+    for step, gradient in enumerate(given):
+        table = JobTable(1)
+        lane.put(table, 0, step, gradient)
+        table.run(threads=threads)
+        path.append(lane.weight.clone())
+    return path
+
+
+def rounded_path(rule: Rule, weight: Tensor, given: list[Tensor], sample: int) -> list[Tensor]:
+    """The path in float32 with every result off by up to three units in the last place, at random.
+
+    Samples of it show how far rounding may lead (Monte Carlo arithmetic, Parker 1997).
+    """
+    program, random = compile_rule(rule), torch.Generator().manual_seed(sample)
+
+    def off(exact: Tensor) -> Tensor:
+        noise = 1 + 6 * EPSILON * (2 * torch.rand(weight.shape, generator=random) - 1).double()
+        return (exact.expand_as(weight).double() * noise).float().double()
+
+    w, path = weight.double(), []
+    state = [torch.zeros_like(w) for _ in program.state_slots]
+    buffer = torch.zeros_like(w)
+    for step, gradient in enumerate(given):
+        rate, values = numbers_at(program, step)
+        registers = [gradient.double(), w]
+        registers += [
+            torch.tensor(each).float().double().expand_as(w) for each in program.constants
+        ]
+        registers += [torch.full_like(w, each).float().double() for each in values]
+        for each in program.instructions:
+            inputs = (*(registers[at] for at in each.arguments), *each.parameters)
+            compute = each.function.compute
+            match each.function.kind:
+                case Kind.ELEMENTWISE:
+                    value = compute(*inputs)
+                case Kind.PER_TENSOR:
+                    value = compute(*inputs, dims=(0,))
+                case Kind.RANDOM:
+                    assert each.noise is not None
+                    uniform = uniform_noise(SEED, 0, step, node=each.noise, like=w)
+                    value = compute(*inputs, uniform=uniform)
+                case Kind.STATEFUL:
+                    assert each.slot is not None
+                    pair: Any = compute(*inputs, state=state[each.slot], step=step)
+                    value, state[each.slot] = pair[0], off(pair[1])
+            assert isinstance(value, Tensor)
+            registers.append(off(value))
+        change = off(rate * program.sign * registers[program.output])
+        buffer = off(COEFFICIENT * buffer - change)
+        w = off(
+            {
+                Momentum.NONE: w - change,
+                Momentum.MOMENTUM: w + buffer,
+                Momentum.NESTEROV: w + COEFFICIENT * buffer - change,
+                Momentum.NESTEROV_PUBLISHED: w + buffer - change,
+            }[program.momentum]
+        )
+        path.append(w)
+    return path
+
+
+def assert_equal_to_rounding(rule: Rule) -> None:
+    weight, given = torch.linspace(-2, 2, 37), gradients(37)
+    exact = reference_trajectory(
+        rule,
+        [weight],
+        gradient=lambda t, _: [given[t]],
+        rates=[RATE] * STEPS,
+        momenta=[COEFFICIENT] * STEPS,
+        seed=SEED,
+    )
+    samples = [rounded_path(rule, weight, given, each) for each in range(SAMPLES)]
+    for step, found in enumerate(walked(rule, weight, given)):
+        truth = exact[step][0]
+        away = torch.stack([(each[step] - truth).abs() for each in samples])
+        # Where a sample is no number, or far away, float32 says nothing of the true value.
+        allowed = 4 * away.max(0).values + 8 * EPSILON * (truth.abs() + weight.abs())
+        sure = allowed.isfinite() & (truth.abs() < 1e30)
+        wrong = sure & ~((found - truth).abs() <= allowed)
+        assert not wrong.any(), (step, found[wrong], truth[wrong], allowed[wrong])
+
+
+@settings(max_examples=100)
+@given(searched_rules() | rules(decays=decays()))
+def test_any_rule_moves_as_the_reference_to_float32_rounding(rule: Rule) -> None:
+    assert_equal_to_rounding(rule)
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_a_rule_of_the_zoo_moves_as_the_reference_to_float32_rounding(name: str) -> None:
+    assert_equal_to_rounding(zoo.load(name).rule)
+
+
+@pytest.mark.parametrize("momentum", Momentum)
+@pytest.mark.parametrize("update", ["g", "ema(w, 0.9)", "clip_norm(g)+clip_norm(w*clip_norm(g))"])
+def test_the_four_equations_of_momentum_are_those_of_the_reference(
+    momentum: Momentum, update: str
+) -> None:
+    assert_equal_to_rounding(Rule.parse(f"{momentum.value}: -({update})"))
+
+
+def test_a_rule_whose_update_is_one_number_moves_every_weight_by_it() -> None:
+    assert_equal_to_rounding(Rule.parse("nesterov: exp(0.5)*2"))
+    assert_equal_to_rounding(Rule.parse("none: ema(1, 0.9)+dropout(1, 0.5)+clip_norm(2)"))
+
+
+def test_weight_decay_and_maximize_come_before_the_rule() -> None:
+    weight, gradient = torch.tensor([1.0, -2.0, 3.0]), torch.tensor([0.5, 0.25, -1.0])
+    native = lowered("none: g*w")
+    table = JobTable(1)
+    table.set(0, native, weight=weight, gradient=gradient)
+    table.rates[0], table.shrinks[0], table.maximize[0] = 0.1, 0.5, 1
+    table.run()
+    half = torch.tensor([0.5, -1.0, 1.5])
+    torch.testing.assert_close(weight, half - 0.1 * (-gradient * half))
+
+
+def test_the_rate_at_step_0_may_be_that_of_an_infinite_schedule() -> None:
+    assert scheduled_rate(RATE, float("inf"), step=0) == RATE_WHERE_INFINITE
+    assert_equal_to_rounding(Rule.parse("none: [quotient(1, a12)]*g"))
+
+
+EVERYTHING = (
+    "nesterov: ema(clip_norm(g), 0.9)*tanh(arcsinh(w))+dropout(bessel_i1e(erfc(g)), 0.3)"
+    "+abs_pow(softplus(g), sigmoid(previous(w)))-running_max(log(g))+mix(delta(g), arctan(w))"
+)
+
+
+@pytest.mark.parametrize("name", instruction_sets())
+def test_a_result_does_not_depend_on_threads_or_company(name: str) -> None:
+    for _ in using(name):
+        count = 70_001  # large enough for threads, and no whole number of tiles
+        weight, given = torch.linspace(-2, 2, count), gradients(count)
+        alone = walked(EVERYTHING, weight, given)[-1]
+        assert torch.equal(alone, walked(EVERYTHING, weight, given, threads=3)[-1])
+        others = [Lane("momentum: exp(g)", torch.ones(at * 7 + 1)) for at in range(40)]
+        lane = Lane(EVERYTHING, weight)
+        for step, gradient in enumerate(given):
+            table = JobTable(len(others) + 1)
+            for row, each in enumerate(others):
+                each.put(table, row, step, torch.full_like(each.weight, float("nan")))
+            lane.put(table, len(others), step, gradient)
+            table.run(np.random.default_rng(step).permutation(len(table)), threads=2)
+        assert torch.equal(alone, lane.weight)
+
+
+@pytest.mark.parametrize("name", instruction_sets())
+@settings(max_examples=10)
+@given(st.lists(st.integers(1, 299), max_size=4))
+def test_a_result_does_not_depend_on_where_a_tensor_is_cut(name: str, cuts: list[int]) -> None:
+    rule = EVERYTHING.replace("clip_norm(g)", "g").replace("dropout(", "(").replace(", 0.3)", ")")
+    for _ in using(name):
+        weight, given = torch.linspace(-2, 2, 300), gradients(300)
+        whole = walked(rule, weight, given)[-1]
+        edges = [0, *sorted(set(cuts)), 300]
+        pieces = [
+            walked(rule, weight[a:b], [each[a:b] for each in given])[-1]
+            for a, b in itertools.pairwise(edges)
+        ]
+        assert torch.equal(whole, torch.cat(pieces))
+
+
+@pytest.mark.parametrize("wide", [each for each in instruction_sets() if each == "avx512"])
+def test_wide_instruction_sets_agree_to_the_bit(wide: str) -> None:
+    first, second = (
+        walked(EVERYTHING, torch.linspace(-2, 2, 999), gradients(999))[-1]
+        for name in ("avx2", wide)
+        for _ in using(name)
+    )
+    assert torch.equal(first, second)
+
+
+def test_hostile_values_do_not_reach_their_neighbours() -> None:
+    rule = EVERYTHING.replace("clip_norm(g)", "g")
+    weight, given = torch.linspace(-2, 2, 512), gradients(512)
+    clean = walked(rule, weight, given)[-1]
+    for value in (float("nan"), float("inf"), -3e38, 1e-44):
+        hostile = [each.clone() for each in given]
+        for each in hostile:
+            each[100] = value
+        dirty = walked(rule, weight, hostile)[-1]
+        assert torch.equal(dirty[:100], clean[:100])
+        assert torch.equal(dirty[101:], clean[101:])
+
+
+def test_memory_beside_the_tensor_is_left_alone() -> None:
+    room = torch.full((300,), 7.0)
+    lane = Lane("momentum: ema(g, 0.9)", torch.zeros(133))
+    lane.weight, lane.slots = room[11:144], [torch.zeros(133), torch.zeros(133)]
+    table = JobTable(1)
+    lane.put(table, 0, 0, torch.ones(133))
+    table.run()
+    assert (room[:11] == 7).all()
+    assert (room[144:] == 7).all()
+    assert (lane.weight < 7).all()
+
+
+def test_a_function_of_the_users_own_is_not_lowered() -> None:
+    try:
+
+        @function(latex="{0}", searched=())
+        def twice_as_much(x: Tensor) -> Tensor:
+            return 2 * x
+
+        program = compile_rule(Rule.parse("none: twice_as_much(g)"))
+        assert lower(program) is None
+        assert "twice_as_much" in str(why_not(program))
+    finally:
+        del FUNCTIONS._rows["twice_as_much"]
+
+
+def test_switched_off_nothing_is_lowered_and_the_reason_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("EVOLUTE_NATIVE_ISA", "off")
+    program = compile_rule(Rule.parse("none: g"))
+    assert lower(program) is None
+    assert "switched off" in str(why_not(program))
+    assert not status().active
+
+
+def test_the_same_program_is_lowered_once() -> None:
+    assert lowered("none: g*2") is lowered("none: g*2")
+
+
+GOOD = torch.zeros(4)
+
+
+@pytest.mark.parametrize(
+    "gradient",
+    [torch.zeros(4).double(), torch.zeros(5), torch.zeros(8)[::2], torch.zeros(4).half()],
+)
+def test_tensors_of_another_kind_are_refused(gradient: Tensor) -> None:
+    table = JobTable(1)
+    with pytest.raises(InputError, match="the gradient is of .* contiguous torch.float32"):
+        table.set(0, lowered("none: g"), weight=GOOD, gradient=gradient)
+
+
+def test_a_table_that_is_not_filled_is_refused() -> None:
+    table, native = JobTable(2), lowered("none: dropout(g, 0.5)")
+    with pytest.raises(InputError, match="no program"):
+        table.run()
+    with pytest.raises(InputError, match="0 slots are given: the rule has 1"):
+        table.set(0, lowered("none: ema(g, 0.9)"), weight=GOOD, gradient=GOOD)
+    table.set(0, native, weight=torch.zeros(4), gradient=GOOD)
+    with pytest.raises(InputError, match="row 0 has no noise"):
+        table.run([0])
+    with pytest.raises(InputError, match="rows 0 to 1"):
+        table.run([2])
