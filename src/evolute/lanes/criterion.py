@@ -113,9 +113,13 @@ def _cross_entropies(outputs: Tensor, targets: Tensor) -> Tensor:
     """
     lanes = len(outputs)
     targets = targets.expand(lanes, *targets.shape[1:])
-    each = functional.cross_entropy(
-        outputs.flatten(0, 1), targets.flatten(0, 1), reduction="none"
-    ).reshape(lanes, -1)
+    if outputs.ndim == 3 and not targets.is_floating_point():
+        # Classes second, examples last: rows of ten classes would be slow, rows of examples are not.
+        each = functional.cross_entropy(outputs.transpose(1, 2), targets, reduction="none")
+    else:
+        each = functional.cross_entropy(
+            outputs.flatten(0, 1), targets.flatten(0, 1), reduction="none"
+        ).reshape(lanes, -1)
     if targets.is_floating_point():
         return each.mean(dim=1)
     counted = (targets != IGNORED).reshape(lanes, -1).sum(dim=1)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from evolute.lanes import fused
 from evolute.lanes.base import CannotStackError
 from evolute.lanes.stacked.functions import dropout
 from evolute.lanes.stacked.table import Step, row
@@ -16,15 +17,28 @@ from evolute.lanes.stacked.value import Lanes, aligned, apart, widened
 
 @row(functional.linear)
 def linear(step: Step, x: Any, weight: Any, bias: Any = None) -> Lanes:
-    """Return x·Wᵀ + b lane by lane: [L, N, I]·[L, I, O]."""
+    """Return x·Wᵀ + b lane by lane, as W·xᵀ: [L, O, I]·[L, I, N].
+
+    The examples of a lane then lie side by side in memory, so that what follows (softmax over ten
+    classes, sums over the examples) runs over long rows.
+    """
     data = apart(x, step.count)
-    flat = data.reshape(step.count, -1, data.shape[-1])
-    turned = apart(weight, step.count).transpose(1, 2)
-    if bias is None:
-        result = torch.bmm(flat, turned)
-    else:
-        result = torch.baddbmm(apart(bias, step.count).unsqueeze(1), flat, turned)
-    return Lanes(result.reshape(*data.shape[:-1], turned.shape[-1]), step.count)
+    own = apart(weight, step.count)
+    if data.ndim > 3:  # sequences: their features stay side by side for what normalises them
+        flat, turned = data.reshape(step.count, -1, data.shape[-1]), own.transpose(1, 2)
+        offset = None if bias is None else apart(bias, step.count).unsqueeze(1)
+        product = _product(offset, flat, turned)
+        return Lanes(product.reshape(*data.shape[:-1], own.shape[1]), step.count)
+    if data.ndim == 2:
+        raise CannotStackError("it has a linear layer without a batch dimension")
+    offset = None if bias is None else apart(bias, step.count).unsqueeze(2)
+    return Lanes(_product(offset, own, data.transpose(1, 2)).transpose(1, 2), step.count)
+
+
+def _product(offset: Tensor | None, left: Tensor, right: Tensor) -> Tensor:
+    if offset is None:
+        return torch.bmm(left, right)
+    return torch.baddbmm(offset, left, right)
 
 
 def _convolution(function: Any, dimensions: int) -> None:
@@ -59,7 +73,27 @@ _convolution(functional.conv1d, 1)
 _convolution(functional.conv2d, 2)
 
 
-@row(functional.batch_norm)
+ACTIVATED: dict[Any, str] = {
+    functional.relu: "relu",
+    torch.relu: "relu",
+    functional.silu: "silu",
+}
+"""Activations that one pass computes together with the batch normalisation before them."""
+
+_PLAIN: dict[str | None, Any] = {
+    None: lambda y: y,
+    "relu": functional.relu,
+    "silu": functional.silu,
+}
+
+
+def activated_norm(*args: Any, activation: str | None = None, **kwargs: Any) -> Tensor:
+    """Return f(batch_norm(…)), where ``activation`` names f."""
+    result: Tensor = _PLAIN[activation](functional.batch_norm(*args, **kwargs))
+    return result
+
+
+@row(functional.batch_norm, activated_norm)
 def _batch_norm(
     step: Step,
     x: Any,
@@ -70,20 +104,24 @@ def _batch_norm(
     training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
+    *,
+    activation: str | None = None,
 ) -> Lanes:
     def flat(value: Any) -> Any:
         return None if value is None else apart(value, step.count).flatten()
 
-    result = functional.batch_norm(
-        widened(x, step.count),
-        flat(running_mean),
-        flat(running_var),
-        flat(weight),
-        flat(bias),
-        training=training,
-        momentum=momentum,
-        eps=eps,
-    )
+    data = widened(x, step.count)
+    running = (flat(running_mean), flat(running_var))
+    weights = (flat(weight), flat(bias))
+    if training and fused.serves(data) and None not in weights:
+        kept = None if running[0] is None else running
+        result = fused.norm(
+            data, *weights, kept, momentum=momentum, epsilon=eps, activation=activation
+        )
+    else:
+        result = activated_norm(
+            data, *running, *weights, training, momentum, eps, activation=activation
+        )
     return Lanes(result, step.count, wide=True)
 
 

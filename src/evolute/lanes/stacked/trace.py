@@ -9,12 +9,13 @@ from __future__ import annotations
 import operator
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
+from torch.nn import functional
 
 from evolute.errors import shorten
 from evolute.lanes.base import CannotStackError
@@ -217,8 +218,11 @@ def _as_calls(graph: fx.Graph, tracer: _Tracer) -> Trace:
     names: dict[str, int] = {}
     constants: dict[int, Tensor] = {}
     output: Any = None
+    activated = _activated(graph)
     for node in graph.nodes:
-        index = places[node].index
+        if node in activated.values():
+            continue
+        index = places[activated.get(node, node)].index
         args = fx.node.map_arg(node.args, lambda each: places[each])
         kwargs = fx.node.map_arg(node.kwargs, lambda each: places[each])
         if node.op == "placeholder":
@@ -234,8 +238,22 @@ def _as_calls(graph: fx.Graph, tracer: _Tracer) -> Trace:
             last = tuple(
                 places[each].index for each in node.all_input_nodes if _last_user(each) is node
             )
-            calls.append(_call(node, index, args, kwargs, last))
+            call = _call(node, index, args, kwargs, last)
+            if node in activated:
+                named = {**kwargs, "activation": layers.ACTIVATED[activated[node].target]}
+                call = replace(call, function=layers.activated_norm, kwargs=named)
+            calls.append(call)
     return Trace(tuple(calls), names, constants, output, len(places))
+
+
+def _activated(graph: fx.Graph) -> dict[fx.Node, Any]:
+    """Return the batch normalisations of which an activation alone reads the result, with it."""
+    return {
+        node: next(iter(node.users))
+        for node in graph.nodes
+        if node.target is functional.batch_norm
+        and [each.target in layers.ACTIVATED for each in node.users] == [True]
+    }
 
 
 def _last_user(node: fx.Node) -> fx.Node:
