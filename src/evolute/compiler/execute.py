@@ -83,7 +83,7 @@ def execute(
     own_dims = tuple(range(weight.dim())) if dims is None else dims
     frame = _Frame(weight, state, step, uniform, own_dims)
     traced = torch.compiler.is_compiling()  # torch.compile follows what is behind no cache
-    constants = (_make_constants if traced else _constants)(program, weight.dtype, weight.device)
+    constants = (make_constants if traced else _constants)(program, weight.dtype, weight.device)
     registers: list[Any] = [gradient, weight, *constants, *decays]
     for run in (_make_bound if traced else _bind)(program):
         registers.append(run(registers, frame))
@@ -134,9 +134,10 @@ def scheduled_rate(learning_rate: float, factor: float, *, step: int) -> float:
     return learning_rate * factor
 
 
-def _make_constants(
+def make_constants(
     program: Program, dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, ...]:
+    """Return the constants of a program as tensors without dimensions."""
     # By way of float64: what is too large for the dtype is infinite.
     return tuple(
         torch.full((), value, dtype=torch.float64, device=device).to(dtype)
@@ -148,7 +149,7 @@ def _make_bound(program: Program) -> tuple[_Bound, ...]:
     return tuple(_BINDERS[each.function.kind](each) for each in program.instructions)
 
 
-_constants = lru_cache(maxsize=4096)(_make_constants)
+_constants = lru_cache(maxsize=4096)(make_constants)
 _bind = lru_cache(maxsize=4096)(_make_bound)
 
 

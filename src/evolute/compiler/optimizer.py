@@ -19,7 +19,8 @@ from evolute.compiler.fused import NativeSteps, native_steps, require_fused
 from evolute.compiler.options import ADDED_LATER, refused_gradient, require_options
 from evolute.compiler.program import compile_rule
 from evolute.compiler.shards import local, require_shardable
-from evolute.compiler.step import Members, curve_tensor, update_each, update_lists, update_traced
+from evolute.compiler.step import Members, curve_tensor, update_each, update_lists
+from evolute.compiler.traced import traced_program, update_traced
 from evolute.errors import InputError
 from evolute.lang.rule import Momentum, Rule
 
@@ -103,6 +104,7 @@ class RuleOptimizer(Optimizer):
     ) -> None:
         self.rule = Rule.parse(rule) if isinstance(rule, str) else rule
         self._program = compile_rule(self.rule)
+        self._traced = traced_program(self._program)
         self._native: dict[tuple[Any, ...], NativeSteps | None] = {}
         defaults = {
             "lr": lr,
@@ -147,6 +149,7 @@ class RuleOptimizer(Optimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._program = compile_rule(self.rule)
+        self._traced = traced_program(self._program)
         self._native = {}  # a copy has memory of its own
         for group in self.param_groups:
             for name, default in ADDED_LATER.items():
@@ -207,7 +210,7 @@ class RuleOptimizer(Optimizer):
         indices = [first + at for at, each in enumerate(group["params"]) if each.grad is not None]
         members = Members(weights, gradients, slots, steps, indices).as_real()
         if torch.compiler.is_compiling():
-            update_traced(members, self._program, group, curves=curves)
+            update_traced(members, self._traced, group, curves=curves)
             return
         rest = self._step_native(members, group, first)
         if rest is None:

@@ -1,8 +1,6 @@
-"""One step of the parameters of a group, in three ways that agree.
+"""One step of the parameters of a group, in two ways that agree.
 
-:func:`update_each` takes one tensor after the other, :func:`update_lists` all at once, and
-:func:`update_traced` is what ``torch.compile`` follows: there the step counter, the decays and the
-learning rate stay tensors, so that nothing is compiled anew when they change.
+:func:`update_each` takes one tensor after the other, :func:`update_lists` all at once.
 """
 
 from __future__ import annotations
@@ -17,7 +15,6 @@ from torch import Tensor
 
 from evolute.compiler.blocks import Block, blocks
 from evolute.compiler.execute import (
-    RATE_WHERE_INFINITE,
     execute,
     next_uniform,
     noise_generator,
@@ -99,7 +96,7 @@ def update_each(members: Members, program: Program, group: Group) -> list[Tensor
         buffer = None if program.momentum is Momentum.NONE else state.pop()
         factor, decays = values_at(program, group, step)
         rate = program.sign * scheduled_rate(peak, factor, step=step)
-        _shrink(weight, group, peak)
+        shrink(weight, group, peak)
         update = execute(
             program,
             weight.clone() if group["differentiable"] else weight,
@@ -109,7 +106,7 @@ def update_each(members: Members, program: Program, group: Group) -> list[Tensor
             decays=decays,
             uniform=partial(_noise, group["seed"], members.indices[position], step, weight),
         )
-        _apply(program.momentum, weight, update, rate, group["momentum"], buffer)
+        apply_update(program.momentum, weight, update, rate, group["momentum"], buffer)
         slots += state if buffer is None else [*state, buffer]
     for each in members.steps:
         each.add_(1)
@@ -135,46 +132,6 @@ def update_lists(members: Members, program: Program, group: Group) -> None:
             update = lists.update(block, registers, noise.draw)
             _apply_lists(program.momentum, block, update, rate, group["momentum"])
     torch._foreach_add_(list(members.steps), 1)
-
-
-def update_traced(
-    members: Members, program: Program, group: Group, *, curves: Sequence[Tensor]
-) -> None:
-    """Move all weights, slots and counters in place, with tensors only; the rule draws no noise.
-
-    Parameters
-    ----------
-    members, program, group
-        As :func:`update_each`.
-    curves
-        What :func:`curve_tensor` returned, where the program needs it.
-    """
-    for position, weight in enumerate(members.weights):
-        gradient, step = members.gradients[position], members.steps[position]
-        slots = members.slots_of(position)
-        state = slots[: len(program.state_slots)]
-        decays: tuple[Tensor, ...] = ()
-        rate: Any = group["lr"]
-        if curves:
-            last = len(curves[0]) - 1  # an index that is a tensor of no dimensions would be read
-            row = curves[0].index_select(0, step.clamp(max=last).long().reshape(1))
-            factor, *decays_now = row.squeeze(0).unbind()
-            decays, rate = tuple(decays_now), _traced_rate(rate, factor, step)
-        _shrink(weight, group, group["lr"])
-        update = execute(
-            program,
-            weight,
-            gradient=-gradient if group["maximize"] else gradient,
-            state=state,
-            step=step.double(),
-            decays=decays,
-        )
-        buffer = None if program.momentum is Momentum.NONE else slots[-1]
-        new = [each.clone() for each in state]  # one may be the old state of another
-        _apply(program.momentum, weight, update, program.sign * rate, group["momentum"], buffer)
-        for place, each in zip(slots, new, strict=False):
-            place.copy_(each)
-        step.add_(1)
 
 
 @lru_cache(maxsize=16)
@@ -223,18 +180,13 @@ def rate_of(group: Group) -> Any:
     return rate if group["differentiable"] or not isinstance(rate, Tensor) else rate.item()
 
 
-def _traced_rate(rate: float | Tensor, factor: Tensor, step: Tensor) -> Tensor:
-    """Return what :func:`evolute.compiler.execute.scheduled_rate` does, with tensors."""
-    return torch.where((step == 0) & factor.isinf(), RATE_WHERE_INFINITE, rate * factor)
-
-
-def _shrink(weight: Tensor, group: Group, rate: Any) -> None:
+def shrink(weight: Tensor, group: Group, rate: Any) -> None:
     """Apply decoupled weight decay, in place."""
     if group["weight_decay"]:
         weight.mul_(1 - rate * group["weight_decay"])
 
 
-def _apply(
+def apply_update(
     momentum: Momentum,
     weight: Tensor,
     update: Tensor,
@@ -266,11 +218,11 @@ def _subtract(target: Tensor, update: Tensor, rate: Any) -> None:
 def _apply_lists(
     momentum: Momentum, block: Block, update: list[Tensor], rate: float, coefficient: float
 ) -> None:
-    """Move the weights of a block along their updates: :func:`_apply` on lists."""
+    """Move the weights of a block along their updates: :func:`apply_update` on lists."""
     weights = block.weights
     if len(weights) == 1:
         buffer = None if momentum is Momentum.NONE else block.slots[-1][0]
-        _apply(momentum, weights[0], update[0], rate, coefficient, buffer)
+        apply_update(momentum, weights[0], update[0], rate, coefficient, buffer)
         return
     if momentum is Momentum.NONE:
         torch._foreach_add_(weights, update, alpha=-rate)
