@@ -235,8 +235,7 @@ def test_every_trial_that_no_flipped_byte_touched_is_saved_as_it_was(
 def is_refused(path: Path) -> bool:
     try:
         open_store(path, read_only=True).close()
-    except StoreError as error:
-        assert "\n" not in str(error)
+    except StoreError:
         return True
     return False
 
@@ -259,9 +258,7 @@ def test_a_page_of_nonsense_loses_no_more_than_itself(path: Path, tmp_path: Path
     whole, before = path.read_bytes(), trials_in(path)
     root = whole.index(b"CREATE TABLE trials") // 4096
     for page in {0, root, len(whole) // 8192}:
-        path.write_bytes(
-            whole[: 4096 * page] + b"\xa5" * 4096 + whole[4096 * (page + 1) :]
-        )
+        path.write_bytes(whole[: 4096 * page] + b"\xa5" * 4096 + whole[4096 * (page + 1) :])
         new = tmp_path / f"new{page}"
         copies.repair(path, new)
         assert len(trials_in(new)) >= len(before) - 20

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -53,13 +53,21 @@ def test_opening_a_new_store_says_nothing(
 
 def plan_of(store: SqlStore, order: Order, **choice: object) -> str:
     """How SQLite goes about a listing."""
+
+    def ask() -> object:
+        return store.trials(order=order, limit=20, **choice)  # type: ignore[arg-type]  # as in each case below
+
+    return plan(store, ask)
+
+
+def plan(store: SqlStore, ask: Callable[[], object]) -> str:
     sent: list[tuple[str, object]] = []
 
     def note(_c: object, _k: object, statement: str, values: object, *_: object) -> None:
         sent.append((statement, values))
 
     event.listen(store._engine, "before_cursor_execute", note)
-    store.trials(order=order, limit=20, **choice)  # type: ignore[arg-type]  # as in each case below
+    ask()
     event.remove(store._engine, "before_cursor_execute", note)
     with store._engine.connect() as connection:
         plans = [
@@ -93,3 +101,10 @@ def test_no_listing_of_a_run_reads_all_trials(store: SqlStore) -> None:
     orders: tuple[Order, ...] = ("fitness", "position", "stored")
     for order in orders:
         assert "SCAN trials" not in plan_of(store, order, run=RUN.digest)
+
+
+def test_whether_a_run_is_settled_and_its_counts_are_read_from_indexes(store: SqlStore) -> None:
+    assert "run_entries_unsettled" in plan(store, lambda: store.unsettled(RUN.digest))
+    counting = plan(store, lambda: store.counts(RUN.digest))
+    assert "COVERING INDEX run_entries_by_outcome (run_id=?)" in counting
+    assert "B-TREE FOR DISTINCT" not in counting

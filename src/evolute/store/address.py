@@ -87,8 +87,10 @@ def shown(path_or_url: str | Path) -> str:
 
 
 def _without_secrets(url: URL) -> str:
-    plain = url.set(password=None, query={})
-    return plain.render_as_string(hide_password=True)
+    plain = URL.create(
+        url.drivername, url.username, host=url.host, port=url.port, database=url.database
+    )
+    return plain.render_as_string()
 
 
 def _at_home(path: Path) -> Path:

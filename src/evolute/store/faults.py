@@ -41,6 +41,9 @@ SENTENCES: dict[int | str, str] = {
 SQLSTATE of PostgreSQL (its manual, appendix A): the whole code, or its class of two characters."""
 
 LOST = "cannot be reached: start its server, or mend the address"
+REFUSED = {"password": "28", "does not exist": "3D"}
+"""Words of a server that refuses a connection, and what they mean."""
+
 LOST_STATES = ("08", "57P")
 """How the SQLSTATE of a connection that broke begins, and of a server that stops or starts."""
 
@@ -106,11 +109,12 @@ def _sentence(error: DBAPIError) -> str:
         return _sqlite_sentence(orig)
     state = _state(error) or ""
     known = SENTENCES.get(state) or SENTENCES.get(state[:2])
-    if known is None and "password" in str(orig):
-        known = SENTENCES["28"]  # a refused connection has no SQLSTATE
     if known is None and is_lost(error):
-        known = f"{LOST} ({said})"
-    if known is None and type(orig).__name__ == "DataError":
+        # A refused connection has no SQLSTATE, but the server's words at the end.
+        words = shorten(str(orig).rpartition(" failed: ")[2])
+        refused = next((code for text, code in REFUSED.items() if text in words), None)
+        known = f"{LOST} ({words})" if refused is None else SENTENCES[refused]
+    if type(orig).__name__ == "DataError":
         known = f"cannot hold this: {said}"
     return known or f"is damaged or was not written by evolute: {said}"
 

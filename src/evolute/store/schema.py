@@ -113,7 +113,7 @@ run_entries = Table(
     Index(
         "run_entries_unsettled",
         "run_id",
-        sqlite_where=text("unsettled"),
+        sqlite_where=text("unsettled = 1"),
         postgresql_where=text("unsettled"),
     ),
 )

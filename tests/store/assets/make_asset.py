@@ -30,7 +30,9 @@ def trials() -> list[Trial]:
         (Outcome(OutcomeKind.DEGENERATE, "no gradient reaches the update ∇"), None, ()),
     ]
     return [
-        Trial(TrialKey(f"none: g*{n}", "digits", "1", f'{{"width":{n % 2}}}', n), *ending, provenance)
+        Trial(
+            TrialKey(f"none: g*{n}", "digits", "1", f'{{"width":{n % 2}}}', n), *ending, provenance
+        )
         for n, ending in enumerate(endings)
     ]
 

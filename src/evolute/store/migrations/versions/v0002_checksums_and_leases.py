@@ -125,7 +125,7 @@ def _create_indexes() -> None:
         "run_entries_unsettled",
         "run_entries",
         ["run_id"],
-        sqlite_where=sa.text("unsettled"),
+        sqlite_where=sa.text("unsettled = 1"),
         postgresql_where=sa.text("unsettled"),
     )
     op.create_index(
