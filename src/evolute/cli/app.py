@@ -11,6 +11,7 @@ import click
 
 from evolute.cli.bench import bench
 from evolute.cli.data import add_data_dir, data_commands
+from evolute.cli.doctor import doctor
 from evolute.cli.eliminate import eliminate
 from evolute.cli.export import export
 from evolute.cli.leaderboard import leaderboard
@@ -49,6 +50,7 @@ for command in (
     rules,
     zoo_commands,
     store_commands,
+    doctor,
 ):
     cli.add_command(command)
     add_data_dir(command)
