@@ -83,13 +83,14 @@ class Leaderboard(Sequence[LeaderboardRow]):
         return f"rank    fitness      rate  rule\n{shown}{more}"
 
 
-RunKind = Literal["search", "benchmark", "elimination"]
+RunKind = Literal["search", "benchmark", "elimination", "ablation"]
 """What a run of the store is: its config says so under ``kind``, that of a search says nothing."""
 
 _BEGIN: Mapping[str, str] = {
     "search": "begin one with 'evolute search'",
     "benchmark": "make one with 'evolute bench'",
     "elimination": "make one with 'evolute eliminate'",
+    "ablation": "make one with 'evolute explain'",
 }
 
 

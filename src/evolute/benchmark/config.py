@@ -1,4 +1,4 @@
-"""How much work is put into verdicts and benchmarks: VerdictConfig and BenchConfig."""
+"""How much work is put into verdicts, benchmarks and ablations, as frozen values."""
 
 from __future__ import annotations
 
@@ -108,4 +108,32 @@ class BenchConfig:
     grid_half_width: Annotated[int, Field(ge=1, le=12)] = 2
     widenings: Annotated[int, Field(ge=0, le=8)] = 2
     resamples: Annotated[int, Field(ge=100, le=1_000_000)] = 2000
+    confidence: Annotated[float, Field(ge=0.5, le=0.999)] = 0.95
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class ExplainConfig:
+    """How much work an ablation does, for the rule and each of its variants alike.
+
+    Parameters
+    ----------
+    tuning_seeds
+        Seeds on which each learning rate is scored, on the validation split.
+    grid_half_width, widenings
+        The grid of learning rates, as in :class:`VerdictConfig`.
+    seeds
+        Seeds on which variants are compared with the rule, pair by pair; and as many fresh ones on
+        which the simplest rule is confirmed, on the test split.
+    margin
+        A variant is not worse if its interval shows it worse by less than this part of the rule's
+        own mean.
+    confidence
+        Coverage of the intervals.
+    """
+
+    tuning_seeds: Annotated[int, Field(ge=1, le=100)] = 2
+    grid_half_width: Annotated[int, Field(ge=1, le=12)] = 2
+    widenings: Annotated[int, Field(ge=0, le=8)] = 2
+    seeds: Annotated[int, Field(ge=2, le=1000)] = 10
+    margin: Annotated[float, Field(gt=0, le=10)] = 0.02
     confidence: Annotated[float, Field(ge=0.5, le=0.999)] = 0.95

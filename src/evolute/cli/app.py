@@ -13,6 +13,7 @@ from evolute.cli.bench import bench
 from evolute.cli.data import add_data_dir, data_commands
 from evolute.cli.doctor import doctor
 from evolute.cli.eliminate import eliminate
+from evolute.cli.explain import explain
 from evolute.cli.export import export
 from evolute.cli.leaderboard import leaderboard
 from evolute.cli.report import report
@@ -41,6 +42,7 @@ for command in (
     search,
     bench,
     eliminate,
+    explain,
     leaderboard,
     show,
     report,
