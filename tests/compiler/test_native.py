@@ -328,3 +328,12 @@ def test_a_table_that_is_not_filled_is_refused() -> None:
         table.run([0])
     with pytest.raises(InputError, match="rows 0 to 1"):
         table.run([2])
+
+
+def test_a_rows_noise_is_that_of_its_random_nodes() -> None:
+    table = JobTable(1)
+    table.set(0, lowered("none: dropout(g, 0.5)"), weight=torch.zeros(4), gradient=GOOD)
+    with pytest.raises(InputError, match="2 noises are given: the rule has 1 random nodes"):
+        table.set_noise(0, [torch.rand(4, dtype=torch.float64)] * 2)
+    with pytest.raises(InputError, match="the noise is of torch.float32"):
+        table.set_noise(0, [torch.rand(4)])

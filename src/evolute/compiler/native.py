@@ -18,10 +18,10 @@ from __future__ import annotations
 
 import ctypes
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import lru_cache
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,7 @@ from evolute.errors import InputError
 from evolute.lang.registry import Kind
 from evolute.lang.rule import Momentum
 from evolute.native import Instruction, load
+from evolute.native.bounds import BOUNDS as BOUNDS
 
 _JOB = np.dtype(
     [
@@ -54,45 +55,6 @@ _JOB = np.dtype(
 """``EvoluteJob`` of native/core/abi.h."""
 
 _MESSAGE_SIZE = 200
-
-BOUNDS: Mapping[str, float] = MappingProxyType(
-    {
-        # The float32 operations of the row in its order.
-        **dict.fromkeys(
-            ("identity", "neg", "abs", "sqrt", "square", "sign", "max0", "min0", "reciprocal")
-            + ("dsoftsign", "softsign", "add", "sub", "mul", "max", "min", "div", "div_hypot")
-            + ("clip", "mix", "quotient", "delta", "running_max", "previous"),
-            0.0,
-        ),
-        # Approximated; |x| + ε of the logarithm is rounded to a float first.
-        "log": 1.0,
-        "exp": 1.0,
-        "sigmoid": 2.5,
-        "dsigmoid": 4.0,
-        "softplus": 3.0,
-        "erf": 1.5,
-        "erfc": 1.0,
-        "arcsinh": 3.0,
-        "tanh": 1.5,
-        "dtanh": 4.0,
-        "arctan": 2.0,
-        "bessel_i1e": 4.0,
-        "abs_pow": 1.0,
-        "dropout": 1.0,
-        "clip_norm": 1.0,
-        # Of the sum of magnitudes of what they add, as the terms may cancel.
-        "ema": 3.0,
-        "ema_raw": 2.0,
-        "accumulate": 1.0,
-    }
-)
-"""Largest error of each function of the native core, in units in the last place of a float32.
-
-It is against the exact value of the row's formula at float32 arguments, over all floats, on every
-instruction set. 0 says that the result is that of the row in float32 operations, each rounded as
-IEEE 754 says: torch's to the bit but for square roots. NaN and infinity are as in torch.
-Derivatives of tanh and sigmoid keep these bounds where torch's formula cancels.
-"""
 
 
 @dataclass(frozen=True)
@@ -260,6 +222,11 @@ class JobTable:
         self._noise: list[npt.NDArray[np.uint64]] = [np.empty(0, np.uint64)] * size
         self._kept: list[list[Any]] = [[] for _ in range(size)]
         self._drawn: list[list[Tensor]] = [[] for _ in range(size)]
+        # What a step reads is ready, so that a step of all rows is little more than one call.
+        self._lacking = set(range(size))
+        self._every = np.arange(size)
+        self._addresses = self._jobs.ctypes.data, self._every.ctypes.data
+        self._library = load().library
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -309,6 +276,10 @@ class JobTable:
         self._decays[row], self._noise[row] = decays, noise
         self._kept[row] = [program, weight, gradient, *slots, addresses]
         self._drawn[row] = []
+        if program.noise:
+            self._lacking.add(row)
+        else:
+            self._lacking.discard(row)
 
     def set_gradient(self, row: int, gradient: Tensor) -> None:
         """Give a row another gradient: float32 on the CPU, contiguous, of the weight's size.
@@ -340,12 +311,19 @@ class JobTable:
         Raises
         ------
         InputError
-            If a tensor is of another kind.
+            If a tensor is of another kind, or there are more or fewer of them.
         """
+        addresses = self._noise[row]
+        if len(noise) != len(addresses):
+            raise InputError(
+                f"{len(noise)} noises are given: the rule has {len(addresses)} random nodes"
+            )
         for each in noise:
             _require(each, "noise", int(self._jobs[row]["count"]), torch.float64)
-        self._noise[row][:] = [each.data_ptr() for each in noise]
+        addresses[:] = [each.data_ptr() for each in noise]
         self._drawn[row] = list(noise)
+        if noise:
+            self._lacking.discard(row)
 
     def run(
         self, rows: Sequence[int] | npt.NDArray[np.int64] | None = None, *, threads: int = 1
@@ -364,23 +342,26 @@ class JobTable:
         InputError
             If a row is out of range or has not been set, or lacks noise that its rule needs.
         """
-        library = load().library
-        assert library is not None
-        places = np.arange(len(self)) if rows is None else np.ascontiguousarray(rows, np.int64)
-        self._require_ready(places)
-        library.evolute_run(
-            self._jobs.ctypes.data, places.ctypes.data, len(places), max(1, threads)
-        )
-
-    def _require_ready(self, places: npt.NDArray[np.int64]) -> None:
+        assert self._library is not None
+        jobs, every = self._addresses
+        if rows is None:
+            self._require_ready(self._lacking)
+            self._library.evolute_run(jobs, every, len(self), threads)
+            return
+        places = np.ascontiguousarray(rows, np.int64)
         if len(places) and not 0 <= places.min() <= places.max() < len(self):
             raise InputError(f"a row is not in the table: it has rows 0 to {len(self) - 1}")
-        jobs = self._jobs[places]
-        if not jobs["program"].all():
-            raise InputError("a row has no program: call set() before run()")
-        for place in places:
-            if len(self._noise[place]) and not self._noise[place].all():
-                raise InputError(f"row {place} has no noise: call set_noise() before run()")
+        if self._lacking:
+            self._require_ready(self._lacking.intersection(places.tolist()))
+        self._library.evolute_run(jobs, places.ctypes.data, len(places), threads)
+
+    def _require_ready(self, lacking: AbstractSet[int]) -> None:
+        if not lacking:
+            return
+        row = min(lacking)
+        if not self._jobs[row]["program"]:
+            raise InputError(f"row {row} has no program: call set() before run()")
+        raise InputError(f"row {row} has no noise: call set_noise() before run()")
 
 
 def _named(slots: Sequence[Tensor]) -> list[tuple[str, Tensor]]:
