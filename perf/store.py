@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,8 @@ RUN = RunRecord(
 BATCH = 10_000
 HEAD = 20
 SECONDS_OF_WRITING = 15.0
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.5
+RECORDED_AT_ONCE = 10
 
 
 def trial(number: int) -> Trial:
@@ -75,9 +77,7 @@ def fill(store: SqlStore, count: int) -> None:
     for start in range(0, count, BATCH):
         trials = [trial(number) for number in range(start, min(start + BATCH, count))]
         rows = [trial_to_row(each) for each in trials]
-        store.session.write(
-            lambda connection, rows=rows, start=start: _fill(connection, rows, start)
-        )
+        store.session.write(partial(_fill, rows=rows, start=start))
 
 
 def _fill(connection: Connection, *, rows: list[dict[str, Any]], start: int) -> None:
@@ -126,7 +126,7 @@ def resume(address: str) -> None:
     with open_store(address, create=False) as store:
         store.open_run(RUN)
         assert not store.unsettled(RUN.digest)
-        assert store.results(RUN.digest)
+        assert store.results(RUN.digest).trials
 
 
 def poll(address: str, ready: Any, stop: Any, slowest: Any) -> None:
@@ -148,13 +148,14 @@ def write_while_polled(address: str, count: int) -> None:
     written, started = 0, time.perf_counter()
     with open_store(address) as store:
         while time.perf_counter() - started < SECONDS_OF_WRITING:
-            held = store.put(trial(count + written))
-            store.record_many(RUN.digest, [entry(count + written, held.key.digest)])
-            written += 1
+            held = [store.put(trial(count + written + n)) for n in range(RECORDED_AT_ONCE)]
+            entries = [entry(count + written + n, t.key.digest) for n, t in enumerate(held)]
+            store.record_many(RUN.digest, entries)
+            written += RECORDED_AT_ONCE
     seconds = time.perf_counter() - started
     stop.set()
     reader.join()
-    print(f"{'written one by one and recorded, with a reader':<46} "
+    print(f"{'put one by one, recorded by tens, with a reader':<46} "
           f"{60 * written / seconds:8.0f} trials a minute; "
           f"slowest poll {slowest.value:.3f} s")  # fmt: skip
 

@@ -48,9 +48,7 @@ def test_a_store_of_every_schema_opens_with_all_it_holds(old: Path) -> None:
         assert [held.trial for held in store.trials(order="stored")] == EXPECTED.trials()
         assert store.document(run, "verdict") == {"sentence": "kept"}
         assert store.unsettled(run)
-        assert [result.trial for result in store.results(run)] == [
-            entry.trial for entry in EXPECTED.entries()
-        ]
+        assert list(store.results(run).trials) == [entry.trial for entry in EXPECTED.entries()]
     assert inspection.find_faults(old) == []
     assert inspection.revision_of(old) == schema.REVISIONS[-1]
     copy = Path(f"{old}.schema-{revision}")

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, Self
 
 from evolute.trial import OutcomeKind, Trial
 
@@ -58,25 +58,26 @@ class RunEntry:
     facts: Mapping[str, Any]
 
 
-class RunResult(NamedTuple):
-    """What answered one proposal of a run, in short; a named tuple, as there may be millions.
+@dataclass(frozen=True, slots=True)
+class RunResults:
+    """What answered the proposals of a run, in columns: there may be millions of them.
 
     Parameters
     ----------
-    position
-        Number of the proposal in the run.
-    trial
-        Digest of the trial.
-    outcome
-        How the trial ended.
-    fitness
-        What it scored; None without a score.
+    positions
+        Numbers of the proposals, rising.
+    trials
+        Digests of the trials that answered them.
+    outcomes
+        How these trials ended.
+    fitnesses
+        What they scored; None without a score.
     """
 
-    position: int
-    trial: str
-    outcome: OutcomeKind
-    fitness: float | None
+    positions: tuple[int, ...] = ()
+    trials: tuple[str, ...] = ()
+    outcomes: tuple[OutcomeKind, ...] = ()
+    fitnesses: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +227,7 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def results(self, run: str) -> tuple[RunResult, ...]:
+    def results(self, run: str) -> RunResults:
         """Return what answered each position of a run, by rising position: quicker than entries.
 
         Raises

@@ -63,7 +63,11 @@ def _engine(address: Address, *, read_only: bool) -> Engine:
     def prepare(connection: Any, _record: object) -> None:
         with connection.cursor() as cursor:
             milliseconds = f"{BUSY_TIMEOUT_SECONDS * 1e3:.0f}"
-            cursor.execute("SELECT set_config('lock_timeout', %s, false)", [milliseconds])
+            cursor.execute(
+                "SELECT set_config('lock_timeout', %s, false), "
+                "set_config('default_transaction_isolation', 'read committed', false)",
+                [milliseconds],
+            )
             # Guaranteed to outlive a power cut, even where the server's default is not.
             cursor.execute(
                 "SELECT set_config('synchronous_commit', 'on', false) "

@@ -30,8 +30,9 @@ READING = {"sqlite": "BEGIN", "postgresql": "SET TRANSACTION ISOLATION LEVEL REP
 WRITING = {
     # The write lock is taken at once: a reader that turns writer may find its view outdated.
     "sqlite": "BEGIN IMMEDIATE",
-    # Each statement sees what others have committed; rows are locked where that matters.
-    "postgresql": "SET TRANSACTION ISOLATION LEVEL READ COMMITTED",
+    # Each statement sees what others have committed, as connections are set to; rows are locked
+    # where that matters.
+    "postgresql": None,
 }
 
 
@@ -73,7 +74,7 @@ class Session:
             self._closed = True
             self.engine.dispose()
 
-    def _run(self, work: Callable[[Connection], T], begin: str) -> T:
+    def _run(self, work: Callable[[Connection], T], begin: str | None) -> T:
         with self._lock, translated(self.name, secrets=self._secrets):
             pauses, collisions = _pauses(), 0
             while True:
@@ -81,7 +82,8 @@ class Session:
                     raise StoreError(f"store {self.name} is closed: open it again")
                 try:
                     with self.engine.begin() as connection:
-                        connection.exec_driver_sql(begin)
+                        if begin is not None:
+                            connection.exec_driver_sql(begin)
                         return work(connection)
                 except DBAPIError as error:
                     if is_collision(error) and collisions < MOST_COLLISIONS:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, RowMapping, delete, select
 
 from evolute.errors import InputError, StoreError, shorten
 from evolute.store import leases
-from evolute.store.base import Order, RunEntry, RunRecord, RunResult, Store, StoredTrial
+from evolute.store.base import Order, RunEntry, RunRecord, RunResults, Store, StoredTrial
 from evolute.store.checksums import document_checksum, entry_checksum, run_checksum
 from evolute.store.faults import REPAIR
 from evolute.store.listing import (
@@ -234,20 +234,20 @@ class SqlStore(Store):
 
         return tuple(self._entry(row) for row in self._session.read(work))
 
-    def results(self, run: str) -> tuple[RunResult, ...]:
+    def results(self, run: str) -> RunResults:
         columns = [run_entries.c[name] for name in ("position", "trial", "outcome", "fitness")]
 
-        def work(connection: Connection) -> tuple[RunResult, ...]:
+        def work(connection: Connection) -> RunResults:
             query = select(*columns).where(run_entries.c.run_id == self._run_id(connection, run))
-            cursor = connection.execute(query.order_by(run_entries.c.position)).cursor
-            # The driver's own tuples: SQLAlchemy's rows take three times as long, and there may be
-            # millions.
-            rows = [] if cursor is None else cursor.fetchall()
+            cursor: Any = connection.execute(query.order_by(run_entries.c.position)).cursor
+            # The driver's own tuples: SQLAlchemy's rows take three times as long.
+            rows = cursor.fetchall()
+            if not rows:
+                return RunResults()
+            positions, digests, outcomes, fitnesses = zip(*rows, strict=True)
             with self._undamaged(f"an outcome of run {run[:12]}"):
-                return tuple(
-                    RunResult(position, trial, KINDS[outcome], fitness)
-                    for position, trial, outcome, fitness in rows
-                )
+                kinds = tuple([KINDS[outcome] for outcome in outcomes])
+            return RunResults(positions, digests, kinds, fitnesses)
 
         return self._session.read(work)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from evolute.errors import StoreError
-from evolute.store.base import RunResult, Store
+from evolute.store.base import RunResults, Store
 from evolute.testing.store_examples import RUN, example_entry, example_trial
 from evolute.trial import Outcome, OutcomeKind, Trial
 
@@ -66,13 +66,15 @@ class RunContract(ABC):
 
     def test_the_results_of_a_run_say_what_its_entries_and_trials_say(self, store: Store) -> None:
         store.open_run(RUN)
+        assert store.results(RUN.digest) == RunResults()
         finished, diverged = store.put_many([example_trial(0, fitness=1 / 3), example_trial(1)])
         order = [finished, diverged, finished]
         store.record_many(RUN.digest, [example_entry(n, trial) for n, trial in enumerate(order)])
-        assert store.results(RUN.digest) == (
-            RunResult(0, finished.key.digest, OutcomeKind.FINISHED, 1 / 3),
-            RunResult(1, diverged.key.digest, OutcomeKind.DIVERGED, None),
-            RunResult(2, finished.key.digest, OutcomeKind.FINISHED, 1 / 3),
+        assert store.results(RUN.digest) == RunResults(
+            (0, 1, 2),
+            (finished.key.digest, diverged.key.digest, finished.key.digest),
+            (OutcomeKind.FINISHED, OutcomeKind.DIVERGED, OutcomeKind.FINISHED),
+            (1 / 3, None, 1 / 3),
         )
 
     def test_a_run_is_unsettled_once_it_recorded_what_the_machine_ended(self, store: Store) -> None:
@@ -85,7 +87,7 @@ class RunContract(ABC):
         assert store.unsettled(RUN.digest)
         store.put(later)
         assert store.unsettled(RUN.digest)
-        assert store.results(RUN.digest)[0].fitness == 0.5
+        assert store.results(RUN.digest).fitnesses == (0.5,)
         store.record_many(other.digest, [example_entry(0, later)])
         assert not store.unsettled(other.digest)
         store.forget_entries(RUN.digest)
