@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import itertools
 
 import pytest
@@ -10,8 +12,18 @@ from torch import Tensor, nn
 
 from evolute.lang.rule import Rule
 from evolute.seeds import torch_generator
-from evolute.tasks.base import Split
-from evolute.tasks.control import CONTROL, DISCOUNT, ENVIRONMENTS, STEPS, World, _drawn, _play
+from evolute.tasks.base import Split, Task
+from evolute.tasks.control import (
+    CONTROL,
+    DISCOUNT,
+    ENVIRONMENTS,
+    STEPS,
+    ControlTask,
+    World,
+    _drawn,
+    _play,
+)
+from evolute.tasks.data import Batch
 from evolute.tasks.randomness import seeded
 from evolute.tasks.user import load_task
 from evolute.train.protocol import Protocol, Threshold, Training
@@ -61,7 +73,6 @@ def test_returns_are_discounted_rewards_up_to_the_end_of_an_episode_or_the_worth
 
 def test_an_episode_cut_short_by_its_time_limit_goes_on_in_the_worth_of_its_last_state() -> None:
     world = World(CARTPOLE, 0)
-    world.observed  # noqa: B018  # makes the environments
     for environment in world._played.envs:
         environment.unwrapped.reset(seed=0)
         time_limit = environment
@@ -94,14 +105,51 @@ def test_a_loss_that_is_not_finite_is_reported_as_it_is() -> None:
     assert task.measure(model, task.first_batch(Split.TRAIN)).loss.isnan()
 
 
-def test_each_fit_has_a_world_of_its_own_that_goes_on_from_batch_to_batch() -> None:
-    task = load_task("cartpole")
-    (first, _), (again, _) = itertools.islice(task.batches(torch_generator(0, "b"), 1), 2)
-    other, _ = next(task.batches(torch_generator(0, "b"), 1))
-    assert first is again
-    assert other is not first
-    assert other == first, "the same seed begins the same episodes"
+def train(task: Task, model: nn.Module, batches: list[Batch]) -> list[float]:
+    """Play the batches and move the model a little after each; return the losses."""
+    losses = []
+    for batch in batches:
+        loss = task.measure(model, batch).loss
+        model.zero_grad()
+        loss.backward()
+        with torch.no_grad():
+            for weight in model.parameters():
+                assert weight.grad is not None
+                weight.sub_(0.01 * weight.grad)
+        losses.append(loss.item())
+    return losses
+
+
+@pytest.mark.parametrize("name", ["cartpole", "cartpole+sparse-gradients=0"])
+def test_models_that_share_batches_play_in_worlds_of_their_own(name: str) -> None:
+    task = load_task(name)
+    batches = list(itertools.islice(task.batches(torch_generator(0, "b"), 1), 12))
+    with seeded(0):
+        first = task.model()
+    second, third = copy.deepcopy(first), copy.deepcopy(first)
+    alone = train(task, third, batches)
+    in_turns = [
+        (train(task, first, [batch])[0], train(task, second, [batch])[0]) for batch in batches
+    ]
+    assert [pair[0] for pair in in_turns] == [pair[1] for pair in in_turns] == alone
+    assert len(set(alone)) > 1
     assert task.measures_itself
+
+
+def test_a_training_begins_a_new_world_and_a_forgotten_model_leaves_none() -> None:
+    task = ControlTask(CARTPOLE)
+    batches = list(itertools.islice(task.batches(torch_generator(0, "b"), 1), 3))
+    with seeded(0):
+        model = task.model()
+    again = copy.deepcopy(model)
+    one = train(task, model, batches)
+    worlds = len(task._worlds)
+    model.load_state_dict(again.state_dict())
+    assert train(task, model, batches) == one
+    assert len(task._worlds) == worlds == 1
+    del model
+    gc.collect()
+    assert len(task._worlds) == 0
 
 
 def test_adam_learns_to_balance_the_pole() -> None:

@@ -10,10 +10,12 @@ from __future__ import annotations
 import copy
 import math
 import re
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Generator, Tensor, nn
@@ -263,11 +265,12 @@ class _PerturbedModel(nn.Module):
     def __init__(self, model: nn.Module, perturbation: Perturbation) -> None:
         super().__init__()
         self._perturbation = perturbation
-        self._model = (model,)  # in a tuple it is no submodule: its weights and mode stay its own
+        self._model = weakref.ref(model)  # no submodule: its weights and mode stay its own
 
     def forward(self, *inputs: Any) -> Any:
         # Anew in each pass: nothing is left on the model, so copies of it need no care.
-        (model,) = self._model
+        model = self._model()
+        assert model is not None, "who measures a model holds it"
         perturbed: Callable[..., Tensor] = _Perturbed.apply
         weights = {
             name: perturbed(weight, self._perturbation)
@@ -292,6 +295,7 @@ class PerturbedTask(Task):
         self.__dict__.update(copy.copy(task).__dict__)
         self._task = task
         self._perturbation = perturbation
+        self._perturbed: WeakKeyDictionary[nn.Module, _PerturbedModel] = WeakKeyDictionary()
 
     def model(self, width: int | None = None) -> nn.Module:
         return self._task.model(width)
@@ -306,7 +310,10 @@ class PerturbedTask(Task):
 
     def measure(self, model: nn.Module, batch: Batch, *, with_metric: bool = True) -> Measurement:
         if torch.is_grad_enabled():
-            model = _PerturbedModel(model, self._perturbation)
+            # One for each model and for good: a task may keep something of its own for a model.
+            if model not in self._perturbed:
+                self._perturbed[model] = _PerturbedModel(model, self._perturbation)
+            model = self._perturbed[model]
         return self._task.measure(model, batch, with_metric=with_metric)
 
     def evaluate(self, model: nn.Module, split: Split) -> Any:

@@ -17,24 +17,27 @@ gradient is that of the loss above. Metric: R. Validation and test play whole ep
 policy, from fixed seeds and with fixed draws (the most probable action alone, which is not what was
 trained, lands worse: −1377 against −130 after 400 steps of Adam on LunarLander).
 
-All chance comes from the batch: the seed of its world, and the numbers by which actions are drawn.
-So the same seed gives the same trial, and a fit has a world of its own.
+All chance comes from the batch: the seed of the world that it is played in, and the numbers by
+which actions are drawn. Batches hold no world, so that trainings of one seed can share them: each
+model has a world of its own, made anew at step 0 and forgotten with the model.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from evolute.seeds import torch_generator
+from evolute.seeds import derive, torch_generator
 from evolute.tasks.base import Evaluation, Measurement, Split, Task
 from evolute.tasks.data import Batch
 from evolute.tasks.extras import optional_module
@@ -94,35 +97,43 @@ CONTROL = (
 )
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Which step of a training it is: what a batch has as its input.
+
+    Parameters
+    ----------
+    seed
+        Of the world that the training plays in.
+    step
+        Counted from 0.
+    """
+
+    seed: int
+    step: int
+
+
 class World:
-    """The environments of one training, played on from batch to batch.
+    """The environments of one training, played on from step to step.
 
     Parameters
     ----------
     environment
         What is played.
     seed
-        Of the first episodes; worlds of one seed begin alike, and are equal.
+        Of the first episodes.
     """
 
-    environment: Environment
-    seed: int
-    recent: deque[float] = field(init=False, compare=False, repr=False)
-    _played: Any = field(default=None, init=False, compare=False, repr=False)
-    _returns: Tensor = field(init=False, compare=False, repr=False)
-    _observed: Tensor = field(init=False, compare=False, repr=False)
-
-    def __post_init__(self) -> None:
-        self.recent = deque([self.environment.lowest] * LAST_EPISODES, maxlen=LAST_EPISODES)
+    def __init__(self, environment: Environment, seed: int) -> None:
+        self.environment = environment
+        self.recent = deque([environment.lowest] * LAST_EPISODES, maxlen=LAST_EPISODES)
+        self._played = _vector(environment, ENVIRONMENTS)
+        self._observed = _reset(self._played, seed)
+        self._returns = torch.zeros(ENVIRONMENTS)
 
     @property
     def observed(self) -> Tensor:
         """What is seen now, [environments, observations]."""
-        if self._played is None:
-            self._played = _vector(self.environment, ENVIRONMENTS)
-            self._observed = _reset(self._played, self.seed)
-            self._returns = torch.zeros(ENVIRONMENTS)
         return self._observed
 
     def act(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -164,6 +175,7 @@ class ControlTask(Task):
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
+        self._worlds: WeakKeyDictionary[nn.Module, World] = WeakKeyDictionary()
         self._data = {}
         self.__dict__.update(
             name=environment.name, metric="mean_return", has_accuracy=False, _version="1"
@@ -181,9 +193,9 @@ class ControlTask(Task):
         *,
         augment: bool = False,  # noqa: ARG002
     ) -> Iterator[Batch]:
-        world = World(self._environment, _seed(generator))
-        while True:
-            yield world, torch.rand(STEPS, ENVIRONMENTS, generator=generator)
+        seed = _seed(generator)
+        for step in itertools.count():
+            yield Moment(seed, step), torch.rand(STEPS, ENVIRONMENTS, generator=generator)
 
     def first_batch(self, split: Split) -> Batch:
         return next(self.batches(torch_generator(0, f"first {split} batch"), 1))
@@ -192,14 +204,22 @@ class ControlTask(Task):
         yield self.first_batch(split)
 
     def measure(self, model: nn.Module, batch: Batch, *, with_metric: bool = True) -> Measurement:
-        world, draws = batch
+        moment, draws = batch
         with calling(self.name, "playing", advice="see the environment"):
+            world = self._world(model, moment)
             rollout = _play(model, world, draws)
             loss = _loss(model, rollout)
         recent = sum(world.recent) / LAST_EPISODES
         # The value is the shortfall; the gradient is the loss's. A loss of NaN stays one.
         reported = loss - loss.detach() + self._environment.shortfall(recent)
         return Measurement(reported, recent if with_metric else None)
+
+    def _world(self, model: nn.Module, moment: Moment) -> World:
+        """Return the world that a model plays in; a new one at the beginning of a training."""
+        if moment.step == 0 or model not in self._worlds:
+            seed = derive(moment.seed, "world", moment.step) % 2**31
+            self._worlds[model] = World(self._environment, seed)
+        return self._worlds[model]
 
     def evaluate(self, model: nn.Module, split: Split) -> Evaluation:
         with torch.no_grad(), calling(self.name, "playing", advice="see the environment"):
