@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from evolute.compiler.program import Instruction, Program
+from evolute.lang.arcsinh import arcsinh
 from evolute.lang.registry import Kind
 
 
@@ -30,24 +31,23 @@ def _add_scaled(x: Tensor, y: Tensor, factor: float, *, out: Tensor | None = Non
 ELEMENTARY: dict[str, Callable[..., Any]] = {
     name: getattr(torch, name)
     for name in (
-        *("abs", "add", "asinh", "atan", "clamp_max", "clamp_min", "cos", "cosh", "div", "erf"),
+        *("abs", "add", "atan", "clamp_max", "clamp_min", "cos", "cosh", "div", "erf"),
         *("erfc", "exp", "expm1", "log", "log1p", "logaddexp", "maximum", "minimum", "mul", "neg"),
         *("pow", "reciprocal", "rsqrt", "sigmoid", "sign", "sin", "sinh", "sqrt", "sub", "tan"),
         "tanh",
     )
-} | {"add_scaled": _add_scaled, "i1e": torch.special.i1e}
+} | {"add_scaled": _add_scaled, "asinh": arcsinh, "i1e": torch.special.i1e}
 """The operations that are followed, by name; each is element-wise and takes ``out=``."""
 
 _SPELLINGS: dict[object, str] = {call: name for name, call in ELEMENTARY.items()} | {
     torch.absolute: "abs",
     torch.arctan: "atan",
-    torch.arcsinh: "asinh",
     torch.negative: "neg",
     torch.square: "square",
     torch.special.erf: "erf",
     torch.special.erfc: "erfc",
 }
-_METHODS = {name for name in ELEMENTARY if name not in ("add_scaled", "i1e")}
+_METHODS = {name for name in ELEMENTARY if name not in ("add_scaled", "asinh", "i1e")}
 
 
 class Sort(Enum):
@@ -213,7 +213,7 @@ class _Recorder:
                 else {"state": _Symbol(self, state), "step": _Symbol(self, step)}
             )
             try:
-                result = row.compute(*symbols, *instruction.parameters, **extra)
+                result = self._apply(row.compute, symbols, *instruction.parameters, **extra)
                 parts = result if state is not None else (result, None)
                 value, new = cast("tuple[Any, Any]", parts)
                 return _register(value), None if new is None else _register(new)
@@ -232,6 +232,14 @@ class _Recorder:
             Operation(f"{row.name} value", operator.itemgetter(0), (target,), value)
         )
         return value, new
+
+    def _apply(
+        self, compute: Callable[..., Any], symbols: list[_Symbol], *rest: Any, **extra: Any
+    ) -> Any:
+        if compute is arcsinh:  # a function of ours, which torch does not pass on to symbols
+            (symbol,) = symbols
+            return self.record("asinh", symbol.register)
+        return compute(*symbols, *rest, **extra)
 
     def record(self, name: str, *arguments: Any) -> _Symbol:
         """Write down one elementary operation on symbols and numbers."""
@@ -318,7 +326,7 @@ class _Symbol:
         return symbol._do(name, *args)
 
     def __getattr__(self, name: str) -> Callable[..., _Symbol]:
-        name = {"arctan": "atan", "arcsinh": "asinh"}.get(name, name)
+        name = "atan" if name == "arctan" else name
         if name not in _METHODS or self._is_number():
             raise AttributeError(name)
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from evolute.errors import InputError
+from evolute.lang.arcsinh import arcsinh
 from evolute.lang.registry import FUNCTIONS, Function, Kind, Parameter, Parity
 
 EPSILON = 1e-7
@@ -129,7 +130,7 @@ def _rows() -> tuple[Function, ...]:
             searched_in_decay=True, published="erf({0})", parity=odd, sign=kept, formula="erf(x)"),
         row("erfc", 1, r"\mathrm{{erfc}}\left({0}\right)", torch.special.erfc,
             searched_in_decay=True, published="erfc({0})", sign=positive, formula="erfc(x)"),
-        row("arcsinh", 1, r"\mathrm{{arcsinh}}\left({0}\right)", torch.arcsinh,
+        row("arcsinh", 1, r"\mathrm{{arcsinh}}\left({0}\right)", arcsinh,
             published="arcsinh({0})", parity=odd, sign=kept, formula="arcsinh(x)"),
         row("tanh", 1, r"\tanh\left({0}\right)", torch.tanh, searched_in_decay=True,
             published="tanh({0})", parity=odd, sign=kept, formula="tanh(x)"),
