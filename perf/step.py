@@ -1,9 +1,11 @@
 """Speed of a step: rules against ``torch.optim.Adam``, interleaved in one process.
 
-``python -m perf.step [foreach|compiled]``: on the parameter list of a ResNet-18 and on flat tensors
-of 1e5, 1e6 and 1e7 floats, one thread. Rules in lists against Adam's ``foreach`` and ``fused``
-steps, then steps under ``torch.compile`` against a compiled Adam. Medians of interleaved repeats,
-in time of the processor, so that other work on the machine counts less.
+``python -m perf.step [foreach|compiled|fused] [WORKLOAD]``: on the parameter list of a ResNet-18
+and on flat tensors of 1e5, 1e6 and 1e7 floats. Rules in lists against Adam's ``foreach`` and
+``fused`` steps, then steps under ``torch.compile`` against a compiled Adam, on one thread. Rules on
+the native core against Adam's ``fused`` step, a copy of the same bytes and their own operations one
+by one, on one thread and on two. Medians of interleaved repeats: in time of the processor on one
+thread, so that other work on the machine counts less, and by the clock on two.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import statistics
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -21,6 +23,7 @@ from torch import nn
 from evolute import zoo
 
 RULES = ("adam", "opt1", "opt6", "opt10", "a1")
+RULES_ON_THE_CORE = ("adam", "opt1", "opt6", "opt7", "opt10", "a1", "lion", "qhm")
 REPEATS = 11
 ELEMENTS_PER_REPEAT = 4_000_000
 TARGET = 1.3
@@ -65,8 +68,34 @@ def eager_steps(shapes: list[tuple[int, ...]]) -> dict[str, Step]:
         "torch Adam, fused": torch.optim.Adam(weights_of(shapes), fused=True).step,
     }
     for name in RULES:
-        steps[name] = zoo.create(name, weights_of(shapes), lr=1e-6, total_steps=10_000).step
+        optimizer = zoo.create(name, weights_of(shapes), lr=1e-6, total_steps=10_000, foreach=True)
+        steps[name] = optimizer.step
     return steps
+
+
+def fused_steps(shapes: list[tuple[int, ...]]) -> dict[str, Step]:
+    """Return the steps on the native core, with the yardsticks first, then the same in eager torch.
+
+    The copy moves as many bytes as Adam does: it reads weight, gradient and two states, and writes
+    all but the gradient.
+    """
+    steps: dict[str, Step] = {
+        "torch Adam, fused": torch.optim.Adam(weights_of(shapes), fused=True).step,
+        "copy of its bytes": copy_of_the_bytes(shapes),
+    }
+    for fused in (True, False):
+        for name in RULES_ON_THE_CORE:
+            way: dict[str, bool] = {"fused": True} if fused else {"foreach": False}
+            optimizer = zoo.create(name, weights_of(shapes), lr=1e-6, total_steps=10_000, **way)
+            steps[name if fused else f"{name}, one by one"] = optimizer.step
+    return steps
+
+
+def copy_of_the_bytes(shapes: list[tuple[int, ...]]) -> Step:
+    """Return what copies 3.5 tensors to 3.5 others: the 28 bytes per float of a step of Adam."""
+    size = sum(torch.Size(shape).numel() for shape in shapes)
+    source, target = torch.ones(7 * size // 2), torch.ones(7 * size // 2)
+    return lambda: target.copy_(source)
 
 
 def compiled_steps(shapes: list[tuple[int, ...]]) -> dict[str, Step]:
@@ -83,44 +112,53 @@ def compiled_steps(shapes: list[tuple[int, ...]]) -> dict[str, Step]:
 
 def timed(steps: dict[str, Step], count: int) -> dict[str, float]:
     """Return the median seconds of each step, after three that warm up."""
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     for step in steps.values():
         for _ in range(3):
             step()
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(REPEATS):
         for name, step in steps.items():
-            begin = time.process_time()
+            begin = clock()
             for _ in range(count):
                 step()
-            seconds[name].append((time.process_time() - begin) / count)
+            seconds[name].append((clock() - begin) / count)
     return {name: statistics.median(measured) for name, measured in seconds.items()}
 
 
-def report(title: str, make: Callable[[list[tuple[int, ...]]], dict[str, Step]]) -> None:
+def report(
+    title: str, make: Callable[[list[tuple[int, ...]]], dict[str, Step]], workloads: Sequence[str]
+) -> None:
     """Print the medians of one way to make steps."""
-    for workload, shapes in WORKLOADS.items():
+    for workload in workloads:
+        shapes = WORKLOADS[workload]
         elements = sum(torch.Size(shape).numel() for shape in shapes)
         torch._dynamo.reset()
         medians = timed(make(shapes), max(1, ELEMENTS_PER_REPEAT // elements))
         yardstick = next(iter(medians.values()))
-        print(f"\n{title}, {workload}")
+        print(f"\n{title}, {workload}, threads: {torch.get_num_threads()}")
         print(f"{'step':24} {'ms':>9} {'ns per float':>13} {'times Adam':>11}")
         for name, median in medians.items():
             per_float = median / elements * 1e9
             print(f"{name:24} {median * 1e3:9.3f} {per_float:13.2f} {median / yardstick:11.2f}")
 
 
-def main(wanted: str | None) -> None:
-    """Print what is wanted, all by default, and the hardware."""
+def main(wanted: str = "", workload: str = "") -> None:
+    """Print what is wanted, all by default, and the hardware; a workload by how it begins."""
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", category=DeprecationWarning)  # of torch's own modules
-    print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}, one thread")
-    if wanted in (None, "foreach"):
-        report("in lists", eager_steps)
-    if wanted in (None, "compiled"):
-        report("compiled", compiled_steps)
+    workloads = [name for name in WORKLOADS if name.startswith(workload)]
+    print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}")
+    if wanted in ("", "foreach"):
+        report("in lists", eager_steps, workloads)
+    if wanted in ("", "compiled"):
+        report("compiled", compiled_steps, workloads)
+    if wanted in ("", "fused"):
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            report("on the native core", fused_steps, workloads)
     print(f"\ntarget: {TARGET} times Adam foreach with no more state and operations")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else None)
+    main(*sys.argv[1:])
