@@ -151,7 +151,12 @@ def test_the_page_follows_the_colours_that_its_reader_prefers(tab: Tab) -> None:
 
 
 def test_a_page_on_paper_is_light_whatever_its_reader_prefers(tab: Tab) -> None:
+    drawn = tab.page.locator("#particles .scatterlayer .js-line").last
+    light = drawn.evaluate("line => getComputedStyle(line).stroke")
+    tab.page.emulate_media(media="screen", color_scheme="dark")
+    assert drawn.evaluate("line => getComputedStyle(line).stroke") != light
     tab.page.emulate_media(media="print", color_scheme="dark")
+    assert drawn.evaluate("line => getComputedStyle(line).stroke") == light
     ink = "getComputedStyle(document.documentElement).getPropertyValue('--paper')"
     assert tab.page.evaluate(ink) == "#fbfaf7"
     assert tab.page.locator("nav").is_hidden()

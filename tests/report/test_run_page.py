@@ -157,8 +157,8 @@ def test_a_run_that_selects_by_its_metric_shows_the_metric(searched: Path) -> No
 
     with open_store(searched, create=False, read_only=True) as store:
         facts = read_run(store, find_run(store, None))
-    main = replace(run_config().main, fitness="metric").to_json()
-    page = run_page(replace(facts, config={**facts.config, "main": main}))
+    main = replace(run_config().main, fitness="metric")
+    page = run_page(replace(facts, settings=replace(facts.settings, main=main)))
     (paths,) = [figure for figure in page.pictures() if figure.name == "candidates"]
     assert paths.y.title == "validation accuracy (higher is better)"
 

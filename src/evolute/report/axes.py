@@ -16,15 +16,17 @@ _FEW_DECADES = 2.2
 
 def linear_axis(title: str, values: Iterable[float]) -> Axis:
     """Return a linear axis that shows all values, with some room."""
-    shown = list(values)
+    shown = _finite(values)
     low, high = min(shown, default=0.0), max(shown, default=1.0)
+    if not math.isfinite(high - low):
+        return Axis(title=title)
     room = _ROOM * (high - low) or abs(high) * _ROOM or 1.0
     return Axis(title=title, span=(low - room, high + room))
 
 
 def log_axis(title: str, values: Iterable[float]) -> Axis:
     """Return a logarithmic axis that shows all values, which are positive."""
-    shown = list(values)
+    shown = [value for value in _finite(values) if value > 0]
     low, high = min(shown, default=0.1), max(shown, default=1.0)
     factor = (high / low) ** _ROOM if high > low else 1.5
     low, high = low / factor, high * factor
@@ -33,7 +35,7 @@ def log_axis(title: str, values: Iterable[float]) -> Axis:
 
 def loss_axis(title: str, values: Iterable[float]) -> Axis:
     """Return an axis for losses: logarithmic if they are positive and differ by more than half."""
-    shown = list(values)
+    shown = _finite(values)
     if shown and min(shown) > 0 and max(shown) > 1.5 * min(shown):
         return log_axis(title, shown)
     return linear_axis(title, shown)
@@ -43,6 +45,10 @@ def name_axis(names: Sequence[str]) -> Axis:
     """Return an axis of names at 0, 1, 2 …, the first on top."""
     ticks = tuple((float(place), name) for place, name in enumerate(names))
     return Axis(title="", ticks=ticks, span=(len(names) - 0.4, -0.6))
+
+
+def _finite(values: Iterable[float]) -> list[float]:
+    return [value for value in values if math.isfinite(value)]
 
 
 def _log_ticks(low: float, high: float) -> tuple[tuple[float, str], ...]:

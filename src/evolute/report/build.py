@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, get_args
 
 from evolute.benchmark.result import BenchResult
 from evolute.discover import DEFAULT_STORE
-from evolute.errors import InputError
+from evolute.errors import InputError, shorten
 from evolute.leaderboard import find_run
 from evolute.report.bench_page import bench_page
 from evolute.report.csv_files import write_tables
@@ -18,8 +18,12 @@ from evolute.report.html_page import page_to_html
 from evolute.report.matplotlib_files import ImageFormat, write_figures
 from evolute.report.page import Page
 from evolute.report.run_page import run_page
-from evolute.store.base import Store
+from evolute.store.base import RunRecord, Store
 from evolute.store.sql import open_store
+
+CONTRADICTIONS = (ValueError, LookupError, ArithmeticError, TypeError)
+"""What a stranger's store can raise whose parts are each of the right kind, but do not belong
+together: a curve shorter than its steps, an optimizer that only one table names."""
 
 Kind = Literal["search", "benchmark"]
 """What a report is about."""
@@ -78,14 +82,29 @@ def build_page(store: Store, run: str | None, *, kind: Kind) -> Page:
         As :func:`report`.
     """
     record = find_run(store, run, kind=kind)
-    if kind == "search":
-        return run_page(read_run(store, record))
+    make = _search_page if kind == "search" else _bench_page
+    try:
+        return make(store, record)
+    except CONTRADICTIONS as error:
+        raise InputError(
+            f"what is stored of {kind} {shorten(record.name)!r} contradicts itself "
+            f"({type(error).__name__}: {shorten(str(error))}): repeat it in a new store"
+        ) from None
+
+
+def _search_page(store: Store, record: RunRecord) -> Page:
+    return run_page(read_run(store, record))
+
+
+def _bench_page(store: Store, record: RunRecord) -> Page:
     document = store.document(record.digest, "benchmark")
     if document is None:
         raise InputError(
             f"the benchmark {record.name!r} has no result yet: give the same command again, it "
             "goes on where it was stopped"
         )
+    if not isinstance(document, Mapping):
+        raise InputError(f"not a benchmark: {shorten(str(document))}")
     return bench_page(BenchResult.from_dict(document), record)
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from evolute.benchmark.verdict import Finalist, Side, Verdict
-from evolute.errors import InputError
+from evolute.errors import ConfigError, InputError, StoreError, shorten
 from evolute.lang.rule import Rule
 from evolute.leaderboard import Leaderboard, read_leaderboard
 from evolute.search.base import ProposalKind, Stage
 from evolute.store.base import RunEntry, RunRecord, Store
+from evolute.train.protocol import Protocol
 from evolute.trial import OutcomeKind, Trial, TrialKey, canonical_json
 
 
@@ -49,6 +52,45 @@ class Proposed:
 
 
 @dataclass(frozen=True, slots=True)
+class RunSettings:
+    """What a run was asked to do.
+
+    Parameters
+    ----------
+    task, seed, algorithm
+        As in :class:`evolute.runs.config.RunConfig`.
+    main
+        Protocol that scores the main stage.
+    main_text
+        The same as the store's trials have it in their keys.
+    everything
+        The whole configuration as nested plain data.
+    """
+
+    task: str
+    seed: int
+    algorithm: str
+    main: Protocol
+    main_text: str
+    everything: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """What a search writes of its configuration, as far as a report needs it."""
+
+    task: str
+    seed: int
+    algorithm: str
+    initial: str
+    main: str
+
+
+_PROPOSED = TypeAdapter(Proposed)
+_WRITTEN = TypeAdapter(_Written)
+
+
+@dataclass(frozen=True, slots=True)
 class Contender:
     """An optimizer of the verdict with the trainings on fresh seeds that the store still holds."""
 
@@ -69,8 +111,8 @@ class RunFacts:
     ----------
     record
         Name, digest and date of the run.
-    config
-        Its configuration as plain data.
+    settings
+        What it was asked to do.
     proposals
         What the search proposed, in that order.
     trials
@@ -84,7 +126,7 @@ class RunFacts:
     """
 
     record: RunRecord
-    config: Mapping[str, Any]
+    settings: RunSettings
     proposals: tuple[Proposed, ...]
     trials: tuple[Trial, ...]
     leaderboard: Leaderboard
@@ -92,15 +134,9 @@ class RunFacts:
     contenders: tuple[Contender, ...]
 
     @property
-    def main(self) -> Mapping[str, Any]:
-        """The protocol that scores the main stage, as plain data."""
-        protocol: Mapping[str, Any] = json.loads(self.config["main"])
-        return protocol
-
-    @property
     def selects_by_loss(self) -> bool:
         """Whether fitness is minus a loss; else it is the task's metric."""
-        return bool(self.main["fitness"] == "loss")
+        return self.settings.main.fitness == "loss"
 
     @property
     def trained(self) -> tuple[Trial, ...]:
@@ -118,7 +154,7 @@ def read_run(store: Store, record: RunRecord) -> RunFacts:
     Raises
     ------
     StoreError
-        If the store cannot be read.
+        If the store cannot be read, or holds what no search writes.
     InputError
         If the run's stored verdict is none.
     """
@@ -127,40 +163,73 @@ def read_run(store: Store, record: RunRecord) -> RunFacts:
     by_digest = {trial.key.digest: trial for trial in trials}
     document = store.document(record.digest, "verdict")
     verdict = None if document is None else Verdict.from_json(document)
-    config = json.loads(record.config_json)
+    settings = _settings(record)
     return RunFacts(
         record=record,
-        config=config,
+        settings=settings,
         proposals=tuple(_proposed(entry, by_digest[entry.trial]) for entry in entries),
         trials=trials,
         leaderboard=read_leaderboard(store, record),
         verdict=verdict,
-        contenders=() if verdict is None else _contenders(store, config, trials, verdict),
+        contenders=() if verdict is None else _contenders(store, settings, trials, verdict),
     )
 
 
 def _proposed(entry: RunEntry, trial: Trial) -> Proposed:
-    facts = entry.facts
-    return Proposed(
-        number=entry.position,
-        rule=str(facts.get("rule", trial.key.rule)),
-        stage=Stage(facts.get("stage", Stage.MAIN)),
-        kind=ProposalKind(facts.get("kind", ProposalKind.RANDOM)),
-        particle=facts.get("particle"),
-        depth=int(facts.get("depth", 0)),
-        parent=facts.get("parent"),
-        outcome=OutcomeKind(facts.get("outcome", trial.outcome.kind)),
-        fitness=None if trial.score is None else trial.score.fitness,
-        sentence=trial.outcome.sentence,
-    )
+    """Read an entry that may be a stranger's.
+
+    Raises
+    ------
+    StoreError
+        If it is not what a search writes.
+    """
+    known = {
+        "number": entry.position,
+        "fitness": None if trial.score is None else trial.score.fitness,
+        "sentence": trial.outcome.sentence,
+    }
+    try:
+        return _PROPOSED.validate_python({**entry.facts, **known})
+    except ValidationError as error:
+        raise StoreError(
+            f"entry {entry.position} of this run is not what a search writes: {_first(error)}"
+        ) from None
+
+
+def _settings(record: RunRecord) -> RunSettings:
+    """Read a configuration that may be a stranger's.
+
+    Raises
+    ------
+    StoreError
+        If it is not what a search writes.
+    """
+    try:
+        written = _WRITTEN.validate_json(record.config_json)
+        initial, main = (Protocol.from_json(text) for text in (written.initial, written.main))
+    except ValidationError as error:
+        raise _not_a_search(record, _first(error)) from None
+    except ConfigError as error:
+        raise _not_a_search(record, str(error)) from None
+    leaves = json.loads(record.config_json) | {"initial": asdict(initial), "main": asdict(main)}
+    return RunSettings(written.task, written.seed, written.algorithm, main, written.main, leaves)
+
+
+def _not_a_search(record: RunRecord, found: str) -> StoreError:
+    return StoreError(f"run {shorten(record.name)!r} is not what a search writes: {found}")
+
+
+def _first(error: ValidationError) -> str:
+    fault = error.errors(include_url=False)[0]
+    return shorten(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}")
 
 
 def _contenders(
-    store: Store, config: Mapping[str, Any], trials: Sequence[Trial], verdict: Verdict
+    store: Store, settings: RunSettings, trials: Sequence[Trial], verdict: Verdict
 ) -> tuple[Contender, ...]:
     """Return the verdict's finalists that have fresh runs, with the trials of these."""
     keys = {
-        finalist.name: _fresh_keys(finalist, config, trials[0].key if trials else None)
+        finalist.name: _fresh_keys(finalist, settings, trials[0].key if trials else None)
         for finalist in verdict.finalists
     }
     stored = store.get_many([key.digest for each in keys.values() for key in each])
@@ -179,7 +248,7 @@ def _contenders(
 
 
 def _fresh_keys(
-    finalist: Finalist, config: Mapping[str, Any], example: TrialKey | None
+    finalist: Finalist, settings: RunSettings, example: TrialKey | None
 ) -> list[TrialKey]:
     """Return the keys of a finalist's trainings on fresh seeds, made as the verdict made them."""
     best = finalist.tuning.best
@@ -190,7 +259,7 @@ def _fresh_keys(
     except InputError:  # an operation of the user's own that was not loaded
         return []
     at_rate = {"probe": None, "learning_rate": best.learning_rate, "split": "test"}
-    protocol = canonical_json(json.loads(config["main"]) | at_rate)
+    protocol = canonical_json(json.loads(settings.main_text) | at_rate)
     return [
         TrialKey(rule, example.task, example.task_version, protocol, run.seed,
                  example.program_version)

@@ -41,11 +41,11 @@ class Measure:
         if not self.is_loss:
             return linear_axis(f"{self.name} (higher is better)", values)
         axis = loss_axis(f"{self.name} (lower is better)", values)
-        assert axis.span is not None  # those of axes.py have one
-        return replace(axis, span=axis.span[::-1])
+        return axis if axis.span is None else replace(axis, span=axis.span[::-1])
 
     def floor(self, axis: Axis) -> float:
         """Return where on an axis a candidate that is off it is marked: at its bad end."""
-        assert axis.span is not None  # those of this class have one
+        if axis.span is None:
+            return 0.0
         bad, good = axis.span
         return bad * (good / bad) ** 0.02 if axis.log else bad + 0.02 * (good - bad)

@@ -47,7 +47,21 @@ def figure_to_plotly(figure: Figure) -> dict[str, Any]:
     heat = next((mark for mark in figure.marks if isinstance(mark, Heat)), None)
     if heat is not None:
         layout["annotations"] = _cell_texts(heat)
-    return {"data": traces, "layout": layout}
+    plain: dict[str, Any] = _without_infinity({"data": traces, "layout": layout})
+    return plain
+
+
+def _without_infinity(data: Any) -> Any:
+    """Return the data with null for each number that JSON cannot hold, which is drawn as a gap."""
+    match data:
+        case float() if not math.isfinite(data):
+            return None
+        case dict():
+            return {key: _without_infinity(value) for key, value in data.items()}
+        case list() | tuple():
+            return [_without_infinity(value) for value in data]
+        case _:
+            return data
 
 
 def escape_text(text: str) -> str:

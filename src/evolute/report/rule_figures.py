@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from evolute.lang.curve import curve, decays_of
 from evolute.lang.rule import Rule
 from evolute.report.palette import DISCOVERED_TONES, Tone
 from evolute.report.pictures import Axis, Dash, Figure, Line
 from evolute.schedules import base_schedule
+from evolute.train.protocol import Training
 
 POINTS = 200
 _DASHES = (Dash.SOLID, Dash.DASHED, Dash.DOTTED, Dash.MIXED)
@@ -26,7 +26,7 @@ class Winner:
     rule: Rule
 
 
-def learning_rate_figure(winners: Sequence[Winner], training: Mapping[str, Any]) -> Figure | None:
+def learning_rate_figure(winners: Sequence[Winner], training: Training) -> Figure | None:
     """Show the learning rate over the training as a multiple of its peak; None without winners.
 
     Parameters
@@ -34,12 +34,12 @@ def learning_rate_figure(winners: Sequence[Winner], training: Mapping[str, Any])
     winners
         Rules; those without a schedule of their own are one line.
     training
-        ``steps``, ``warmup_steps`` and ``schedule`` of the protocol, as plain data.
+        The training of the protocol.
     """
     if not winners:
         return None
     base = _base(training)
-    shape = training.get("schedule", "cosine")
+    shape = training.schedule
     lines = []
     for place, winner in enumerate(winners):
         if winner.rule.schedule is None:
@@ -104,15 +104,13 @@ def _progress() -> tuple[float, ...]:
     return tuple(point / POINTS for point in range(POINTS))
 
 
-def _base(training: Mapping[str, Any]) -> list[float]:
-    steps, warmup = training["steps"], training["warmup_steps"]
-    shape = training.get("schedule", "cosine")
-    return [
-        base_schedule(
-            point, POINTS, warmup_steps=round(POINTS * warmup / steps), shape=shape
-        )[0]
+def _base(training: Training) -> list[float]:
+    warmup = round(POINTS * training.warmup_steps / training.steps)
+    rates = (
+        base_schedule(point, POINTS, warmup_steps=warmup, shape=training.schedule)
         for point in range(POINTS)
-    ]  # fmt: skip
+    )
+    return [rate for rate, _momentum in rates]
 
 
 def _finite(value: float) -> float | None:

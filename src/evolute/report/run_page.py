@@ -191,7 +191,7 @@ def _winners(facts: RunFacts, measure: Measure) -> Section:
             readable.append(Winner(name, rule))
             blocks.append(decay_figure(readable[-1], name=f"decays-{place + 1}"))
     if any(winner.rule.schedule is not None for winner in readable):
-        blocks.insert(0, learning_rate_figure(readable, facts.main["training"]))
+        blocks.insert(0, learning_rate_figure(readable, facts.settings.main.training))
     return Section(
         title="Winners",
         lead="The update u, the learning rate η with its schedule factor, and how weights w move. "
@@ -253,9 +253,9 @@ def _provenance(facts: RunFacts) -> tuple[tuple[str, str], ...]:
     versions = sorted({trial.key.task_version for trial in facts.trials})
     return (
         ("Run", facts.record.digest[:12]),
-        ("task", " ".join([str(facts.config["task"]), *versions[:1]])),
-        ("seed", str(facts.config["seed"])),
-        ("algorithm", str(facts.config["algorithm"])),
+        ("task", " ".join([facts.settings.task, *versions[:1]])),
+        ("seed", str(facts.settings.seed)),
+        ("algorithm", facts.settings.algorithm),
         ("begun", facts.record.created_at[:16].replace("T", " ") + " UTC"),
         ("machine", "; ".join(machines) or "unknown"),
         ("evolute", version()),

@@ -110,10 +110,8 @@ def endings_table(facts: RunFacts) -> Table:
 
 def settings_table(facts: RunFacts) -> Table:
     """Return the run's configuration, one row for each number or name in it."""
-    config = dict(facts.config)
-    for stage in ("initial", "main"):
-        config[stage] = json.loads(config[stage])
-    config.pop("space", None)  # lists of names that the page on the language describes
+    # The space is lists of names, which the page on the language describes.
+    config = {key: value for key, value in facts.settings.everything.items() if key != "space"}
     return Table(
         name="settings",
         caption="Configuration",

@@ -45,10 +45,7 @@
     }
   };
   draw();
-  dark.addEventListener("change", draw);
-  narrow.addEventListener("change", draw);
-  window.addEventListener("beforeprint", draw);
-  window.addEventListener("afterprint", draw);
+  for (const query of [dark, narrow, window.matchMedia("print")]) query.addEventListener("change", draw);
 
   const keyOf = (row, column) => {
     const cell = row.cells[column];
