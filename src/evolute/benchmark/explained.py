@@ -155,7 +155,8 @@ class ExplainResult:
         mean, lower, upper = _written(interval)
         return (
             f"the simplest rule that is not worse is {smaller}: test {label} differs by {mean} "
-            f"({100 * self.config.confidence:g}% interval {lower} to {upper}, margin {found.margin:.2g})"
+            f"({100 * self.config.confidence:g}% interval {lower} to {upper}, margin "
+            f"{found.margin:.2g})"
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from evolute.benchmark.ablation import Variant, size, variants
+from evolute.benchmark.ablation import Variant, reads_gradient, size, variants
 from evolute.benchmark.comparison import Comparison, Measure, compare
 from evolute.benchmark.config import ExplainConfig, VerdictConfig
 from evolute.benchmark.explained import PartResult, Simplification
@@ -171,12 +171,12 @@ class Ablation:
         )
 
     def _changed(self, present: Rule, variant: Variant) -> Rule | None:
-        """Return a rule with one more part taken out; None if that makes it no smaller."""
+        """Return a rule with one more part taken out; None if that is no smaller rule."""
         try:
             smaller = variant.change(present)
         except InputError:
             return None
-        return smaller if size(smaller) < size(present) else None
+        return smaller if size(smaller) < size(present) and reads_gradient(smaller) else None
 
     def _margin(self, mean: Estimate) -> float:
         return self.config.margin * abs(mean.mean)
