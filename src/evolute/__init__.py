@@ -16,3 +16,6 @@ from evolute.lang.operands import operand as operand
 from evolute.lang.rule import Rule as Rule
 from evolute.report.build import report as report
 from evolute.tasks.base import Task as Task
+from evolute.workbench.bench import bench as bench
+from evolute.workbench.eliminate import eliminate as eliminate
+from evolute.workbench.explain import explain as explain
