@@ -47,11 +47,10 @@ def run_config(name: str = "made-up") -> RunConfig:
     return replace(settings.run_config("tiny"), name=name)
 
 
-def open_run(store: Store, name: str = "made-up") -> RunRecord:
+def open_run(store: Store, name: str = "made-up", *, digest: str = "d" * 64) -> RunRecord:
     """Store a run that has no proposal yet."""
-    config = run_config(name)
-    record = RunRecord("d" * 64, name, canonical_json(config.identity()), "1")
-    return store.open_run(record)
+    text = canonical_json(run_config(name).identity())
+    return store.open_run(RunRecord(digest, name, text, "1"))
 
 
 def trial(

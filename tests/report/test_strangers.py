@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -71,55 +72,60 @@ def _without_plotly() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module")
+def store() -> Iterator[Store]:
+    with open_store(":memory:") as opened:
+        yield opened
+
+
+_DIGESTS = (f"{number:064x}" for number in itertools.count())
+"""A new run for each example, which is then the newest of the store."""
+
+
 @settings(max_examples=60)
 @given(name=st.sampled_from([*FACTS, "outcome"]), value=PLAIN)
-def test_facts_of_a_proposal(name: str, value: Any) -> None:
-    with open_store(":memory:") as store:
-        run = open_run(store)
-        answer = trial("none: g", fitness=-1.0)
-        store.put(answer)
-        facts = FACTS | {"outcome": OutcomeKind.FINISHED.value, name: value}
-        with contextlib.suppress(EvoluteError):
-            store.record_many(run.digest, [RunEntry(0, answer.key.digest, facts)])
-        show(store)
+def test_facts_of_a_proposal(store: Store, name: str, value: Any) -> None:
+    run = open_run(store, digest=next(_DIGESTS))
+    answer = trial("none: g", fitness=-1.0)
+    store.put(answer)
+    facts = FACTS | {"outcome": OutcomeKind.FINISHED.value, name: value}
+    with contextlib.suppress(EvoluteError):
+        store.record_many(run.digest, [RunEntry(0, answer.key.digest, facts)])
+    show(store)
 
 
 @settings(max_examples=60)
 @given(path=st.sampled_from([*leaves(CONFIG)[:9], ("main",), ("initial",)]), value=PLAIN)
-def test_a_configuration(path: tuple[Any, ...], value: Any) -> None:
-    with open_store(":memory:") as store:
-        with contextlib.suppress(EvoluteError, ValueError):
-            text = canonical_json(changed(CONFIG, path, value))
-            store.open_run(RunRecord("d" * 64, "made-up", text, "1"))
-        show(store)
+def test_a_configuration(store: Store, path: tuple[Any, ...], value: Any) -> None:
+    with contextlib.suppress(EvoluteError, ValueError):
+        text = canonical_json(changed(CONFIG, path, value))
+        store.open_run(RunRecord(next(_DIGESTS), "made-up", text, "1"))
+    show(store)
 
 
-@settings(max_examples=80)
+@settings(max_examples=60)
 @given(path=st.sampled_from([(), *leaves(VERDICT)]), value=PLAIN)
-def test_a_verdict(path: tuple[Any, ...], value: Any) -> None:
-    with open_store(":memory:") as store:
-        run = open_run(store)
-        record(store, run, (proposal(0), trial("none: g", fitness=-1.0), OutcomeKind.FINISHED))
-        with contextlib.suppress(EvoluteError):
-            store.put_document(run.digest, "verdict", changed(VERDICT, path, value))
-        show(store)
+def test_a_verdict(store: Store, path: tuple[Any, ...], value: Any) -> None:
+    run = open_run(store, digest=next(_DIGESTS))
+    record(store, run, (proposal(0), trial("none: g", fitness=-1.0), OutcomeKind.FINISHED))
+    with contextlib.suppress(EvoluteError):
+        store.put_document(run.digest, "verdict", changed(VERDICT, path, value))
+    show(store)
 
 
-@settings(max_examples=80)
+@settings(max_examples=60)
 @given(path=st.sampled_from([(), *leaves(BENCHMARK)]), value=PLAIN)
-def test_a_benchmark(path: tuple[Any, ...], value: Any) -> None:
-    with open_store(":memory:") as store:
-        store.open_run(RunRecord("b" * 64, "made-up", '{"kind":"benchmark"}', "1"))
-        with contextlib.suppress(EvoluteError):
-            store.put_document("b" * 64, "benchmark", changed(BENCHMARK, path, value))
-        show(store, "benchmark")
+def test_a_benchmark(store: Store, path: tuple[Any, ...], value: Any) -> None:
+    run = store.open_run(RunRecord(next(_DIGESTS), "made-up", '{"kind":"benchmark"}', "1"))
+    with contextlib.suppress(EvoluteError):
+        store.put_document(run.digest, "benchmark", changed(BENCHMARK, path, value))
+    show(store, "benchmark")
 
 
-def test_the_line_says_which_entry_is_at_fault() -> None:
-    with open_store(":memory:") as store:
-        run = open_run(store)
-        answer = trial("none: g", fitness=-1.0)
-        store.put(answer)
-        store.record_many(run.digest, [RunEntry(0, answer.key.digest, FACTS | {"depth": "deep"})])
-        with pytest.raises(StoreError, match="entry 0 of this run is not what a search writes"):
-            build_page(store, None, kind="search")
+def test_the_line_says_which_entry_is_at_fault(store: Store) -> None:
+    run = open_run(store, digest=next(_DIGESTS))
+    answer = trial("none: g", fitness=-1.0)
+    store.put(answer)
+    store.record_many(run.digest, [RunEntry(0, answer.key.digest, FACTS | {"depth": "deep"})])
+    with pytest.raises(StoreError, match="entry 0 of this run is not what a search writes"):
+        build_page(store, None, kind="search")
