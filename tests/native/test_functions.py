@@ -159,6 +159,28 @@ def test_an_average_keeps_its_bound(name: str, parameter: float) -> None:
     assert (np.abs(slot.numpy() - average) / np.spacing(size.astype(np.float32))).max() <= 2
 
 
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e10, 1e38])
+@pytest.mark.parametrize("count", [1, 33, 4096, 10_001])
+def test_clipping_by_the_norm_keeps_its_bound(scale: float, count: int) -> None:
+    x = (scale * np.random.default_rng(4).uniform(-1, 1, count)).astype(np.float32)
+    norm = max(1.0, float(np.sqrt((x.astype(float) ** 2).sum())))
+    assert ulps(value_of("clip_norm(g)", x), x.astype(float) / norm).max() <= BOUNDS["clip_norm"]
+
+
+def test_dropout_keeps_its_bound_and_the_numbers_above_its_rate() -> None:
+    x, uniform = all_floats(mantissas=2), torch.rand(100, dtype=torch.float64)
+    x, rate = x[np.isfinite(x)][:100], 0.3
+    native = lower(compile_rule(Rule.parse(f"none: dropout(g, {rate})")))
+    assert native is not None
+    weight, table = torch.zeros(100), JobTable(1)
+    table.set(0, native, weight=weight, gradient=torch.from_numpy(x.copy()))
+    table.set_noise(0, [uniform])
+    table.rates[:] = -1.0
+    table.run()
+    exact = np.where(uniform.numpy() >= rate, x.astype(float) / (1 - rate), 0.0)
+    assert ulps(weight.numpy(), exact).max() <= BOUNDS["dropout"]
+
+
 def test_denormals_are_numbers_like_others() -> None:
     tiny = np.arange(-50, 50).astype(np.float32) * np.float32(1e-45)
     assert (value_of("g", tiny) == tiny).all()

@@ -30,7 +30,7 @@ BOUNDS: Mapping[str, float] = MappingProxyType(
         "bessel_i1e": 4.0,
         "abs_pow": 1.0,
         "dropout": 1.0,
-        "clip_norm": 1.0,
+        "clip_norm": 2.0,
         # Of the sum of magnitudes of what they add, as the terms may cancel.
         "ema": 3.0,
         "ema_raw": 2.0,

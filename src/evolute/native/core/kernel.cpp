@@ -73,10 +73,32 @@ void do_store(const Step* step, std::ptrdiff_t at, EVOLUTE_RUNNING) {
     EVOLUTE_NEXT(t);
 }
 
-void do_end_norm(const Step* step, std::ptrdiff_t at, EVOLUTE_RUNNING) {
+void do_end(const Step* step, std::ptrdiff_t at, EVOLUTE_RUNNING) {
     const Tile t = EVOLUTE_TILE;
     float* to = step->c + (at & step->mask_c);
     EVOLUTE_LIGHT store(to + i * width, t.v[i]);
+}
+
+void do_add_squares(const Step* step, std::ptrdiff_t, EVOLUTE_RUNNING) {
+    const Tile t = EVOLUTE_TILE;
+    constexpr int half = width / 2, parts = sums_of_squares / half;
+    static_assert(tile % sums_of_squares == 0, "an element has one sum, wherever its tile begins");
+    Doubles sums[parts];
+    __builtin_memcpy(sums, step->sums, sizeof sums);
+    EVOLUTE_LIGHT {
+        const Pair x = widen(t.v[i]);
+        Doubles &low = sums[2 * i % parts], &high = sums[(2 * i + 1) % parts];
+        low = fma(x.low, x.low, low);
+        high = fma(x.high, x.high, high);
+    }
+    __builtin_memcpy(step->sums, sums, sizeof sums);
+}
+
+void do_divide(const Step* step, std::ptrdiff_t at, EVOLUTE_RUNNING) {
+    Tile t = EVOLUTE_TILE;
+    const Floats r = all(step->r);
+    EVOLUTE_LIGHT t.v[i] = t.v[i] / r;
+    EVOLUTE_NEXT(t);
 }
 
 template <class F, Source A>
@@ -169,7 +191,7 @@ void do_dropout(const Step* step, std::ptrdiff_t at, EVOLUTE_RUNNING) {
     EVOLUTE_NEXT(t);
 }
 
-// x divided by the norm, which is a double: it may be larger than any float.
+// x divided by a norm that no float can hold.
 void do_clip_norm(const Step* step, std::ptrdiff_t at, EVOLUTE_RUNNING) {
     Tile t = EVOLUTE_TILE;
     const Doubles norm = all_doubles(step->number);
@@ -315,7 +337,9 @@ bool direct(Opcode opcode) {
 void (*extra(Extra what, Source a))() {
     switch (what) {
         case Extra::store: return erased(do_store);
-        case Extra::end_norm: return erased(do_end_norm);
+        case Extra::end: return erased(do_end);
+        case Extra::add_squares: return erased(do_add_squares);
+        case Extra::divide: return erased(do_divide);
         default:
             return a == Source::number ? erased(do_load<Source::number>)
                                        : erased(do_load<Source::memory>);

@@ -18,10 +18,15 @@ enum class Source : std::int32_t { running, memory, number, count };
 enum class Extra : std::int32_t {
     load,         // running value ← argument a
     store,        // tile c ← running value
-    end_norm,     // tile c ← running value, and the pass ends
+    end,          // tile c ← running value, and the walk ends
+    add_squares,  // the squares of the running value are added to sums, and the walk ends
+    divide,       // running value ← running value / r
 };
 
 constexpr int largest_tile = 128;
+
+// Squares are added up in this many sums, element i into sum i mod 32, on every path.
+constexpr int sums_of_squares = 32;
 
 // One step, made ready for one job. Memory at element `at` of the tensor is address + (at & mask):
 // mask is 0 for scratch tiles. Numbers are read from where a and b point.
@@ -31,6 +36,7 @@ struct Step {
     const float* b;
     float* c;
     const double* noise;
+    double* sums;
     std::ptrdiff_t mask_a;
     std::ptrdiff_t mask_b;
     std::ptrdiff_t mask_c;

@@ -178,7 +178,7 @@ void make_plans(EvoluteProgram& program) {
             Plan pass;
             pass.keeps_states = false;
             pass.norm_of = static_cast<std::int32_t>(i);
-            Planner(program, each.first, maximize, pass).make({Kind::end_norm, {}, {}, {}});
+            Planner(program, each.first, maximize, pass).make({Kind::add_squares, {}, {}, {}});
             passes.push_back(std::move(pass));
         }
         Plan last;

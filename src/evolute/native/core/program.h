@@ -20,7 +20,7 @@ struct Place {
 
 // A step before it is made ready for a job.
 struct PlannedStep {
-    enum class Kind { function, load, store, end_norm, apply } kind;
+    enum class Kind { function, load, store, add_squares, apply } kind;
     Place a, b, c;
     std::int32_t instruction = -1;  // whose parameter, noise and norm it uses
     Opcode opcode = Opcode::identity;

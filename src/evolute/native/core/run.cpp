@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "program.h"
 #include "threads.h"
@@ -13,6 +14,7 @@ namespace {
 
 // Norms are summed chunk by chunk, so that threads change nothing.
 constexpr std::int64_t chunk = 4096;
+constexpr float infinity = std::numeric_limits<float>::infinity();
 // A tensor of fewer elements than this is not worth a second thread.
 constexpr std::int64_t worth_sharing = 1 << 15;
 
@@ -90,7 +92,7 @@ struct Shared {
         const Source second = each.second < 0 ? Source::running : Source::number;
         steps[1].run = kernel.function(opcode, Source::running, second, true);
         if (each.second >= 0) steps[1].b = &numbers[each.second];
-        steps[2].run = kernel.extra(Extra::end_norm, Source::running);
+        steps[2].run = kernel.extra(Extra::end, Source::running);
         steps[2].c = result;
         kernel.walk(steps, 0, kernel.tile);
         numbers[program.first_result() + at] = result[0];
@@ -108,17 +110,17 @@ struct Memory {
 
 class Walk {
    public:
-    Walk(const Shared& shared, const Plan& plan, float* norms)
-        : shared_(shared), plan_(plan), norms_(norms) {}
+    Walk(const Shared& shared, const Plan& plan, double* sums)
+        : shared_(shared), plan_(plan), sums_(sums) {}
 
-    // Walks the elements from ≤ i < to; results of a norm go to the start of `norms`.
+    // Walks the elements from ≤ i < to; a norm's squares are added to `sums`.
     void run(std::int64_t from, std::int64_t to) {
         const EvoluteJob& job = shared_.job;
         const std::int64_t whole = (to - from) / shared_.kernel.tile * shared_.kernel.tile;
         if (whole > 0) {
             Memory memory{job.weight, job.gradient, job.slots, job.noise,
                           static_cast<std::ptrdiff_t>(from)};
-            walk(memory, norms_, whole);
+            walk(memory, nullptr, whole);
         }
         if (from + whole < to) run_rest(from + whole, to - from - whole);
     }
@@ -153,21 +155,33 @@ class Walk {
                 std::memcpy(job.slots[i] + from, slots[i], size);
             }
         } else {
-            std::memcpy(norms_ + from % chunk, tiles + 2 * largest_tile, size);
+            add_squares(tiles + 2 * largest_tile, static_cast<int>(count));
         }
     }
 
-    void walk(const Memory& memory, float* norms, std::int64_t count) {
+    // Adds the squares of the first elements of a tile.
+    void add_squares(float* values, int count) {
+        std::fill(values + count, values + largest_tile, 0.0f);
+        Step steps[2] = {};
+        steps[0].run = shared_.kernel.extra(Extra::load, Source::memory);
+        steps[0].a = values;
+        steps[1].run = shared_.kernel.extra(Extra::add_squares, Source::running);
+        steps[1].sums = sums_;
+        shared_.kernel.walk(steps, 0, shared_.kernel.tile);
+    }
+
+    // `rest` is where the values of a norm go in a tile that is not full, else null.
+    void walk(const Memory& memory, float* rest, std::int64_t count) {
         Workspace& mine = workspace();
         tiles_ = mine.tiles(plan_.tiles + 3 + shared_.program.buffers());
         mine.steps.resize(plan_.steps.size());
         for (std::size_t i = 0; i < plan_.steps.size(); ++i) {
-            mine.steps[i] = ready(plan_.steps[i], memory, norms);
+            mine.steps[i] = ready(plan_.steps[i], memory, rest);
         }
         shared_.kernel.walk(mine.steps.data(), 0, static_cast<std::ptrdiff_t>(count));
     }
 
-    Step ready(const PlannedStep& planned, const Memory& memory, float* norms) const {
+    Step ready(const PlannedStep& planned, const Memory& memory, float* rest) const {
         Step step{};
         const Source a = argument(planned.a, memory, step.a, step.mask_a);
         const Source b = argument(planned.b, memory, step.b, step.mask_b);
@@ -182,10 +196,10 @@ class Walk {
                 break;
             case PlannedStep::Kind::load: step.run = kernel.extra(Extra::load, a); break;
             case PlannedStep::Kind::store: step.run = kernel.extra(Extra::store, a); break;
-            case PlannedStep::Kind::end_norm:
-                step.run = kernel.extra(Extra::end_norm, a);
-                step.c = norms;
-                step.mask_c = -1;
+            case PlannedStep::Kind::add_squares:
+                step.run = kernel.extra(rest == nullptr ? Extra::add_squares : Extra::end, a);
+                step.c = rest;
+                step.sums = sums_;
                 break;
             case PlannedStep::Kind::apply:
                 step.run = kernel.apply(shared_.program.momentum);
@@ -212,7 +226,11 @@ class Walk {
                 step.number = each.parameter;
                 step.r = static_cast<float>(1.0 - each.parameter);
                 break;
-            case Opcode::clip_norm: step.number = shared_.norms[planned.instruction]; break;
+            case Opcode::clip_norm:
+                step.number = shared_.norms[planned.instruction];
+                step.r = static_cast<float>(step.number);
+                if (step.r < infinity) step.run = shared_.kernel.extra(Extra::divide, Source::running);
+                break;
             default: break;
         }
     }
@@ -238,35 +256,21 @@ class Walk {
 
     const Shared& shared_;
     const Plan& plan_;
-    float* norms_;
+    double* sums_;
     float* tiles_ = nullptr;
 };
-
-double sum_of_squares(const float* values, std::int64_t count) {
-    double sums[8] = {};
-    std::int64_t i = 0;
-    for (; i + 8 <= count; i += 8) {
-        for (int j = 0; j < 8; ++j) {
-            const double value = values[i + j];
-            sums[j] += value * value;
-        }
-    }
-    for (int j = 0; i + j < count; ++j) {
-        const double value = values[i + j];
-        sums[j] += value * value;
-    }
-    return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
-}
 
 void find_norm(Shared& shared, const Plan& plan, int threads) {
     const std::int64_t count = shared.job.count;
     const std::int64_t chunks = (count + chunk - 1) / chunk;
     std::vector<double> sums(static_cast<std::size_t>(chunks));
     in_parallel(threads, chunks, [&](std::int64_t i) {
-        alignas(64) float values[chunk];
+        double parts[sums_of_squares] = {};
         const std::int64_t from = i * chunk, to = std::min(count, from + chunk);
-        Walk(shared, plan, values).run(from, to);
-        sums[static_cast<std::size_t>(i)] = sum_of_squares(values, to - from);
+        Walk(shared, plan, parts).run(from, to);
+        double sum = 0.0;
+        for (const double each : parts) sum += each;
+        sums[static_cast<std::size_t>(i)] = sum;
     });
     double sum = 0.0;
     for (const double each : sums) sum += each;

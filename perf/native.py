@@ -1,0 +1,159 @@
+"""Speed of the native core: rules against ``torch.optim.Adam(fused=True)`` and a copy of memory.
+
+``python -m perf.native rules`` times one step of flat tensors of 1e5, 1e6 and 1e7 floats, on one
+thread and on two: fused Adam, a copy of as many bytes as Adam moves (28 per float: weight,
+gradient and two states read, three of them written), and rules. ``python -m perf.native zoo`` times
+every rule of the zoo at 1e6 against its eager torch operations. ``python -m perf.native denormals``
+times functions on denormal numbers. Medians of interleaved repeats of wall time; a JSON line each.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from evolute import zoo
+from evolute.compiler.native import JobTable, lower, status
+from evolute.compiler.optimizer import RuleOptimizer
+from evolute.compiler.program import compile_rule
+from evolute.lang.curve import curve
+from evolute.lang.rule import Rule
+
+RULES = ("adam", "opt1", "opt6", "opt7", "opt10", "a1")
+SIZES = (100_000, 1_000_000, 10_000_000)
+REPEATS = 9
+ELEMENTS_PER_REPEAT = 4_000_000
+TOTAL_STEPS = 1_000
+FLOATS_MOVED_BY_ADAM = 7
+FUNCTIONS = ("exp", "log", "tanh", "arcsinh", "erfc", "bessel_i1e", "sigmoid", "sqrt")
+Step = Callable[[], object]
+
+
+def drawn(count: int, *, scale: float, seed: int) -> Tensor:
+    """Return normal numbers."""
+    return scale * torch.randn(count, generator=torch.Generator().manual_seed(seed))
+
+
+def native_step(rule: Rule, gradient: Tensor) -> Step:
+    """Return a step of the native core."""
+    program, count = compile_rule(rule), gradient.numel()
+    native = lower(program)
+    assert native is not None
+    table = JobTable(1)
+    slots = [torch.zeros(count) for _ in range(native.slots)]
+    table.set(0, native, weight=drawn(count, scale=0.1, seed=0), gradient=gradient, slots=slots)
+    table.set_decays(
+        0, [float(curve(each, TOTAL_STEPS)[TOTAL_STEPS // 2]) for each in program.decays]
+    )
+    table.set_noise(0, [torch.rand(count, dtype=torch.float64) for _ in native.noise])
+    table.rates[:] = native.sign * 1e-6
+    threads = torch.get_num_threads()
+
+    def step() -> None:
+        table.run(threads=threads)
+        table.steps[:] += 1
+
+    return step
+
+
+def parameter(count: int) -> nn.Parameter:
+    """Return a parameter with a gradient."""
+    weight = nn.Parameter(drawn(count, scale=0.1, seed=0))
+    weight.grad = drawn(count, scale=0.01, seed=1)
+    return weight
+
+
+def eager_step(rule: Rule, count: int) -> Step:
+    """Return a step in torch operations, one after the other."""
+    optimizer = RuleOptimizer(
+        [parameter(count)], rule, lr=1e-6, total_steps=TOTAL_STEPS, foreach=False, fused=False
+    )
+    return optimizer.step
+
+
+def copy_step(count: int) -> Step:
+    """Return a copy that moves as many bytes as a step of Adam."""
+    source = drawn(count * FLOATS_MOVED_BY_ADAM // 2, scale=1.0, seed=2)
+    target = torch.empty_like(source)
+    return lambda: target.copy_(source)
+
+
+def timed(steps: dict[str, Step], count: int) -> dict[str, float]:
+    """Return the median nanoseconds per element of each step, after two that warm up."""
+    times = max(1, ELEMENTS_PER_REPEAT // count)
+    taken: dict[str, list[float]] = {name: [] for name in steps}
+    for step in steps.values():
+        step(), step()
+    for _ in range(REPEATS):
+        for name, step in steps.items():
+            begin = time.perf_counter()
+            for _ in range(times):
+                step()
+            taken[name].append((time.perf_counter() - begin) / times / count * 1e9)
+    return {name: statistics.median(each) for name, each in taken.items()}
+
+
+def report(case: str, found: dict[str, float]) -> None:
+    """Print one JSON line."""
+    rounded = {name: round(value, 3) for name, value in found.items()}
+    print(json.dumps({"case": case, "threads": torch.get_num_threads(), "ns": rounded}), flush=True)
+
+
+def rules() -> None:
+    """Time the rules of the target beside fused Adam and a copy."""
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        for count in SIZES:
+            adam = torch.optim.Adam([parameter(count)], lr=1e-6, fused=True)
+            steps: dict[str, Step] = {"copy": copy_step(count), "fused Adam": adam.step}
+            gradient = drawn(count, scale=0.01, seed=1)
+            steps |= {name: native_step(zoo.load(name).rule, gradient) for name in RULES}
+            report(f"{count:.0e} floats", timed(steps, count))
+
+
+def every_rule_of_the_zoo() -> None:
+    """Time every rule of the zoo beside its eager operations, the smallest ratio last."""
+    torch.set_num_threads(1)
+    count, ratios = 1_000_000, {}
+    gradient = drawn(count, scale=0.01, seed=1)
+    for name in zoo.names():
+        rule = zoo.load(name).rule
+        steps = {"native": native_step(rule, gradient), "eager": eager_step(rule, count)}
+        found = timed(steps, count)
+        ratios[name] = found["eager"] / found["native"]
+        report(f"{name}, {ratios[name]:.1f} times", found)
+    print(
+        "ratio:", ", ".join(f"{n} {r:.1f}" for n, r in sorted(ratios.items(), key=lambda x: -x[1]))
+    )
+
+
+def denormals() -> None:
+    """Time functions on normal numbers and on denormal ones."""
+    torch.set_num_threads(1)
+    count = 100_000
+    for name in FUNCTIONS:
+        rule = Rule.parse(f"none: {name}(ema_raw(g, 0.5))*w")
+        tiny = drawn(count, scale=1e-40, seed=1)
+        steps = {
+            "normal": native_step(rule, drawn(count, scale=1.0, seed=1)),
+            "denormal": native_step(rule, tiny),
+        }
+        report(name, timed(steps, count))
+
+
+def main(wanted: str | None) -> None:
+    """Print what is wanted, all by default."""
+    print(f"torch {torch.__version__}, native core: {status().reason}")
+    for name, run in (("rules", rules), ("zoo", every_rule_of_the_zoo), ("denormals", denormals)):
+        if wanted in (None, name):
+            run()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 else None)
