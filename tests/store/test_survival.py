@@ -17,6 +17,7 @@ from sqlalchemy import event
 import evolute
 from evolute.errors import StoreError
 from evolute.store import migrations
+from evolute.store.inspection import find_faults
 from evolute.store.sql import open_store
 from evolute.store.sql_store import SqlStore
 from evolute.testing.store_examples import RUN, example_entry, example_trial
@@ -53,6 +54,61 @@ store = open_store(sys.argv[1])
 event.listen(store._engine, "commit", lambda _: os.kill(os.getpid(), signal.SIGKILL))
 store.put_many([example_trial(number) for number in range(1000)])
 """
+
+
+KILLED_FIFTY_TIMES = """
+import itertools, os, random, signal, sys, time
+from evolute.store.sql import open_store
+from evolute.testing.store_examples import RUN, example_entry, example_trial
+from evolute.trial import canonical_json
+
+def write(told):
+    with open_store(sys.argv[1]) as store:
+        store.open_run(RUN)
+        first = len(store.run_entries(RUN.digest))
+        for number in itertools.count(first):
+            held = store.put(example_trial(number, fitness=1 / (number + 1)))
+            store.record_many(RUN.digest, [example_entry(number, held)])
+            os.write(1, (canonical_json(held.to_dict()) + "\\n").encode())
+            os.write(told, b".")
+
+open_store(sys.argv[1]).close()
+draw = random.Random(0)
+for _ in range(50):
+    heard, told = os.pipe()
+    child = os.fork()
+    if child == 0:
+        write(told)
+    for _ in range(draw.randrange(6)):
+        os.read(heard, 1)
+    time.sleep(draw.uniform(0, 0.006))
+    os.kill(child, signal.SIGKILL)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    os.close(heard)
+    os.close(told)
+"""
+"""Each goes on where the last one was killed; a child of a process that has loaded everything."""
+
+LIMITED_WRITER = """
+import resource, signal, sys
+from evolute.errors import StoreError
+from evolute.store.sql import open_store
+from evolute.testing.store_examples import example_trial
+from evolute.trial import canonical_json
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+with open_store(sys.argv[1]) as store:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))
+    try:
+        for number in range(10_000):
+            held = store.put(example_trial(number, fitness=1.0))
+            print(canonical_json(held.to_dict()), flush=True)
+    except StoreError as error:
+        print("refused:", error, flush=True)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+"""
+
+OLD = Path(__file__).parent / "assets" / "schema-0001.sql"
 
 
 def start(program: str, *arguments: object) -> subprocess.Popen[str]:
@@ -93,6 +149,59 @@ def test_what_a_killed_process_was_told_is_stored_is_there(tmp_path: Path) -> No
         assert told <= held
         require_sound(path)
     assert len(told) >= 171
+
+
+def test_killed_at_fifty_moments_a_store_keeps_all_that_was_told(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    out, _ = start(KILLED_FIFTY_TIMES, path).communicate()
+    told = {line for line in out.splitlines(keepends=True) if line.endswith("\n")}
+    with open_store(path) as store:
+        held = {f"{text}\n" for text in held_texts(store)}
+        entries = store.run_entries(RUN.digest)
+    assert len(told) > 50
+    assert told <= held
+    assert [entry.position for entry in entries] == list(range(len(entries)))
+    assert find_faults(path) == []
+
+
+def test_a_file_that_may_not_grow_loses_nothing_and_goes_on_once_it_may(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    writer = start(LIMITED_WRITER, path)
+    out, _ = writer.communicate()
+    *told, message = out.splitlines()
+    assert writer.returncode == 0
+    assert message.startswith("refused: store ")
+    assert "disk" in message
+    with open_store(path) as store:
+        assert held_texts(store) == set(told)
+        store.put(example_trial(10**6))
+    assert told
+    assert find_faults(path) == []
+
+
+def test_two_processes_may_make_the_same_store_at_once(tmp_path: Path) -> None:
+    for round_number in range(3):
+        path = tmp_path / f"{round_number}.sqlite"
+        writers = [start(WRITER, path, 100 * n, 100 * n + 5) for n in range(2)]
+        told = {line for writer in writers for line in writer.communicate()[0].splitlines()}
+        assert [writer.returncode for writer in writers] == [0, 0]
+        with open_store(path) as store:
+            assert held_texts(store) == told
+        assert len(told) == 10
+
+
+def test_two_processes_may_update_the_same_old_store_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(OLD.read_text("utf-8"))
+    writers = [start(WRITER, path, 100 * n, 100 * n + 5) for n in range(2)]
+    for writer in writers:
+        writer.communicate()
+    assert [writer.returncode for writer in writers] == [0, 0]
+    with open_store(path) as store:
+        assert len(store.trials()) == 14
+    with closing(sqlite3.connect(f"{path}.schema-0001")) as connection:
+        assert connection.execute("SELECT count(*) FROM trials").fetchone() == (4,)
 
 
 def test_a_process_killed_before_its_commit_leaves_nothing_of_it(tmp_path: Path) -> None:
