@@ -22,6 +22,7 @@ PUBLIC_NAMES = {
     "bench",
     "eliminate",
     "explain",
+    "export_rule",
     "function",
     "operand",
     "report",

@@ -4,6 +4,7 @@ These are the public names; everything else may change without notice.
 """
 
 from evolute import schedules as schedules
+from evolute.compiler.export.exporters import export_rule as export_rule
 from evolute.compiler.optimizer import RuleOptimizer as RuleOptimizer
 from evolute.discover import SearchResult as SearchResult
 from evolute.discover import search as search
