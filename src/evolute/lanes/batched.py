@@ -78,6 +78,10 @@ class BatchedNetwork(LaneNetwork):
         As in :class:`~evolute.lanes.base.LaneNetwork`.
     together
         Most lanes that one pass runs: few keep the activations of large networks in the cache.
+    spare
+        Whether a lane nobody wants runs last in every pass. Torch computes the last numbers of a
+        tensor, where they fill no vector, by scalar functions that round differently from vector
+        ones; this lane takes them upon itself.
     """
 
     def __init__(
@@ -89,9 +93,11 @@ class BatchedNetwork(LaneNetwork):
         precision: str = "float32",
         without: frozenset[str] = frozenset(),
         together: int = TOGETHER,
+        spare: bool = False,
     ) -> None:
         super().__init__(template, size, device=device, precision=precision, without=without)
         self._together = together
+        self._spare = spare
         self._module = copy.deepcopy(template).to(self.device)
 
     @abstractmethod
@@ -153,12 +159,13 @@ class BatchedNetwork(LaneNetwork):
                 yield places[start : start + self._together]
 
     def _in_company(self, places: list[int]) -> list[int]:
-        """Return the lanes of a pass; one alone runs beside itself.
+        """Return the lanes of a pass, and what runs for company: one alone runs beside itself.
 
         For one lane torch takes other kernels than for many (a convolution with one group, a plain
         product of matrices), which round differently.
         """
-        return places * 2 if len(places) == 1 and self._together > 1 else places
+        company = self._spare or (len(places) == 1 and self._together > 1)
+        return [*places, places[-1]] if company else places
 
     def _lot(self, batches: list[Batch], slots: list[int], noise: Sequence[Noise] | None) -> Lot:
         chosen = _index(slots, self.device)

@@ -110,14 +110,17 @@ def check_company(make: MakeNetwork, subject: Subject, *, most: int) -> None:
     CannotStackError
         If they differ.
     """
-    first: _Seen | None = None
+    first: dict[int, _Seen] = {}
     for count in sorted({min(company, most) for company in COMPANIES}):
         lanes = [(place + 1) % 3 for place in range(count)]
         lanes[-1] = 0
-        found = _lanes(make, subject, lanes=lanes, apart=count == min(COMPANIES[1:]))[-1]
-        if first is not None and not _identical(first, found):
-            raise CannotStackError(f"a lane has other bits among {count} lanes than alone")
-        first = first or found
+        seen = _lanes(make, subject, lanes=lanes, apart=count == COMPANIES[1])
+        # The lanes that were given another batch than they get elsewhere are no witnesses.
+        witnesses = [-1] if count == COMPANIES[1] else range(count)
+        for place in witnesses:
+            found = seen[place]
+            if not _identical(first.setdefault(lanes[place], found), found):
+                raise CannotStackError(f"a lane has other bits among {count} lanes than alone")
 
 
 def _plain(subject: Subject, lane: int) -> _Seen:
@@ -141,7 +144,7 @@ def _plain(subject: Subject, lane: int) -> _Seen:
                 parameters[name].sub_(gradient, alpha=RATE)
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     model.eval()
-    with torch.no_grad():
+    with torch.no_grad(), _Noise(0).active():
         evaluation = _loss(subject, model, subject.batches[0]).item()
     return _Seen(losses, gradients, buffers, evaluation)
 
@@ -177,7 +180,8 @@ def _lanes(
             for weight, gradient in zip(network.weights, network.gradients, strict=True):
                 weight.sub_(gradient, alpha=RATE)
     buffers = [_buffers(network.module(slot)) for slot in slots]
-    evaluations = network.evaluate([subject.batches[0]], slots, subject.criterion)
+    with _Noise(0).active():
+        evaluations = network.evaluate([subject.batches[0]], slots, subject.criterion)
     return [
         _Seen(
             [loss[slot] for loss in losses],

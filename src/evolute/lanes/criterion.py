@@ -114,7 +114,7 @@ def _cross_entropies(outputs: Tensor, targets: Tensor) -> Tensor:
     lanes = len(outputs)
     targets = targets.expand(lanes, *targets.shape[1:])
     if outputs.ndim == 3 and not targets.is_floating_point():
-        # Classes second, examples last: rows of ten classes would be slow, rows of examples are not.
+        # Examples last: rows of ten classes would be slow, rows of examples are not.
         each = functional.cross_entropy(outputs.transpose(1, 2), targets, reduction="none")
     else:
         each = functional.cross_entropy(

@@ -143,17 +143,17 @@ class LoopNetwork(LaneNetwork):
     def evaluate(
         self, batches: Iterable[Batch], slots: Sequence[int], criterion: LaneCriterion
     ) -> list[tuple[float, float | None]]:
+        given = list(batches)
+        laid = self._laid_out(given)
         means = [Means() for _ in slots]
-        for slot in slots:
-            self._modules[slot].eval()
-        with torch.no_grad():
-            for batch in batches:
-                laid = self._laid_out([batch])[0]
-                for mean, slot in zip(means, slots, strict=True):
-                    loss, metric = self._measure(self._modules[slot], laid, criterion)
+        with torch.no_grad(), same_draws(None) as back:
+            for mean, slot in zip(means, slots, strict=True):
+                back()  # what a lane draws does not depend on the lanes before it
+                self._modules[slot].eval()
+                for batch, moved in zip(given, laid, strict=True):
+                    loss, metric = self._measure(self._modules[slot], moved, criterion)
                     mean.add(loss.item(), metric, batch)
-        for slot in slots:
-            self._modules[slot].train()
+                self._modules[slot].train()
         return [mean.result() for mean in means]
 
     def _laid_out(self, batches: Sequence[Batch]) -> list[Batch]:

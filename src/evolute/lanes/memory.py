@@ -28,4 +28,4 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError):
         return False
     settings = ((_TRIM_THRESHOLD, _KEPT_BYTES), (_TOP_PAD, _GROWTH_BYTES), (_MMAP_MAX, 0))
-    return all([mallopt(name, value) == 1 for name, value in settings])
+    return [mallopt(name, value) for name, value in settings] == [1] * len(settings)

@@ -76,6 +76,10 @@ def _einsum(step: Step, equation: str, *operands: Any) -> Lanes:
     return Lanes(torch.einsum(f"{marked}->{lane}{result}", *data), step.count)
 
 
+DRAWING = {functional.dropout, functional.dropout1d, functional.dropout2d}
+"""What draws, and so differs from lane to lane even where its arguments do not."""
+
+
 @row(functional.dropout)
 def dropout(
     step: Step, x: Any, p: float = 0.5, training: bool = True, inplace: bool = False
@@ -108,19 +112,17 @@ def _masked(step: Step, x: Any, p: float, training: bool, drop: Any) -> Any:
     tensor = x.data if isinstance(x, Lanes) else x
 
     def draw() -> Tensor:
-        # With a graph, torch takes the same path, and so the same draws, as for the plain module.
+        # Torch draws otherwise where there is no graph, so this has one where the plain module has.
         with torch.enable_grad():
-            ones = torch.ones(shape, dtype=tensor.dtype, requires_grad=True)
+            ones = torch.ones(shape, dtype=tensor.dtype, requires_grad=tensor.requires_grad)
             dropped: Tensor = drop(ones, p, True)
             return dropped.detach()
 
-    mask, shared = step.draws.draw(draw)
-    mask = mask.to(tensor.device)
-    if shared:
-        if isinstance(x, Lanes):
-            return Lanes(x.apart() * mask, step.count)
-        return x * mask
-    return Lanes(apart(x, step.count) * mask, step.count)
+    mask, _ = step.draws.draw(draw)
+    data = apart(x, step.count)
+    # In the layout of the data: the next layer's product would round otherwise for another one.
+    laid = torch.empty_like(data, requires_grad=False).copy_(mask)
+    return Lanes(data * laid, step.count)
 
 
 def _as_lanes(value: Any, count: int) -> Lanes:

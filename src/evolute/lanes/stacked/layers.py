@@ -113,10 +113,13 @@ def _batch_norm(
     data = widened(x, step.count)
     running = (flat(running_mean), flat(running_var))
     weights = (flat(weight), flat(bias))
-    if training and fused.serves(data) and None not in weights:
+    if training and fused.serves(data):
+        channels = data.shape[1]
+        scale = torch.ones(channels) if weights[0] is None else weights[0]
+        offset = torch.zeros(channels) if weights[1] is None else weights[1]
         kept = None if running[0] is None else running
         result = fused.norm(
-            data, *weights, kept, momentum=momentum, epsilon=eps, activation=activation
+            data, scale, offset, kept, momentum=momentum, epsilon=eps, activation=activation
         )
     else:
         result = activated_norm(
@@ -236,6 +239,58 @@ def _attention_with_dropout(
             scores = scores + own
     kept = dropout(step, Lanes(scores.softmax(dim=-1), step.count), dropout_p)
     return Lanes(kept.apart() @ parts[2], step.count)
+
+
+@row(functional.multi_head_attention_forward)
+def _multi_head_attention(
+    step: Step,
+    query: Any,
+    key: Any,
+    value: Any,
+    embed_dim_to_check: int,
+    num_heads: int,
+    in_proj_weight: Any,
+    in_proj_bias: Any,
+    bias_k: Any,
+    bias_v: Any,
+    add_zero_attn: bool,
+    dropout_p: float,
+    out_proj_weight: Any,
+    out_proj_bias: Any,
+    training: bool = True,
+    key_padding_mask: Any = None,
+    need_weights: bool = True,
+    attn_mask: Any = None,
+    use_separate_proj_weight: bool = False,
+    is_causal: bool = False,
+    **_more: Any,  # static keys and values, which no layer of torch's own gives
+) -> tuple[Lanes, None]:
+    """Attention of torch's own layer: [T, N, E] in and out, without its weights returned."""
+    unusual = (bias_k, bias_v, key_padding_mask)
+    if any(each is not None for each in unusual) or add_zero_attn or use_separate_proj_weight:
+        raise CannotStackError("its attention has extra keys, a padding mask or sizes of its own")
+    if need_weights:
+        raise CannotStackError("its attention returns its weights: give need_weights=False")
+    width = embed_dim_to_check
+    heads: list[Lanes] = []
+    for number, given in enumerate((query, key, value)):
+        part = slice(number * width, (number + 1) * width)
+        weight = Lanes(apart(in_proj_weight, step.count)[:, part], step.count)
+        bias = None
+        if in_proj_bias is not None:
+            bias = Lanes(apart(in_proj_bias, step.count)[:, part], step.count)
+        data = linear(step, given, weight, bias).apart()
+        split = data.unflatten(-1, (num_heads, width // num_heads))
+        heads.append(Lanes(split.permute(0, 2, 3, 1, 4), step.count))
+    mixed = attention(
+        step,
+        *heads,
+        attn_mask=attn_mask,
+        dropout_p=dropout_p if training else 0.0,
+        is_causal=is_causal and attn_mask is None,
+    )
+    joined = Lanes(mixed.apart().permute(0, 3, 1, 2, 4).flatten(-2), step.count)
+    return linear(step, joined, out_proj_weight, out_proj_bias), None
 
 
 def _broadcast(value: Any, rank: int) -> Tensor:

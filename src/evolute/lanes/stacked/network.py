@@ -97,7 +97,7 @@ def run(found: Trace, inputs: Any, tensors: dict[str, Tensor], step: Step) -> An
     for call in found.calls:
         args = fx.node.map_aggregate(call.args, known)
         kwargs = fx.node.map_aggregate(call.kwargs, known)
-        if has_lanes(args, kwargs):
+        if call.draws or has_lanes(args, kwargs):
             held[call.index] = call.row(step, *args, **kwargs)
         else:
             held[call.index] = call.function(*args, **kwargs)

@@ -141,6 +141,8 @@ class Call:
         Its arguments; a :class:`Place` stands for an earlier result.
     last
         Places that nothing after this call reads.
+    draws
+        Whether its result differs from lane to lane in any case.
     """
 
     index: int
@@ -149,6 +151,7 @@ class Call:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     last: tuple[int, ...]
+    draws: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +272,8 @@ def _call(node: fx.Node, index: int, args: Any, kwargs: Any, last: tuple[int, ..
         raise CannotStackError(f"it calls {name}, which has no form for many lanes")
     if node.op == "call_method":
         return Call(index, made, _method(target), tuple(args), dict(kwargs), last)
-    return Call(index, made, target, tuple(args), dict(kwargs), last)
+    draws = target in functions.DRAWING
+    return Call(index, made, target, tuple(args), dict(kwargs), last, draws)
 
 
 def _method(name: str) -> Callable[..., Any]:
@@ -285,6 +289,7 @@ def _generators() -> tuple[bytes, bytes, Any]:
 
 
 _KEPT_BY_TORCH = ("_parameters", "_buffers", "_modules")
+_KEPT_BY_THE_TRACER = "_tensor_constant"
 
 
 def _python_state(module: nn.Module) -> dict[str, Any]:
@@ -293,7 +298,7 @@ def _python_state(module: nn.Module) -> dict[str, Any]:
         f"{name}.{key}".lstrip("."): _copied(value)
         for name, part in module.named_modules()
         for key, value in vars(part).items()
-        if key not in _KEPT_BY_TORCH
+        if key not in _KEPT_BY_TORCH and not key.startswith(_KEPT_BY_THE_TRACER)
     }
 
 

@@ -1,0 +1,130 @@
+"""The choice of a plan: checked, timed once, remembered; refusals are told."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from lanes.networks import CASES, CLASSES, vectors
+from lanes.test_stacked import Branches, Counts, Draws, StopsGradient
+from torch import Tensor, nn
+
+from evolute.errors import InputError, TaskError, UnknownNameError
+from evolute.lanes import choose as module
+from evolute.lanes.choose import Choice, choose
+from evolute.lanes.criterion import LaneCriterion
+from evolute.lanes.remembered import plans_file
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(module, "SECONDS_PER_PLAN", 0.0)
+
+
+def chosen(build: Any, criterion: LaneCriterion = CLASSES, **named: Any) -> Choice:
+    return choose(build, vectors(), criterion, name="t", version="1", size=4, **named)
+
+
+@pytest.mark.parametrize("build", [Counts, Branches, Draws, StopsGradient])
+def test_a_module_that_cannot_be_stacked_falls_back_to_the_loop_and_says_why(
+    build: type[nn.Module], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "evolute"):
+        assert chosen(lambda: build(6, 3)).plan in ("loop", "vmap")
+    assert any("plan 'stacked' is not used" in line for line in caplog.messages)
+
+
+class Norms(nn.Module):
+    """Calls what the table does not hold and vmap does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x) + torch.linalg.vector_norm(x, dim=1, keepdim=True).logaddexp2(
+            self.linear.bias
+        )
+
+
+def test_what_the_table_does_not_hold_may_run_by_vmap() -> None:
+    assert chosen(Norms, plan="vmap").plan == "vmap"
+
+
+def test_the_plan_is_timed_once_and_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = chosen(CASES["perceptron"].build)
+    assert list(json.loads(plans_file().read_text()).values()) == [first.plan]
+    monkeypatch.setattr(module._Trial, "fastest", None)
+    again = chosen(CASES["perceptron"].build)
+    assert (again.plan, again.why) == (first.plan, "remembered from an earlier run")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", '{"a": 1}'])
+def test_a_damaged_file_of_plans_is_written_anew(text: str) -> None:
+    plans_file().parent.mkdir(parents=True)
+    plans_file().write_text(text)
+    plan = chosen(CASES["perceptron"].build).plan
+    assert plan in json.loads(plans_file().read_text()).values()
+
+
+def test_a_remembered_plan_that_no_longer_serves_is_not_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "recall", lambda key: "stacked")
+    assert chosen(lambda: Branches(6, 3)).plan == "loop"
+
+
+def test_a_faster_plan_wins_only_by_a_margin(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = {"stacked": 1.0, "loop": 0.9}
+    monkeypatch.setattr(module._Trial, "_time", lambda self, plan, size: seconds.get(plan, 2.0))
+    assert chosen(CASES["perceptron"].build, remembering=False).plan == "stacked"
+    seconds["loop"] = 0.8
+    assert chosen(CASES["perceptron"].build, remembering=False).plan == "loop"
+
+
+def test_a_task_that_measures_in_its_own_way_runs_in_the_loop_and_is_asked() -> None:
+    asked = []
+
+    def measure(model: nn.Module, batch: Any) -> Any:
+        asked.append(model)
+        return SimpleNamespace(loss=model(batch[0]).square().mean(), metric=None)
+
+    criterion = LaneCriterion(CLASSES.loss, measure=measure)
+    choice = chosen(CASES["perceptron"].build, criterion)
+    assert choice.plan == "loop"
+    network = choice.make(2)
+    model = CASES["perceptron"].build()
+    network.put(1, model)
+    network.train_step([vectors()], [1], criterion)
+    assert asked[-1] is model
+
+
+def test_a_plan_named_that_cannot_serve_is_an_error_that_says_why() -> None:
+    with pytest.raises(InputError, match=r"plan 'stacked' cannot serve task 't': it cannot be tr"):
+        chosen(lambda: Branches(6, 3), plan="stacked")
+    with pytest.raises(UnknownNameError, match="did you mean 'loop'"):
+        chosen(lambda: Branches(6, 3), plan="lop")
+
+
+def test_lazy_weights_are_refused() -> None:
+    with pytest.raises(TaskError, match="'weight' is lazy"):
+        chosen(lambda: nn.LazyLinear(3))
+
+
+def test_a_weight_that_gets_no_gradient_is_held_and_not_trained() -> None:
+    class Idle(nn.Linear):
+        def __init__(self) -> None:
+            super().__init__(6, 3)
+            self.idle = nn.Parameter(torch.ones(2))
+
+    for plan in ("stacked", "vmap", "loop"):
+        network = chosen(Idle, plan=plan).make(2)
+        network.put(0, Idle())
+        assert network.names == ("weight", "bias")
+        assert "idle" in network.take(0)

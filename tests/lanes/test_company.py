@@ -1,0 +1,135 @@
+"""Property: a lane's trajectory has the same bits in whatever company, slot, order and number."""
+
+from __future__ import annotations
+
+import copy
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lanes.networks import CLASSES, Case, Stream, Transformer
+from torch import Tensor, nn
+
+from evolute.lanes.base import LaneNetwork
+from evolute.lanes.choose import PLANS
+from evolute.tasks.networks import perceptron, published_convnet
+
+STEPS = 3
+SEED = 7
+
+
+def _draw(*shape: int, classes: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(sum(shape))
+    if classes:
+        return torch.randint(classes, shape, generator=generator)
+    return torch.randn(*shape, generator=generator)
+
+
+NETWORKS = {
+    "perceptron": Case(lambda: perceptron([64, 32, 10]), (_draw(32, 64), _draw(32, classes=10))),
+    "convnet": Case(
+        lambda: published_convnet(channels=1, classes=10, width=8),
+        (_draw(32, 1, 8, 8), _draw(32, classes=10)),
+    ),
+    "transformer": Case(
+        lambda: Transformer(), (_draw(16, 16, classes=11), _draw(16, 16, classes=11))
+    ),
+}
+BATCHED = ["stacked", "stacked/4", "stacked/1"]
+FITTING = [
+    *((name, plan) for name in NETWORKS for plan in [*BATCHED, "loop"]),
+    ("convnet", "loop channels_last"),
+    ("perceptron", "vmap"),
+]
+
+
+def model_of(case: Case, seed: int) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return case.build()
+
+
+def batch_of(case: Case, step: int) -> tuple[Any, Any]:
+    inputs, targets = case.batch
+    return inputs.roll(step, 0), targets
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Any:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def trajectory(
+    name: str, plan: str, *, size: int, slot: int, others: tuple[int, ...] = ()
+) -> tuple[bytes, ...]:
+    """Train one lane in this slot for some steps beside others; return its losses and weights.
+
+    The others begin one step behind, so they have batches and draws of their own.
+    """
+    case = NETWORKS[name]
+    network: LaneNetwork = PLANS[plan].make(case.build(), size)
+    running = [slot, *others]
+    for number, place in enumerate(running):
+        network.put(place, model_of(case, SEED if number == 0 else SEED + 1 + place % 2))
+    own, shared = Stream(SEED), Stream(SEED)
+    losses = []
+    for step in range(STEPS):
+        mine, theirs = batch_of(case, step), batch_of(case, step - 1)
+        order = sorted(running, key=lambda place: (place * 5 + step) % 7)
+        measured = network.train_step(
+            [mine if place == slot else theirs for place in order],
+            order,
+            CLASSES,
+            [own if place == slot else shared for place in order],
+        )
+        losses.append(measured.losses[order.index(slot)].clone())
+        with torch.no_grad():
+            for weight, gradient in zip(network.weights, network.gradients, strict=True):
+                weight.sub_(gradient, alpha=0.05)
+    final = network.evaluate([batch_of(case, 9)], [slot], CLASSES)[0]
+    kept = network.take(slot)
+    tensors = [*losses, *kept.values(), torch.tensor(final)]
+    return tuple(tensor.numpy().tobytes() for tensor in tensors)
+
+
+@cache
+def alone(name: str, plan: str) -> tuple[bytes, ...]:
+    return trajectory(name, plan, size=1, slot=0)
+
+
+@pytest.mark.parametrize(("name", "plan"), FITTING)
+@settings(max_examples=6)
+@given(data=st.data())
+def test_a_trajectory_has_the_same_bits_in_any_company(
+    name: str, plan: str, data: st.DataObject
+) -> None:
+    size = data.draw(st.integers(1, 9))
+    slot = data.draw(st.integers(0, size - 1))
+    rest = [place for place in range(size) if place != slot]
+    others = data.draw(st.lists(st.sampled_from(rest), unique=True)) if rest else []
+    found = trajectory(name, plan, size=size, slot=slot, others=tuple(others))
+    assert found == alone(name, plan)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_lanes_of_one_seed_see_the_draws_of_the_plain_module(name: str) -> None:
+    case = NETWORKS[name]
+    model = model_of(case, SEED)
+    network = PLANS["stacked"].make(model, 3)
+    for slot in range(3):
+        network.put(slot, copy.deepcopy(model))
+    stream, own = Stream(3), Stream(3)
+    model.train()
+    for step in range(2):
+        batch = batch_of(case, step)
+        with own.active():
+            wanted = CLASSES.loss(model(batch[0]), batch[1]).detach()
+        measured = network.train_step([batch] * 3, [0, 1, 2], CLASSES, [stream] * 3)
+        torch.testing.assert_close(measured.losses, wanted.expand(3))
+        assert measured.losses.unique().numel() == 1
