@@ -15,11 +15,13 @@ import math
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from torch import nn
 
 from evolute.errors import TaskError
 from evolute.lanes.base import LaneNetwork
+from evolute.lanes.loop import LoopNetwork
 from evolute.lang.rule import Rule
 from evolute.seeds import derive
 from evolute.tasks.base import Task
@@ -169,6 +171,16 @@ class Population:
         """Whether a trial is waiting or under way."""
         return bool(self._queue or self._begun)
 
+    @property
+    def under_way(self) -> tuple[int, ...]:
+        """Tickets of the trials that have begun and not ended."""
+        return tuple(self._begun)
+
+    @property
+    def lanes(self) -> int:
+        """Number of trainings side by side at present."""
+        return 0 if self._deck is None else len(self._deck.lanes)
+
     def drop_waiting(self) -> list[int]:
         """Forget the trials that have not begun; return their tickets."""
         tickets = [job.ticket for job in self._queue]
@@ -249,6 +261,8 @@ class Population:
 
     def _planned(self, job: _Job, batch: Batch) -> MakeNetwork:
         """Return what makes the slots of a network by the plan that serves it."""
+        if self._survey.changes_inputs:  # no plan can be checked on a batch that does not last
+            return partial(LoopNetwork, device=self._equipment.device)
         choice = plan_lanes(
             self._task,
             lambda: self._model(job.seed, job.protocol.width),
