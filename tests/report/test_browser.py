@@ -31,6 +31,17 @@ def missing(what: str) -> None:
     pytest.skip(f"{what} is not installed")
 
 
+def test_a_missing_browser_fails_in_ci_and_is_said_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="CI must"):
+        missing("it")
+    monkeypatch.delenv("CI")
+    with pytest.raises(pytest.skip.Exception, match="it is not installed"):
+        missing("it")
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     chromium = shutil.which("chromium")

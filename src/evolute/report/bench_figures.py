@@ -12,6 +12,7 @@ from evolute.benchmark.measured import EntrantResult, Measurement
 from evolute.benchmark.result import BenchResult, TaskResult
 from evolute.benchmark.verdict import Side
 from evolute.report.axes import linear_axis, log_axis, loss_axis, name_axis
+from evolute.report.intervals import Difference, difference_marks, interval_mark
 from evolute.report.looks import Look, looks
 from evolute.report.measure import Measure
 from evolute.report.palette import Tone
@@ -20,7 +21,6 @@ from evolute.report.pictures import (
     Band,
     Figure,
     Heat,
-    Intervals,
     Line,
     Mark,
 )
@@ -71,45 +71,23 @@ def verdicts_figure(task: TaskResult, name: str) -> Figure | None:
     """Show each optimizer's difference to the reference; None without a comparison."""
     sides = {entrant.name: entrant.side for entrant in task.entrants}
     rows = [
-        (verdict, verdict.comparison.interval)
+        Difference(verdict.entrant, sides[verdict.entrant], verdict.finding or "the reference",
+                   versus.interval, versus.wins, len(versus.differences))
         for verdict in task.verdicts
-        if verdict.comparison is not None and verdict.comparison.interval is not None
-    ]
+        if (versus := verdict.comparison) is not None and versus.interval is not None
+    ]  # fmt: skip
     if not rows:
         return None
-    marks = []
-    for side, tone in ((Side.DISCOVERED, Tone.BLUE), (Side.HAND_MADE, Tone.VERMILION)):
-        chosen = [
-            (place, verdict, interval)
-            for place, (verdict, interval) in enumerate(rows)
-            if sides.get(verdict.entrant) is side
-        ]
-        if chosen:
-            marks.append(
-                Intervals(
-                    name=str(side),
-                    x=tuple(interval.mean for _, _, interval in chosen),
-                    lower=tuple(interval.lower for _, _, interval in chosen),
-                    upper=tuple(interval.upper for _, _, interval in chosen),
-                    y=tuple(float(place) for place, _, _ in chosen),
-                    tone=tone,
-                    hover=tuple(
-                        f"{verdict.entrant}: {verdict.finding}\n{interval.mean:+.4g} "
-                        f"({interval.lower:+.4g} to {interval.upper:+.4g})"
-                        for _, verdict, interval in chosen
-                    ),
-                )
-            )
     better = "left" if task.measure is Compared.LOSS else "right"
     return Figure(
         name=f"{name}-differences",
-        title=f"Difference to {rows[0][0].reference}, the best hand-made update and schedule",
+        title=f"Difference to {task.verdicts[0].reference}, the best hand-made update and schedule",
         caption="Mean paired difference on the fresh seeds and test data, each with an interval of "
         f"its own; {better} of zero is better. Findings are corrected by Holm for all comparisons "
         "of the benchmark, so they may be more careful than an interval.",
         x=Axis(title=f"difference in test {measured_name(task)}", zero_line=True),
-        y=name_axis([verdict.entrant for verdict, _ in rows]),
-        marks=tuple(marks),
+        y=name_axis([row.name for row in rows]),
+        marks=difference_marks(rows),
         height=130 + 40 * len(rows),
     )
 
@@ -319,17 +297,15 @@ def gains_figure(task: TaskResult, attribution: Attribution, name: str) -> Figur
         x=Axis(title=axis.title, span=axis.span, zero_line=True),
         y=name_axis([label for label, _ in known]),
         marks=(
-            Intervals(
-                name="gain",
-                x=tuple(interval.mean for _, interval in known),
-                lower=tuple(interval.lower for _, interval in known),
-                upper=tuple(interval.upper for _, interval in known),
-                y=tuple(float(place) for place in range(len(known))),
+            interval_mark(
+                "gain",
+                [interval for _, interval in known],
                 tone=Tone.BLUE,
-                hover=tuple(
+                heights=[float(place) for place in range(len(known))],
+                hover=[
                     f"{label}: {interval.mean:+.4g}\n{interval.lower:+.4g} to {interval.upper:+.4g}"
                     for label, interval in known
-                ),
+                ],
             ),
         ),
         height=120 + 40 * len(known),

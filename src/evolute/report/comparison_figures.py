@@ -8,15 +8,14 @@ from collections.abc import Sequence
 from evolute.benchmark.verdict import Side, Verdict
 from evolute.report.axes import log_axis, loss_axis, name_axis
 from evolute.report.facts import Contender, RunFacts
+from evolute.report.intervals import Difference, difference_marks
 from evolute.report.looks import looks
 from evolute.report.measure import Measure
-from evolute.report.palette import Tone
 from evolute.report.pictures import (
     Axis,
     Band,
     Dots,
     Figure,
-    Intervals,
     Line,
     Mark,
     Symbol,
@@ -37,48 +36,23 @@ def difference_figure(verdict: Verdict, label: str) -> Figure | None:
     """
     reference = verdict.champion(Side.HAND_MADE)
     rows = [
-        (row.finalist, row.versus_reference)
+        Difference(row.finalist.name, row.finalist.side, versus.finding, versus.interval,
+                   versus.wins, len(versus.differences))
         for row in verdict.table
-        if row.versus_reference is not None and row.versus_reference.interval is not None
-    ]
+        if (versus := row.versus_reference) is not None and versus.interval is not None
+    ]  # fmt: skip
     if reference is None or not rows:
         return None
-    marks: list[Mark] = []
-    for side, tone in ((Side.DISCOVERED, Tone.BLUE), (Side.HAND_MADE, Tone.VERMILION)):
-        chosen = [
-            (place, finalist, versus, versus.interval)
-            for place, (finalist, versus) in enumerate(rows)
-            if finalist.side is side and versus.interval is not None
-        ]
-        if not chosen:
-            continue
-        marks.append(
-            Intervals(
-                name=str(side),
-                x=tuple(interval.mean for _, _, _, interval in chosen),
-                lower=tuple(interval.lower for _, _, _, interval in chosen),
-                upper=tuple(interval.upper for _, _, _, interval in chosen),
-                y=tuple(float(place) for place, _, _, _ in chosen),
-                tone=tone,
-                hover=tuple(
-                    f"{finalist.name}: {versus.finding}\n{interval.mean:+.4g} "
-                    f"({interval.lower:+.4g} to {interval.upper:+.4g})\n"
-                    f"won {versus.wins}, lost {versus.losses} of {len(versus.differences)} seeds"
-                    for _, finalist, versus, interval in chosen
-                ),
-            )
-        )
     direction = "left" if verdict.measure.value == "loss" else "right"
-    seeds = len(rows[0][1].differences)
     return Figure(
         name="differences",
         title=f"Difference to {reference.name}, the best hand-made optimizer in tuning",
-        caption=f"Mean paired difference on {plural(seeds, 'fresh seed')} with its "
+        caption=f"Mean paired difference on {plural(rows[0].seeds, 'fresh seed')} with its "
         f"{100 * verdict.confidence:g}% interval; {direction} of zero is better. An interval that "
         "holds zero shows no difference.",
         x=Axis(title=f"difference in {label}", zero_line=True),
-        y=name_axis([finalist.name for finalist, _ in rows]),
-        marks=tuple(marks),
+        y=name_axis([row.name for row in rows]),
+        marks=difference_marks(rows),
         height=130 + 40 * len(rows),
     )
 
