@@ -143,6 +143,13 @@ def native_steps(program: Program, group: Mapping[str, Any]) -> NativeSteps | No
 
 def require_fused(program: Program, parameters: Sequence[Tensor]) -> None:
     """Raise InputError unless some of these parameters can be moved in one pass."""
+    if parameters and all(each.device.type not in ("cpu", "meta") for each in parameters):
+        if program.is_random:
+            raise InputError(
+                "fused=True is not possible: the rule draws noise, which no kernel is generated "
+                "for; leave it out"
+            )
+        return
     real = [torch.view_as_real(each) if each.is_complex() else each for each in parameters]
     if real and not any(map(_is_plain, real)):
         raise InputError(

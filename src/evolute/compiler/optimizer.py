@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT, StateDict, _use_grad_for_differentiable
 
 from evolute.compiler.fused import NativeSteps, native_steps, require_fused
+from evolute.compiler.generated import GeneratedSteps
 from evolute.compiler.options import ADDED_LATER, refused_gradient, require_options
 from evolute.compiler.program import compile_rule
 from evolute.compiler.shards import local, require_shardable
@@ -105,6 +106,7 @@ class RuleOptimizer(Optimizer):
         self.rule = Rule.parse(rule) if isinstance(rule, str) else rule
         self._program = compile_rule(self.rule)
         self._traced = traced_program(self._program)
+        self._generated: dict[int, GeneratedSteps] = {}
         self._native: dict[tuple[Any, ...], NativeSteps | None] = {}
         defaults = {
             "lr": lr,
@@ -150,6 +152,7 @@ class RuleOptimizer(Optimizer):
         super().__setstate__(state)
         self._program = compile_rule(self.rule)
         self._traced = traced_program(self._program)
+        self._generated = {}
         self._native = {}  # a copy has memory of its own
         for group in self.param_groups:
             for name, default in ADDED_LATER.items():
@@ -212,6 +215,9 @@ class RuleOptimizer(Optimizer):
         if torch.compiler.is_compiling():
             update_traced(members, self._traced, group, curves=curves)
             return
+        if group["fused"] and weights[0].device.type != "cpu" and not group["differentiable"]:
+            self._generated_steps(first).step(members, group, curves=curves)
+            return
         rest = self._step_native(members, group, first)
         if rest is None:
             return
@@ -225,6 +231,11 @@ class RuleOptimizer(Optimizer):
             for place, each in zip(members.slots, new, strict=True):
                 if each is not place:
                     place.copy_(each)
+
+    def _generated_steps(self, first: int) -> GeneratedSteps:
+        if first not in self._generated:
+            self._generated[first] = GeneratedSteps(self._traced)
+        return self._generated[first]
 
     def _step_native(self, members: Members, group: dict[str, Any], first: int) -> Members | None:
         """Step what the native core can; return the others, None where there are none."""

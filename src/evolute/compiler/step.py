@@ -202,7 +202,8 @@ def apply_update(
     if momentum is Momentum.MOMENTUM:
         weight.add_(buffer)
     elif momentum is Momentum.NESTEROV:
-        _subtract(weight.add_(buffer, alpha=coefficient), update, rate)
+        _subtract(weight, buffer, -coefficient)
+        _subtract(weight, update, rate)
     else:
         _subtract(weight.add_(buffer), update, rate)
 

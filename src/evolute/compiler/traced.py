@@ -58,8 +58,11 @@ class TracedProgram:
         ]
         self.numbers = tuple(dict.fromkeys(numbers))
 
-    def table(self, steps: Tensor, decays: Sequence[Tensor], rates: Tensor) -> Tensor:
-        """Return the numbers that tensors meet, then the rate: float64 of shape [parameters, …]."""
+    def table(self, steps: Tensor, decays: Sequence[Tensor], rates: Tensor, peak: Tensor) -> Tensor:
+        """Return the numbers that tensors meet, the rate, and that without the rule's schedule.
+
+        It is float64 of shape [parameters, numbers + 2].
+        """
         registers: list[Any] = [None] * self.registers
         registers[self.inputs[2]] = steps
         for at, decay in zip(self.decays, decays, strict=True):
@@ -69,7 +72,8 @@ class TracedProgram:
             registers[target] = call(*values)
         columns = [registers[at].expand_as(steps) for at in self.numbers]
         # The compiler writes the result of a stack to memory, and reads it where it is needed.
-        return torch.stack([*columns, rates.expand_as(steps)], dim=1)
+        columns += [rates.expand_as(steps), peak.expand_as(steps)]
+        return torch.stack(columns, dim=1)
 
     def update(
         self, weight: Tensor, gradient: Tensor, state: Sequence[Tensor], numbers: Sequence[Tensor]
@@ -113,18 +117,20 @@ def update_traced(
     """
     program = traced.program
     steps = torch.stack([each.double() for each in members.steps])
-    rates = torch.as_tensor(group["lr"], dtype=torch.float64, device=steps.device)
+    peak = torch.as_tensor(group["lr"], dtype=torch.float64, device=steps.device)
+    rates = peak
     decays: tuple[Tensor, ...] = ()
     if curves:
         last = len(curves[0]) - 1
         factors, *of_decays = curves[0].index_select(0, steps.clamp(max=last).long()).unbind(1)
         decays = tuple(of_decays)
         rates = torch.where((steps == 0) & factors.isinf(), RATE_WHERE_INFINITE, rates * factors)
-    table = traced.table(steps, decays, rates)
+    # One copy to the device of the weights: the counters are on the host.
+    table = traced.table(steps, decays, rates, peak).to(members.weights[0].device)
     for position, weight in enumerate(members.weights):
         gradient, slots = members.gradients[position], members.slots_of(position)
-        *numbers, rate = table[position].unbind()
-        shrink(weight, group, group["lr"])
+        *numbers, rate, at_peak = table[position].unbind()
+        shrink(weight, group, at_peak)
         update, new = traced.update(
             weight,
             -gradient if group["maximize"] else gradient,
