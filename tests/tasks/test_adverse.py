@@ -201,3 +201,12 @@ def test_every_condition_is_one_row_with_a_range_that_its_number_is_checked_agai
         assert split_conditions(f"digits+{name}={row.lowest:g}")[1] == {name: row.lowest}
         with pytest.raises(TaskError):
             split_conditions(f"digits+{name}={row.highest * 2:.12g}")
+
+
+def test_a_perturbation_draws_in_the_forward_pass_as_dropout_does_and_not_in_the_backward() -> None:
+    task = load_task("digits+gradient-noise=1")
+    with seeded(0):
+        loss = task.measure(task.model(), task.first_batch(Split.TRAIN)).loss
+        after_forward = torch.default_generator.get_state()
+        loss.backward()
+        assert torch.equal(torch.default_generator.get_state(), after_forward)

@@ -209,8 +209,8 @@ class Perturbation(ABC):
     """What is done to the gradient of each weight, in every step."""
 
     @abstractmethod
-    def __call__(self, gradient: Tensor) -> Tensor:
-        """Return the gradient as the optimizer sees it; draws from torch's global generator."""
+    def __call__(self, gradient: Tensor, generator: Generator) -> Tensor:
+        """Return the gradient as the optimizer sees it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,9 +225,10 @@ class GradientNoise(Perturbation):
 
     level: float
 
-    def __call__(self, gradient: Tensor) -> Tensor:
+    def __call__(self, gradient: Tensor, generator: Generator) -> Tensor:
         size = gradient.square().mean().sqrt()
-        return gradient + self.level * size * torch.randn_like(gradient)
+        noise = torch.randn(gradient.shape, generator=generator).to(gradient)
+        return gradient + self.level * size * noise
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,21 +243,23 @@ class SparseGradients(Perturbation):
 
     share: float
 
-    def __call__(self, gradient: Tensor) -> Tensor:
-        return gradient * (torch.rand_like(gradient) >= self.share)
+    def __call__(self, gradient: Tensor, generator: Generator) -> Tensor:
+        kept = torch.rand(gradient.shape, generator=generator) >= self.share
+        return gradient * kept.to(gradient)
 
 
 class _Perturbed(torch.autograd.Function):
     """The identity, whose gradient is perturbed on its way back."""
 
     @staticmethod
-    def forward(context: Any, weight: Tensor, perturbation: Perturbation) -> Tensor:
-        context.perturbation = perturbation
+    def forward(context: Any, weight: Tensor, perturbation: Perturbation, seed: int) -> Tensor:
+        context.perturbation, context.seed = perturbation, seed
         return weight.view_as(weight)
 
     @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return context.perturbation(gradients[0]), None
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        generator = Generator().manual_seed(context.seed)
+        return context.perturbation(gradients[0], generator), None, None
 
 
 class _PerturbedModel(nn.Module):
@@ -272,10 +275,12 @@ class _PerturbedModel(nn.Module):
         model = self._model()
         assert model is not None, "who measures a model holds it"
         perturbed: Callable[..., Tensor] = _Perturbed.apply
+        named = [each for each in model.named_parameters() if each[1].requires_grad]
+        # Drawn here, as dropout draws, not in the backward pass, whose order is autograd's affair.
+        seeds = torch.randint(2**62, (len(named),)).tolist()
         weights = {
-            name: perturbed(weight, self._perturbation)
-            for name, weight in model.named_parameters()
-            if weight.requires_grad
+            name: perturbed(weight, self._perturbation, seed)
+            for (name, weight), seed in zip(named, seeds, strict=True)
         }
         return torch.func.functional_call(model, weights, inputs)
 

@@ -37,6 +37,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
+from evolute.errors import TaskError
 from evolute.seeds import derive, torch_generator
 from evolute.tasks.base import Evaluation, Measurement, Split, Task
 from evolute.tasks.data import Batch
@@ -177,6 +178,7 @@ class ControlTask(Task):
         self._environment = environment
         self._worlds: WeakKeyDictionary[nn.Module, World] = WeakKeyDictionary()
         self._data = {}
+        self._loss, self._metric = _no_loss, None
         self.__dict__.update(
             name=environment.name, metric="mean_return", has_accuracy=False, _version="1"
         )
@@ -231,6 +233,13 @@ class ControlTask(Task):
             )
         mean = float(returns.mean())
         return Evaluation(self._environment.shortfall(mean), mean)
+
+
+def _no_loss(_: Any, target: Any) -> Tensor:
+    raise TaskError(
+        "an actor-critic has no loss of an output and a target: measure the model on a batch; got "
+        f"a target of type {type(target).__name__}"
+    )
 
 
 class _ActorCritic(nn.Module):

@@ -113,8 +113,7 @@ class CharacterModel(nn.Module):
 
     def forward(self, text: Tensor) -> Tensor:
         """Map the numbers of characters [N, T] to scores [N, characters, T]."""
-        places = self.places(self.order.expand_as(text))
-        sequence = self.layers(self.characters(text) + places)
+        sequence = self.layers(self.characters(text) + self.places(self.order))
         scores: Tensor = self.head(self.norm(sequence))
         return scores.transpose(-2, -1)
 
