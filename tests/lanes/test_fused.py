@@ -20,9 +20,9 @@ pytestmark = pytest.mark.skipif(
 
 
 def run(x: Tensor, weight: Tensor, bias: Tensor, g: Tensor, activation: str | None) -> list[Tensor]:
-    leaves = [each.detach().requires_grad_() for each in (x, weight, bias)]
+    one, two, three = leaves = [each.detach().requires_grad_() for each in (x, weight, bias)]
     running = (torch.zeros(x.shape[1]), torch.ones(x.shape[1]))
-    z = fused.norm(*leaves, running, momentum=0.1, epsilon=1e-5, activation=activation)
+    z = fused.norm(one, two, three, running, momentum=0.1, epsilon=1e-5, activation=activation)
     return [z.detach(), *torch.autograd.grad(z, leaves, g), *running]
 
 
@@ -30,8 +30,8 @@ def wanted(
     x: Tensor, weight: Tensor, bias: Tensor, g: Tensor, activation: str | None
 ) -> list[Tensor]:
     leaves = [each.detach().double().requires_grad_() for each in (x, weight, bias)]
-    running = (torch.zeros(x.shape[1]).double(), torch.ones(x.shape[1]).double())
-    y = functional.batch_norm(leaves[0], *running, *leaves[1:], training=True)
+    mean, variance = running = (torch.zeros(x.shape[1]).double(), torch.ones(x.shape[1]).double())
+    y = functional.batch_norm(leaves[0], mean, variance, leaves[1], leaves[2], training=True)
     z = ACTIVATIONS[activation](y)
     return [z.detach(), *torch.autograd.grad(z, leaves, g.double()), *running]
 
@@ -59,8 +59,8 @@ def test_a_channel_has_the_same_bits_beside_any_others() -> None:
     weight, bias = (torch.randn(37, generator=generator) for _ in range(2))
     whole = run(x, weight, bias, g, "silu")
     for start, end in ((0, 1), (3, 7), (5, 13), (20, 37)):
-        part = (each[..., start:end].contiguous() for each in (x, weight, bias, g))
-        alone = run(*part, "silu")
+        cut = [each[..., start:end].contiguous() for each in (x, weight, bias, g)]
+        alone = run(cut[0], cut[1], cut[2], cut[3], "silu")
         assert all(torch.equal(a, b[..., start:end]) for a, b in zip(alone, whole, strict=True))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -95,7 +96,7 @@ class Sometimes(nn.Module):
         super().__init__()
         self.always, self.rarely, self.calls = nn.Linear(6, 3), nn.Linear(6, 3), 0
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         self.calls += 1
         return self.always(x) + (self.rarely(x) if self.calls % 2 else 0)
 

@@ -29,7 +29,7 @@ class Function(nn.Module):
         self.last = nn.Linear(6, 3)
         self.function = function
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         return self.last(self.function(self.linear(x)))
 
 
@@ -42,7 +42,7 @@ class Attention(nn.Module):
         self.layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
         self.head = nn.Linear(8, 11)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         return self.head(self.layer(self.embedding(x))).transpose(1, 2)
 
 
@@ -54,7 +54,7 @@ class Tied(nn.Module):
         self.one, self.two, self.last = nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 3)
         self.two.weight = self.one.weight
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         return self.last(self.two(torch.tanh(self.one(x))))
 
 
@@ -160,7 +160,7 @@ def test_a_network_whose_bits_depend_on_the_company_is_found_out() -> None:
 class Counts(nn.Linear):
     """Keeps a number between calls."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         self.calls = getattr(self, "calls", 0) + 1
         return super().forward(x) * self.calls
 
@@ -168,7 +168,7 @@ class Counts(nn.Linear):
 class Branches(nn.Linear):
     """Branches on a value."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         output = super().forward(x)
         return output if output.sum() > 0 else output * 2
 
@@ -176,14 +176,14 @@ class Branches(nn.Linear):
 class Draws(nn.Linear):
     """Draws noise of its own."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         return super().forward(x) + torch.randn(3)
 
 
 class StopsGradient(nn.Linear):
     """Runs a part without a graph, which a trace does not see."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         output = super().forward(x)
         with torch.no_grad():
             scale = output.exp()
