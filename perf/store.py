@@ -16,16 +16,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Table, insert
+from sqlalchemy import Connection, text
 
 from evolute.leaderboard import read_leaderboard
 from evolute.store import schema
 from evolute.store.base import RunEntry, RunRecord
 from evolute.store.inspection import take_inventory
-from evolute.store.rows import trial_to_row
 from evolute.store.sql import open_store
 from evolute.store.sql_store import SqlStore, utc_now
-from evolute.store.writing import entry_row, insert_trials
 from evolute.testing.postgresql_server import find_programs, postgresql_server
 from evolute.trial import (
     EpochRecord,
@@ -42,8 +40,11 @@ PROTOCOLS = {stage: canonical_json({"stage": stage, "filler": "x" * 500}) for st
 RUN = RunRecord(
     "ab" * 32, "large", canonical_json({"initial": PROTOCOLS["a"], "main": PROTOCOLS["b"]}), "1"
 )
-BATCH = 10_000
-HEAD = 20
+REAL = 2000
+"""Trials that are as a search writes them, and the best."""
+
+BATCH = 500
+COPIES = 50_000
 SECONDS_OF_WRITING = 15.0
 POLL_SECONDS = 0.5
 RECORDED_AT_ONCE = 10
@@ -72,39 +73,47 @@ def entry(position: int, digest: str) -> RunEntry:
 
 
 def fill(store: SqlStore, count: int) -> None:
-    """Write trials and entries as rows, without asking what is there."""
+    """Write real trials, and after them, by the database itself, copies of one that scored less.
+
+    The copies fill tables and indexes as real ones would; nothing that is measured reads them one
+    by one, where their digests would be found wrong.
+    """
     store.open_run(RUN)
-    for start in range(0, count, BATCH):
-        trials = [trial(number) for number in range(start, min(start + BATCH, count))]
-        rows = [trial_to_row(each) for each in trials]
-        store.session.write(partial(_fill, rows=rows, start=start))
+    for start in range(0, REAL, BATCH):
+        held = store.put_many([trial(number) for number in range(start, start + BATCH)])
+        entries = [entry(start + place, each.key.digest) for place, each in enumerate(held)]
+        store.record_many(RUN.digest, entries)
+    for start in range(REAL, count, COPIES):
+        store.session.write(partial(_copy, first=start, last=min(start + COPIES, count) - 1))
 
 
-def _fill(connection: Connection, *, rows: list[dict[str, Any]], start: int) -> None:
-    insert_trials(connection, rows[:HEAD])  # makes the protocols known
-    known = {row.text: row.id for row in connection.execute(schema.protocols.select())}
-    entries = []
-    for place, row in enumerate(rows):
-        row["protocol_id"] = known[row.pop("protocol")]
-        written = entry(start + place, row["digest"])
-        facts = canonical_json(dict(written.facts))
-        entries.append(entry_row(1, written, facts, row | {"id": start + place + 1}))
-    _copy(connection, schema.trials, rows[HEAD:])
-    _copy(connection, schema.run_entries, entries)
-
-
-def _copy(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
-    if connection.dialect.name == "sqlite":
-        connection.execute(insert(table), rows)
-        return
-    names = list(rows[0])
-    driver: Any = connection.connection.driver_connection
-    with (
-        driver.cursor() as cursor,
-        cursor.copy(f"COPY {table.name} ({', '.join(names)}) FROM STDIN") as copy,
-    ):
-        for row in rows:
-            copy.write_row([row[name] for name in names])
+def _copy(connection: Connection, *, first: int, last: int) -> None:
+    is_sqlite = connection.dialect.name == "sqlite"
+    digest = "lower(hex(randomblob(32)))" if is_sqlite else "md5(i::text) || md5((-i)::text)"
+    series = (
+        "(WITH RECURSIVE s(i) AS (SELECT :first UNION ALL SELECT i + 1 FROM s WHERE i < :last) "
+        "SELECT i FROM s)"
+        if is_sqlite
+        else "generate_series(CAST(:first AS bigint), CAST(:last AS bigint))"
+    )
+    new = {"digest": digest, "seed": "i", "fitness": "-2 - ((i * 7919) % 1000003) / 1e6"}
+    names = [column.name for column in schema.trials.c if column.name != "id"]
+    values = ", ".join(new.get(name, name) for name in names)
+    alias = "n" if is_sqlite else "n(i)"
+    statement = (
+        f"INSERT INTO trials ({', '.join(names)}) SELECT {values} "
+        f"FROM {series} {alias}, trials WHERE trials.id = 1"
+    )
+    connection.execute(text(statement), {"first": first, "last": last})
+    names = [column.name for column in schema.run_entries.c]
+    new = {name: f"trials.{name}" for name in ("protocol_id", "outcome", "fitness")}
+    new |= {"position": "trials.id - 1", "trial_id": "trials.id", "trial": "trials.digest"}
+    values = ", ".join(new.get(name, f"run_entries.{name}") for name in names)
+    statement = (
+        f"INSERT INTO run_entries ({', '.join(names)}) SELECT {values} FROM trials, run_entries "
+        "WHERE run_entries.position = 0 AND trials.id > :first AND trials.id <= :last + 1"
+    )
+    connection.execute(text(statement), {"first": first, "last": last})
 
 
 def timed(what: str, work: Callable[[], object], calls: int = 1) -> None:
@@ -176,7 +185,7 @@ def measure(address: str, count: int) -> None:
     """Print what a filled store takes."""
     timed("leaderboard, opening included", lambda: leaderboard(address))
     timed("resume: opening, settled, all results", lambda: resume(address))
-    digests = [trial(number).key.digest for number in range(0, count, max(count // 1000, 1))]
+    digests = [trial(number).key.digest for number in range(0, REAL, 2)]
     fresh = [trial(number) for number in range(10**8, 10**8 + 5000)]
     with open_store(address) as store:
         timed("counts of the run", lambda: store.counts(RUN.digest))
@@ -193,7 +202,7 @@ def measure(address: str, count: int) -> None:
 def main(kind: str, count: int) -> None:
     with place(kind) as address:
         with open_store(address) as store:
-            timed(f"{count} trials and entries, as rows", lambda: fill(store, count), count)
+            timed(f"{count} trials and entries, mostly copied", lambda: fill(store, count), count)
         measure(address, count)
 
 

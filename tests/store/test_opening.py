@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -12,9 +13,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from evolute.errors import StoreError
 from evolute.store import schema, sqlite
+from evolute.store.address import parse_address
 from evolute.store.sql import open_store
 from evolute.testing.store_examples import RUN, example_trial
 
@@ -163,6 +167,32 @@ def test_an_unknown_kind_of_address_is_refused_without_repeating_it(address: str
     message = refusal(address)
     assert "sqlite:///path" in message
     assert "secret" not in message
+
+
+def test_without_its_driver_an_address_on_a_server_is_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    message = refusal("postgresql+psycopg://me:secret@host/db")
+    assert "pip install 'evolute[postgresql]'" in message
+    assert "secret" not in message
+
+
+@given(
+    user=st.text("abc.-", max_size=8),
+    password=st.text("abc:/?#%&=[]", max_size=12),
+    rest=st.text(max_size=12),
+)
+def test_no_address_is_named_or_refused_with_its_password(
+    user: str, password: str, rest: str
+) -> None:
+    said = []
+    try:
+        said.append(parse_address(f"postgresql+psycopg://{user}:s3cret{password}@{rest}").name)
+    except StoreError as error:
+        said.append(str(error))
+    assert "s3cret" not in said[0]
+    assert "\n" not in said[0]
 
 
 def test_an_address_may_be_relative_or_absolute_or_in_memory(

@@ -22,7 +22,7 @@ SMALLEST_DATABASE_BYTES = 512
 """One page of the smallest size; SQLite takes a file of a single byte for an empty database."""
 
 CHECKED_WHOLE_BYTES = 4 * 2**20
-"""Up to this size, a file is checked byte for byte when it is opened: a tenth of a second."""
+"""Up to this size, a file is checked whole when it is opened: a fifth of a second."""
 
 SETTINGS = (
     "foreign_keys = ON",
