@@ -1,4 +1,8 @@
-"""Speed of scoring: trials per minute of the quick protocol on ``digits``, one process, one thread.
+"""Speed of scoring: trials per minute of the quick protocol on ``digits``.
+
+``python -m perf.trials search`` runs the search of the quick preset with its trials side by side
+and one at a time, interleaved, each in a store of its own, and compares what they found. Without
+``search``, trials are scored one at a time in one process with one thread.
 
 ``python -m perf.trials``: published discoveries and hand-made optimizers from the zoo, probes
 included, and rules that no probe accepts. A trial before the first one imports what torch imports
@@ -9,10 +13,14 @@ from __future__ import annotations
 
 import platform
 import statistics
+import sys
+import tempfile
 import time
+from pathlib import Path
 
 import torch
 
+import evolute
 from evolute import zoo
 from evolute.lang.rule import Rule
 from evolute.tasks.user import load_task
@@ -23,6 +31,37 @@ RULES = ("sgd", "adam", "lion", "a1", "opt1", "opt4", "opt6", "opt7", "opt9", "o
 HOPELESS = {"1 (hopeless)": "1", "sqrt(g) (hopeless)": "sqrt(g)"}
 REPEATS = 5
 TARGET_SECONDS = 0.7
+
+
+SEARCHES = 3
+SEARCH_TARGET = 5.0
+
+
+def compare_searches() -> None:
+    """Print the seconds of searches with lanes and without, and whether they found the same."""
+    seconds: dict[str, list[float]] = {"auto": [], "plain": []}
+    found: dict[str, evolute.SearchResult] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for repeat in range(SEARCHES):
+            for plan, times in seconds.items():
+                store = Path(folder) / f"{plan}{repeat}.sqlite"
+                found[plan] = evolute.search(
+                    "digits", config={"plan": plan}, store=store, verdict=False
+                )
+                times.append(found[plan].progress.seconds)
+    medians = {plan: statistics.median(times) for plan, times in seconds.items()}
+    for plan, result in found.items():
+        print(
+            f"{plan:6} {medians[plan]:7.1f} s  {result.progress.trained} trained, "
+            f"{len(result.leaderboard)} finished, best {result.leaderboard[0].rule}"
+        )
+    boards = [{row.trial: row.fitness for row in result.leaderboard} for result in found.values()]
+    gaps = [abs(boards[0][each] - boards[1][each]) for each in boards[0] if each in boards[1]]
+    print(
+        f"same trials: {boards[0].keys() == boards[1].keys()}; largest difference of a fitness "
+        f"{max(gaps):.2g}; faster {medians['plain'] / medians['auto']:.1f} times; "
+        f"target {SEARCH_TARGET:g}"
+    )
 
 
 def main() -> None:
@@ -59,4 +98,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    compare_searches() if "search" in sys.argv else main()

@@ -79,15 +79,15 @@ class Preset:
 
 PRESETS: dict[str, Preset] = {
     "quick": Preset(
-        description="minutes: short trainings, ten particles; a first answer",
+        description="minutes: short trainings, fourteen particles; a first answer",
         stages=PROTOCOLS["quick"],
         searches={
             "particles": ParticleConfig(
-                initial_candidates=80, particles=10, time_steps=5, children=4, tries=2
+                initial_candidates=140, particles=14, time_steps=5, children=5, tries=2
             ),
-            "random": RandomConfig(candidates=280),
+            "random": RandomConfig(candidates=500),
             "regularized_evolution": EvolutionConfig(
-                candidates=280, population=40, sample=8, batch=8
+                candidates=500, population=70, sample=14, batch=14
             ),
         },
         verdict=VerdictConfig(
