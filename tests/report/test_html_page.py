@@ -6,14 +6,16 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from report.places import HOSTILE, hostile_store
+from report.places import HOSTILE, hostile_store, open_run
 from report.reading import OURS, read
 
 from evolute.report.build import build_page
-from evolute.report.html_page import json_for_script, page_to_html, plotly_source
+from evolute.report.html_page import MOST_ROWS, json_for_script, page_to_html, plotly_source
+from evolute.report.page import Table
 from evolute.report.plotly_data import escape_text
 from evolute.store.sql import open_store
 
@@ -129,6 +131,18 @@ def test_every_figure_has_a_place_a_title_and_units(real_html: str) -> None:
 def test_every_name_in_the_page_is_given_once(real_html: str) -> None:
     names = [each["id"] for _, each in read(real_html).elements if "id" in each]
     assert len(set(names)) == len(names)
+
+
+def test_a_very_long_table_is_cut_and_says_so() -> None:
+    with open_store(":memory:") as store:
+        open_run(store)
+        page = build_page(store, None, kind="search")
+    rows = tuple((number, "text") for number in range(MOST_ROWS + 5))
+    long = Table(name="long", caption="Long", columns=("a#", "b"), rows=rows)
+    section = replace(page.sections[-1], blocks=(long,))
+    reader = read(page_to_html(replace(page, sections=(section,))))
+    assert sum(tag == "tr" for tag, _ in reader.elements) == MOST_ROWS + 1
+    assert "the first 1,000 of 1,005 rows" in reader.text
 
 
 def test_every_table_has_a_caption_and_headings_that_sort(real_html: str) -> None:

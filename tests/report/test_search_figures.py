@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TypeVar
 
 from report.places import open_run, proposal, record, trial
@@ -125,6 +126,17 @@ def test_bars_of_endings_add_up_to_all_candidates() -> None:
 def test_time_is_counted_once_for_each_training() -> None:
     (bars,) = marks(time_figure(facts_of_a_chain()), Bars).values()
     assert bars.lengths == (2.0, 0.5)
+
+
+def test_of_very_many_candidates_some_are_drawn_and_the_best_line_holds_all() -> None:
+    facts = facts_of_a_chain()
+    many = tuple(
+        replace(facts.proposals[0], number=number, fitness=-1.0 - (number != 4_999))
+        for number in range(10_000)
+    )
+    figure = candidates_figure(replace(facts, proposals=many), LOSS)
+    assert len(marks(figure, Dots)["random candidates"].x) == 3_334
+    assert min(y for y in marks(figure, Line)["best so far"].y if y is not None) == 1.0
 
 
 def test_proposals_keep_their_place_and_parent() -> None:

@@ -21,6 +21,9 @@ from evolute.report.palette import HEAT_HIGH, HEAT_LOW, PALETTE
 from evolute.report.pictures import Figure
 from evolute.report.plotly_data import figure_to_plotly
 
+MOST_ROWS = 1_000
+"""Rows of a table that a page holds."""
+
 _TAG_ENDS: dict[str, str | int | None] = {
     "<": "\\u003c",
     ">": "\\u003e",
@@ -52,6 +55,7 @@ def page_to_html(page: Page) -> str:
                 )
             ),
             kind_of=_kind,
+            most_rows=MOST_ROWS,
         )
     )
 

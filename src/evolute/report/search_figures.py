@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from evolute.report.axes import name_axis
 from evolute.report.facts import Proposed, RunFacts
@@ -26,11 +27,16 @@ ENDINGS = (
 )
 """Endings in the order shown: those that cost a training first, the best on top."""
 
+ItemT = TypeVar("ItemT")
+
 _KINDS = {
     ProposalKind.RANDOM: ("random candidates", Tone.ORANGE),
     ProposalKind.PROMOTION: ("promoted to particles", Tone.GREEN),
     ProposalKind.MUTATION: ("mutations", Tone.BLUE),
 }
+MOST_DOTS = 4_000
+"""Dots of one kind that are drawn: of more, evenly chosen ones, so that a browser stays quick."""
+
 _SHOWN_PART = 0.8
 """Part of the children left behind that the axis of the paths has room for, the better ones."""
 
@@ -214,6 +220,10 @@ def _upper_part(values: Sequence[float], measure: Measure) -> list[float]:
     return best_first[: math.ceil(_SHOWN_PART * len(best_first))]
 
 
+def _thinned(items: Sequence[ItemT]) -> Sequence[ItemT]:
+    return items[:: math.ceil(len(items) / MOST_DOTS) or 1]
+
+
 def _width(mark: Mark) -> float:
     return mark.width if isinstance(mark, Line) else 0.0
 
@@ -279,6 +289,7 @@ def _scored_dots(
     tone: Tone,
     symbol: Symbol = Symbol.CIRCLE,
 ) -> Dots:
+    chosen, x = _thinned(chosen), _thinned(x)
     return Dots(
         name=name,
         x=tuple(x),
@@ -295,7 +306,7 @@ def _failed(
     axis: Axis,
     measure: Measure,
 ) -> Dots:
-    chosen = [each for each in proposals if each.fitness is None]
+    chosen = _thinned([each for each in proposals if each.fitness is None])
     return Dots(
         name="without a score",
         x=tuple(place(each) for each in chosen),
