@@ -134,6 +134,8 @@ FITS = (
         erf_ratio, lambda z: 1 / (1 + erf_ratio(z))),
     Fit("erf_far", "erf(x) = 1 - exp(-q(x)), 0.921875 <= x <= 4", "float", 0.921875, 4.0, 6,
         lambda x: -np.log(special.erfc(x)), special.erfc),
+    Fit("i1e_least", "i1e(x) = x q(x), 0 <= x < 1", "float", 1e-9, 1.0, 7,
+        lambda x: special.i1e(x) / x, lambda x: x / special.i1e(x)),
     Fit("i1_near", "I1(x) = x q(x^2), |x| < 6.5", "float", 0.0, 6.5**2, 8,
         lambda z: special.i1(np.sqrt(z)) / np.sqrt(z),
         lambda z: np.sqrt(z) / special.i1(np.sqrt(z))),

@@ -2,9 +2,10 @@
 // evolute.compiler.native.BOUNDS and is tested over all floats.
 //
 // Each reduces its argument to an interval where a polynomial of coefficients.h holds. Where floats
-// would not carry enough digits (powers, erfc) it computes in doubles. No branch depends on a
-// value, so NaN, infinities and denormals cost what other numbers cost; a comparison with NaN is
-// false, and selections are written so that NaN passes.
+// would not carry enough digits (powers, erfc) it computes in doubles. Which formula gives the result
+// of an element depends on that element alone. The one branch there is skips a formula that no
+// element of a vector needs, as that for large arguments at the size of gradients. A comparison with
+// NaN is false, and selections are written so that NaN passes.
 #pragma once
 
 #include "coefficients.h"
@@ -129,8 +130,10 @@ struct softplus_ {  // max(x, 0) + ln(1+e), e = e^(−|x|); ln(1+e) = 2·atanh(e
 struct tanh_ {
     EVOLUTE_INLINE Floats of(Floats x) {
         const Floats a = magnitude(x), near = odd(coefficients::tanh_tail, a, a * a);
+        const Ints small = a < all(0.625f);
+        if (everywhere(small)) return with_sign_of(near, x);
         const Floats far = all(1.0f) - all(2.0f) / (exponential(a + a) + 1.0f);
-        return with_sign_of(select(a < all(0.625f), near, far), x);
+        return with_sign_of(select(small, near, far), x);
     }
 };
 
@@ -140,6 +143,7 @@ struct arcsinh_ {
     EVOLUTE_INLINE Floats of(Floats x) {
         const Floats a = magnitude(x), root = square_root(fma(a, a, all(1.0f)));
         const Ints small = a < all(0.75f), large = a > all(8192.0f);
+        if (everywhere(small)) return with_sign_of(twice_atanh((a + a) / (root + 1.0f)), x);
         const Split s = split(select(large, a, a + root));
         const Floats above = select(small, a, s.m - 1.0f);
         const Floats below = select(small, root, s.m) + 1.0f;
@@ -165,18 +169,23 @@ struct erf_ {
     EVOLUTE_INLINE Floats of(Floats x) {
         const Floats a = magnitude(x);
         const Floats near = fma(a, polynomial(coefficients::erf_near, a * a), a);
+        const Ints small = a < all(0.921875f);
+        if (everywhere(small)) return with_sign_of(near, x);
         const Floats exponent = polynomial(coefficients::erf_far, at_most(a, 4.0f));
         const Floats far = all(1.0f) - exponential(-exponent);
-        return with_sign_of(select(a < all(0.921875f), near, far), x);
+        return with_sign_of(select(small, near, far), x);
     }
 };
 
 struct bessel_i1e_ {  // e^(−|x|)·I₁(x)
     EVOLUTE_INLINE Floats of(Floats x) {
-        const Floats a = magnitude(x), r = all(1.0f) / a;
+        const Floats a = magnitude(x), least = a * polynomial(coefficients::i1e_least, a);
+        const Ints small = a < all(1.0f);
+        if (everywhere(small)) return with_sign_of(least, x);
         const Floats near = a * polynomial(coefficients::i1_near, a * a) * exponential(-a);
+        const Floats r = all(1.0f) / a;
         const Floats far = square_root(r) * polynomial(coefficients::i1e_far, r);
-        return with_sign_of(select(a < all(6.5f), near, far), x);
+        return with_sign_of(select(small, least, select(a < all(6.5f), near, far)), x);
     }
 };
 

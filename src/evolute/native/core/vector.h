@@ -99,6 +99,22 @@ EVOLUTE_INLINE Floats with_sign_of(Floats x, Floats y) {
 EVOLUTE_INLINE Floats select(Ints where, Floats yes, Floats no) { return where ? yes : no; }
 EVOLUTE_INLINE Doubles select(Longs where, Doubles yes, Doubles no) { return where ? yes : no; }
 
+// Whether a comparison holds in every element; false where the machine cannot say so quickly.
+EVOLUTE_INLINE bool everywhere(Ints where) {
+#if defined(__AVX512F__)
+    return _mm512_movepi32_mask((__m512i)where) == 0xffff;
+#elif defined(__AVX2__)
+    return _mm256_movemask_ps((__m256)where) == 0xff;
+#elif defined(__SSE2__)
+    return _mm_movemask_ps((__m128)where) == 0xf;
+#elif defined(__aarch64__)
+    return vminvq_u32((uint32x4_t)where) != 0;
+#else
+    (void)where;
+    return false;
+#endif
+}
+
 // The lower and the upper half of a vector, as doubles, and back.
 struct Pair {
     Doubles low, high;
