@@ -39,6 +39,8 @@ from evolute.store.writing import (
 )
 from evolute.trial import OutcomeKind, Trial, canonical_json
 
+ROWS_AT_ONCE = 10_000
+
 KINDS = {kind.value: kind for kind in OutcomeKind}
 
 
@@ -235,16 +237,18 @@ class SqlStore(Store):
         return tuple(self._entry(row) for row in self._session.read(work))
 
     def results(self, run: str) -> RunResults:
-        columns = [run_entries.c[name] for name in ("position", "trial", "outcome", "fitness")]
+        named = [run_entries.c[name] for name in ("position", "trial", "outcome", "fitness")]
 
         def work(connection: Connection) -> RunResults:
-            query = select(*columns).where(run_entries.c.run_id == self._run_id(connection, run))
+            query = select(*named).where(run_entries.c.run_id == self._run_id(connection, run))
             cursor: Any = connection.execute(query.order_by(run_entries.c.position)).cursor
-            # The driver's own tuples: SQLAlchemy's rows take three times as long.
-            rows = cursor.fetchall()
-            if not rows:
-                return RunResults()
-            positions, digests, outcomes, fitnesses = zip(*rows, strict=True)
+            columns: tuple[list[Any], ...] = ([], [], [], [])
+            # The driver's own tuples, some at a time: SQLAlchemy's rows take three times as long,
+            # and a million tuples at once keep the garbage collector busy.
+            while rows := cursor.fetchmany(ROWS_AT_ONCE):
+                for column, values in zip(columns, zip(*rows, strict=True), strict=True):
+                    column += values
+            positions, digests, outcomes, fitnesses = map(tuple, columns)
             with self._undamaged(f"an outcome of run {run[:12]}"):
                 kinds = tuple([KINDS[outcome] for outcome in outcomes])
             return RunResults(positions, digests, kinds, fitnesses)
