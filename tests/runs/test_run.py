@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,11 +25,12 @@ from evolute.leaderboard import find_run
 from evolute.presets import resolve
 from evolute.runs.budget import Budget
 from evolute.runs.evaluate import Evaluator
-from evolute.runs.executors.base import TrialRequest
+from evolute.runs.executors.base import TrialRequest, never_stop
 from evolute.runs.executors.in_process import InProcessExecutor
 from evolute.runs.run import Ending, Progress, Run
 from evolute.search.base import Proposal, ProposalKind, Result, Search, Stage
 from evolute.store.sql import open_store
+from evolute.train.trainer import run_trial
 from evolute.trial import OutcomeKind, Provenance, Trial
 
 
@@ -147,6 +150,65 @@ def test_a_run_whose_timed_out_trials_finish_at_last_takes_the_path_of_an_undist
     for path in (hurried, undisturbed):
         tiny_run(path).execute()
     assert everything_stored(hurried) == everything_stored(undisturbed)
+
+
+class ShuffledExecutor(InProcessExecutor):
+    """Hands trials out in an order of its own, as late as a seed says."""
+
+    def __init__(self, task: evolute.Task, *, seed: int) -> None:
+        super().__init__(task)
+        self._shuffler = random.Random(seed)
+        self._held: list[tuple[int, Trial]] = []
+
+    @property
+    def ended(self) -> int:
+        return 0
+
+    def next(self, stop: Callable[[], bool] = never_stop) -> tuple[int, Trial] | None:
+        while self._shuffler.random() < 0.7 and (answer := super().next(stop)) is not None:
+            self._held.append(answer)
+        if not self._held:
+            return super().next(stop)
+        return self._held.pop(self._shuffler.randrange(len(self._held)))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_path_of_a_search_is_the_same_at_any_pace(tmp_path: Path, seed: int) -> None:
+    steady, shuffled = tmp_path / "steady.sqlite", tmp_path / "shuffled.sqlite"
+    tiny_run(steady).execute()
+    run = tiny_run(shuffled)
+    executor = ShuffledExecutor(build(), seed=seed)
+    run.evaluator = replace(run.evaluator, executor=executor)
+    run.execute()
+    assert everything_stored(shuffled) == everything_stored(steady)
+
+
+@pytest.mark.parametrize("sitting", [3, 11])
+def test_a_search_resumed_at_another_pace_takes_the_same_path(tmp_path: Path, sitting: int) -> None:
+    steady, resumed = tmp_path / "steady.sqlite", tmp_path / "resumed.sqlite"
+    tiny_run(steady).execute()
+    first = tiny_run(resumed, budget=Budget(evaluations=sitting))
+    first.evaluator = replace(first.evaluator, executor=ShuffledExecutor(build(), seed=sitting))
+    first.execute()
+    tiny_run(resumed).execute()
+    assert everything_stored(resumed) == everything_stored(steady)
+
+
+def test_a_trial_that_another_search_trains_is_waited_for(tmp_path: Path) -> None:
+    store = tmp_path / "store.sqlite"
+    run = tiny_run(store, ListSearch(["none: g", "none: v"]))
+    protocol = run.config.main
+    elsewhere = TrialRequest(Rule.parse("none: g"), protocol, run.config.seed)
+    digest = run.evaluator.digest(elsewhere)
+    other = open_store(store)
+    assert other.claim([digest], owner="another", seconds=600)
+    trial = run_trial(elsewhere.rule, build(), protocol, seed=elsewhere.seed)
+    threading.Timer(1.0, lambda: other.put(replace(trial, curve=()))).start()
+    run.execute()
+    assert run.progress.reused == 1
+    stored = run.evaluator.store.get(digest)
+    assert stored is not None
+    assert stored.curve == ()
 
 
 def test_a_task_that_no_hand_made_optimizer_survives_is_refused(tmp_path: Path) -> None:
