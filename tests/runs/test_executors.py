@@ -92,6 +92,52 @@ def test_a_trial_that_kills_its_worker_ends_as_crashed_and_the_rest_go_on(tmp_pa
     assert second.outcome.kind in TRAINED
 
 
+def guilty_task(folder: Path, body: str) -> str:
+    """Write a task whose loss runs ``body`` in a worker while the weights are as a rule left them.
+
+    The rule ``1`` moves all weights alike: after a few steps at a large rate they are far from 0.
+    """
+    (folder / "guilty.py").write_text(
+        "import os, time, torch\n"
+        "from torch import nn\n"
+        "from evolute.tasks.base import Task\n"
+        "def loss(output, target):\n"
+        f"    if os.getpid() != {os.getpid()} and output.detach().abs().max() > 1e3:\n"
+        f"        {body}\n"
+        "    return nn.functional.cross_entropy(output, target)\n"
+        "def build():\n"
+        "    generator = torch.Generator().manual_seed(0)\n"
+        "    data = (torch.randn(40, 4, generator=generator),\n"
+        "            torch.randint(3, (40,), generator=generator))\n"
+        "    return Task(name='guilty', version='1', model=lambda: nn.Linear(4, 3), train=data,\n"
+        "                validation=data, test=data, loss=loss, metric='accuracy')\n"
+    )
+    return f"{folder / 'guilty.py'}:build"
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [("os._exit(3)", OutcomeKind.CRASHED), ("time.sleep(600)", OutcomeKind.TIMED_OUT)],
+)
+def test_of_many_trials_under_way_only_the_guilty_one_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, kind: OutcomeKind
+) -> None:
+    monkeypatch.setattr("evolute.runs.executors.local.GRACE_SECONDS", 1.0)
+    task = guilty_task(tmp_path, body)
+    loaded = load_task(task)
+    protocol = resolve("quick", TINY_CONFIG, {"task": "tiny"}).main.at_rate(0.1)
+    texts = ["g", "100000*sign(g)", "v"]
+    asked = [TrialRequest(Rule.parse(text), protocol, 0) for text in texts]
+    with LocalExecutor(task, loaded, workers=1, timeout_seconds=9.0) as executor:
+        trials = figures(executor, asked)
+    assert [trial.outcome.kind for trial in trials] == [
+        OutcomeKind.FINISHED,
+        kind,
+        OutcomeKind.FINISHED,
+    ]
+    assert trials[::2] == figures(InProcessExecutor(loaded), asked[::2])
+
+
 def test_a_worker_that_hangs_is_ended_after_its_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

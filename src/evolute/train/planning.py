@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 
 from torch import nn
@@ -19,6 +20,10 @@ from evolute.train.protocol import Protocol
 TIMED_BYTES = 2 * 2**30
 """Memory of the lanes with which plans are timed. Not what is free: the plan, and with it the last
 bits of every figure, must not depend on the hour."""
+
+
+PATIENCE_SECONDS = 20.0
+"""How long a process waits for others that find plans: one that hangs must not stop them all."""
 
 
 def lane_criterion(task: Task) -> LaneCriterion:
@@ -105,5 +110,11 @@ def _one_at_a_time() -> Iterator[None]:
         yield
         return
     with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        end = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < end:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:  # another process is finding a plan
+                time.sleep(0.05)
         yield
