@@ -54,6 +54,8 @@ def public_things() -> Iterator[tuple[str, object]]:
     for module_info in pkgutil.walk_packages(evolute.__path__, "evolute."):
         if ".migrations" in module_info.name or module_info.name.endswith("__main__"):
             continue
+        if ".native.lib" in module_info.name:  # a library of the core, no module of Python
+            continue
         module = importlib.import_module(module_info.name)
         for name, value in vars(module).items():
             ours = getattr(value, "__module__", None) == module.__name__
