@@ -314,12 +314,11 @@ class PerturbedTask(Task):
         return self._task.first_batch(split)
 
     def measure(self, model: nn.Module, batch: Batch, *, with_metric: bool = True) -> Measurement:
-        if torch.is_grad_enabled():
-            # One for each model and for good: a task may keep something of its own for a model.
-            if model not in self._perturbed:
-                self._perturbed[model] = _PerturbedModel(model, self._perturbation)
-            model = self._perturbed[model]
-        return self._task.measure(model, batch, with_metric=with_metric)
+        if not torch.is_grad_enabled():
+            return self._task.measure(model, batch, with_metric=with_metric)
+        # One for each model and for good: a task may keep something of its own for a model.
+        perturbed = self._perturbed.setdefault(model, _PerturbedModel(model, self._perturbation))
+        return self._task.measure(perturbed, batch, with_metric=with_metric)
 
     def evaluate(self, model: nn.Module, split: Split) -> Any:
         return self._task.evaluate(model, split)
