@@ -36,7 +36,6 @@ from evolute.compiler.program import Program
 from evolute.compiler.single import Placed, SingleProgram, is_single
 from evolute.lang.registry import Kind
 
-
 _APART = {"i1e"}
 """Written over its operand it is four times as slow on a CPU: torch has no vector code of its own
 for it, and the compiler's is for memory apart only."""
