@@ -1,24 +1,23 @@
-"""One worker process as its owner sees it: pipes, a thread that listens, and what is under way."""
+"""One worker process as its owner sees it: pipes, and a thread that listens."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
-import queue
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Mapping
-from typing import IO, Any
+from typing import IO
 
 from evolute.errors import shorten
+from evolute.runs.executors.crowd import Inbox
 
 
 class WorkerProcess:
-    """A worker and what it was given; used by one thread.
+    """A worker in a process of its own on this machine; see :class:`.crowd.Worker`.
 
     Parameters
     ----------
@@ -29,9 +28,6 @@ class WorkerProcess:
     """
 
     def __init__(self, greeting: str, inbox: Inbox) -> None:
-        self.under_way: list[int] = []
-        self.is_alone = False
-        self.last_heard = time.monotonic()
         self._inbox = inbox
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the worker)
         self._process = subprocess.Popen(
@@ -54,11 +50,6 @@ class WorkerProcess:
             self._process.stdin.write(line)
             self._process.stdin.flush()
 
-    def done(self, ticket: int) -> None:
-        """Take note that a ticket is no longer under way."""
-        self.under_way.remove(ticket)
-        self.is_alone = self.is_alone and bool(self.under_way)
-
     def _listen(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
@@ -67,7 +58,7 @@ class WorkerProcess:
         self._inbox.put((self, None))
 
     def close(self) -> str:
-        """End the process; return the end of what it printed, or its exit status."""
+        """End the process; return how it ended, and the last line that it printed."""
         self._process.kill()
         status = self._process.wait()
         self._listener.join()
@@ -77,8 +68,20 @@ class WorkerProcess:
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
-        return shorten(lines[-1]) if lines else f"exit status {status}"
+        return f"{_ending(status)}: {shorten(lines[-1])}" if lines else _ending(status)
 
 
-Inbox = queue.SimpleQueue[tuple[WorkerProcess, Mapping[str, Any] | None]]
-"""Messages of all workers, in the order in which they came."""
+def _ending(status: int) -> str:
+    """Say how a process ended.
+
+    >>> _ending(3)
+    'exit status 3'
+    >>> _ending(-11)
+    'SIGSEGV'
+    """
+    if status >= 0:
+        return f"exit status {status}"
+    with contextlib.suppress(ValueError):
+        name = signal.Signals(-status).name
+        return f"{name}, as when memory runs out" if -status == signal.SIGKILL else name
+    return f"signal {-status}"

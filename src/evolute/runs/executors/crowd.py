@@ -1,0 +1,302 @@
+"""A crowd of workers and who gets what to do, wherever the workers are.
+
+Lanes are kept full: each request goes to the worker that has least to do, among those that said
+they are ready. So one that is slow to begin, or waits for a place on a cluster, holds nothing up.
+
+A worker has many trials under way. When it dies or hangs, each of them is tried again alone, by
+whichever worker is free first, so that only the guilty one counts as crashed or timed out.
+"""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from evolute.errors import TaskError
+from evolute.runs.executors.base import Executor, TrialRequest, never_stop
+from evolute.runs.executors.messages import encode, encode_request
+from evolute.tasks.base import Task
+from evolute.train.equipment import Equipment
+from evolute.train.memory import MOST_LANES
+from evolute.train.trainer import trial_key
+from evolute.trial import Outcome, OutcomeKind, Provenance, Trial
+
+TRIES = 2
+"""How often a worker may be lost to a request before it counts as crashed or timed out."""
+
+BEGINNINGS = 3
+"""How many workers in a row may end before they are ready until no more are begun in their place."""
+
+GRACE_SECONDS = 30.0
+"""How long after the time limit of a trial a worker that gives no sign is killed."""
+
+SECONDS_BETWEEN_LOOKS = 1.0
+"""How often it is asked whether to stop while all workers are silent."""
+
+
+class Worker(Protocol):
+    """A process somewhere that speaks as :mod:`.messages` says; used by one thread."""
+
+    def send(self, line: str) -> None:
+        """Send one message; to a worker that has ended it is lost."""
+
+    def close(self) -> str:
+        """End the worker; return why it ended, in a few words."""
+
+
+Inbox = queue.SimpleQueue[tuple[Worker, Mapping[str, Any] | None]]
+"""Messages of all workers, in the order in which they came; None is a worker's last."""
+
+Spawn = Callable[[str, Inbox], Worker]
+"""Makes a worker that is told this line first, and whose messages go to this inbox."""
+
+
+class _Place:
+    """Room for one worker: the worker that is there now, and what it was given."""
+
+    def __init__(self) -> None:
+        self.worker: Worker | None = None
+        self.is_ready = False
+        self.is_alone = False
+        self.under_way: list[int] = []
+        self.last_heard = 0.0
+        self.failed_beginnings = 0
+
+    def clear(self) -> None:
+        """Take note that its worker is gone."""
+        self.worker, self.is_ready, self.is_alone, self.under_way = None, False, False, []
+
+    def done(self, ticket: int) -> None:
+        """Take note that a ticket is no longer under way."""
+        self.under_way.remove(ticket)
+        self.is_alone = self.is_alone and bool(self.under_way)
+
+
+class CrowdExecutor(Executor):
+    """Runs trials in workers.
+
+    Parameters
+    ----------
+    task
+        The task, as it is named to :func:`evolute.tasks.user.load_task`; each worker loads it.
+    loaded_task
+        The same task, loaded, for the keys of crashed trials.
+    workers
+        Their number, at least 1.
+    spawn
+        Makes a worker.
+    equipment
+        What each worker trains with.
+    timeout_seconds
+        Longest time for one trial; None is no limit.
+    grace_seconds
+        How much longer a worker may give no sign before it is killed.
+    """
+
+    def __init__(
+        self,
+        task: str,
+        loaded_task: Task,
+        *,
+        workers: int,
+        spawn: Spawn,
+        equipment: Equipment,
+        timeout_seconds: float | None = None,
+        grace_seconds: float = GRACE_SECONDS,
+    ) -> None:
+        self._loaded_task = loaded_task
+        self._spawn = spawn
+        self._timeout_seconds = timeout_seconds
+        self._silence = None if timeout_seconds is None else timeout_seconds + grace_seconds
+        self._room = equipment.lanes or MOST_LANES
+        self._greeting = encode({"task": task, "equipment": equipment.to_dict()})
+        self._heard: Inbox = queue.SimpleQueue()
+        self._places = [_Place() for _ in range(workers)]
+        self._tickets = itertools.count()
+        self._waiting: deque[int] = deque()
+        self._alone: deque[int] = deque()
+        self._requests: dict[int, TrialRequest] = {}
+        self._losses: Counter[int] = Counter()
+        self._stopping = False
+        self._ended: deque[tuple[int, Trial]] = deque()
+        self._closed = False
+
+    @property
+    def workers(self) -> int:
+        return len(self._places)
+
+    def submit(self, request: TrialRequest) -> int:
+        ticket = next(self._tickets)
+        self._requests[ticket] = request
+        self._waiting.append(ticket)
+        self._stopping = False
+        self._dispatch()
+        return ticket
+
+    def next(self, stop: Callable[[], bool] = never_stop) -> tuple[int, Trial] | None:
+        try:
+            while not self._ended and self._requests and not self._closed:
+                if not self._stopping and stop():
+                    self._cancel()
+                self._dispatch()
+                if self._requests:
+                    self._hear()
+                while not self._heard.empty() and self._requests:
+                    self._hear()
+        except BaseException:
+            self.forget()
+            raise
+        return self._ended.popleft() if self._ended else None
+
+    def _dispatch(self) -> None:
+        """Hand requests to the workers that are ready, those that are tried alone first."""
+        if self._closed:
+            return
+        self._begin_workers()
+        ready = [place for place in self._places if place.is_ready]
+        for place in [place for place in ready if not place.under_way][: len(self._alone)]:
+            self._send(place, self._alone.popleft())
+            place.is_alone = True
+        crowd = [place for place in ready if not place.is_alone]
+        if self._alone and len(crowd) == len(ready) > 0:
+            # Nobody tries those that wait to be alone: whoever has least to do is left to end it.
+            crowd.remove(min(crowd, key=_load))
+        while self._waiting and crowd:
+            place = min(crowd, key=_load)
+            if len(place.under_way) >= self._room:
+                return
+            self._send(place, self._waiting.popleft())
+
+    def _begin_workers(self) -> None:
+        for place in self._places:
+            if place.worker is None and place.failed_beginnings < BEGINNINGS:
+                place.worker = self._spawn(self._greeting, self._heard)
+
+    def _send(self, place: _Place, ticket: int) -> None:
+        line = encode_request(ticket, self._requests[ticket], timeout_seconds=self._timeout_seconds)
+        if not place.under_way:  # it had nothing to say until now
+            place.last_heard = time.monotonic()
+        place.under_way.append(ticket)
+        assert place.worker is not None
+        place.worker.send(line)
+
+    def _cancel(self) -> None:
+        """Forget requests that have not begun, here and in the workers."""
+        self._stopping = True
+        for ticket in self._waiting:
+            del self._requests[ticket]
+        self._waiting.clear()
+        for place in self._places:
+            if place.worker is not None and place.under_way:
+                place.worker.send(encode({"cancel": True}))
+
+    def _hear(self) -> None:
+        """Take in one message, or find that a worker is silent for too long."""
+        try:
+            worker, message = self._heard.get(timeout=self._seconds_to_wait())
+        except queue.Empty:
+            self._give_up_the_silent()
+            return
+        place = next((each for each in self._places if each.worker is worker), None)
+        if place is None:
+            return  # it was given up before it said this
+        place.last_heard = time.monotonic()
+        if message is None:
+            self._lost(place)
+        elif "error" in message:
+            raise TaskError(message["error"])
+        else:
+            self._take(place, message)
+
+    def _seconds_to_wait(self) -> float:
+        busy = [place.last_heard for place in self._places if place.under_way]
+        if self._silence is None or not busy:
+            return SECONDS_BETWEEN_LOOKS
+        left = min(busy) + self._silence - time.monotonic()
+        return max(0.0, min(left, SECONDS_BETWEEN_LOOKS))
+
+    def _give_up_the_silent(self) -> None:
+        """Give up the workers that have work and gave no sign for too long."""
+        if self._silence is None:
+            return
+        for place in self._places:
+            if place.under_way and place.last_heard + self._silence <= time.monotonic():
+                self._lost(place, hung=True)
+
+    def _take(self, place: _Place, message: Mapping[str, Any]) -> None:
+        """Do what a worker's message says."""
+        if "ready" in message:
+            place.is_ready, place.failed_beginnings = True, 0
+        if "ended" in message:
+            self._end(place, message["ended"], Trial.from_dict(message["trial"]))
+        for ticket in message.get("cancelled", ()):
+            place.done(ticket)
+            del self._requests[ticket]
+
+    def _end(self, place: _Place, ticket: int, trial: Trial) -> None:
+        place.done(ticket)
+        del self._requests[ticket]
+        self._losses.pop(ticket, None)
+        self._ended.append((ticket, trial))
+
+    def _lost(self, place: _Place, *, hung: bool = False) -> None:
+        """Give up a worker that died or hangs; what it had under way is tried again alone."""
+        assert place.worker is not None
+        reason = place.worker.close()
+        if not place.is_ready:
+            self._failed_to_begin(place, reason)
+        for ticket in tuple(place.under_way):
+            self._losses[ticket] += 1
+            if self._losses[ticket] < TRIES:
+                self._alone.append(ticket)
+            else:
+                self._end(place, ticket, self._unscored(ticket, reason, hung=hung))
+        place.clear()
+
+    def _failed_to_begin(self, place: _Place, reason: str) -> None:
+        """Take note that a worker ended before it was ready, for which no trial is to blame."""
+        place.failed_beginnings += 1
+        if all(each.failed_beginnings == BEGINNINGS for each in self._places):
+            raise TaskError(
+                f"task {self._loaded_task.name!r}: no worker gets ready to train: each of them "
+                f"ended before, {BEGINNINGS} times ({reason}); mend the task, or see whether "
+                "there is memory for it where workers run"
+            )
+
+    def _unscored(self, ticket: int, reason: str, *, hung: bool) -> Trial:
+        """Return the trial of a request to which workers were lost."""
+        kind = OutcomeKind.TIMED_OUT if hung else OutcomeKind.CRASHED
+        sentence = f"crashed: ended its worker {TRIES} times ({reason})"
+        if hung:
+            sentence = f"timed out: no sign of it within {self._silence:g} seconds"
+        request = self._requests[ticket]
+        key = trial_key(request.rule, self._loaded_task, request.protocol, seed=request.seed)
+        return Trial(key, Outcome(kind, sentence), None, provenance=Provenance(0.0))
+
+    @property
+    def ended(self) -> int:
+        return len(self._ended)
+
+    def forget(self) -> None:
+        for place in self._places:
+            if place.worker is not None:
+                place.worker.close()
+            place.clear()
+            place.failed_beginnings = 0
+        self._waiting.clear()
+        self._alone.clear()
+        self._requests.clear()
+        self._losses.clear()
+        self._ended.clear()
+
+    def close(self) -> None:
+        self._closed = True
+        self.forget()
+
+
+def _load(place: _Place) -> int:
+    return len(place.under_way)
