@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from evolute.lanes.base import Batch, LaneMeasurement, LaneNetwork, Noise
 from evolute.lanes.criterion import LaneCriterion
 from evolute.lanes.means import Means
-from evolute.lanes.noise import Draws
+from evolute.lanes.noise import Draws, replayed
 
 TOGETHER = 64
 """Lanes that one pass runs unless told otherwise: more gain nothing (measured: flat from 16 on)."""
@@ -117,10 +117,13 @@ class BatchedNetwork(LaneNetwork):
     ) -> LaneMeasurement:
         losses = torch.empty(len(slots), device=self.device)
         metrics = None if criterion.metric is None else torch.empty(len(slots), device=self.device)
+        streams_of = replayed(noise)
         for places in self._passes(batches):
+            for stream in streams_of or ():
+                stream.again()
             ran = self._in_company(places)
             own = [slots[place] for place in ran]
-            streams = None if noise is None else [noise[place] for place in ran]
+            streams = None if streams_of is None else [streams_of[place] for place in ran]
             lot = self._lot([batches[place] for place in ran], own, streams)
             found = self._train(lot, criterion)
             with torch.no_grad():

@@ -50,6 +50,49 @@ def same_draws(stream: Any) -> Iterator[Callable[[], None]]:
         yield back
 
 
+class Replay:
+    """A stream whose draws are the same in every pass of one step, after which it has gone on once.
+
+    Parameters
+    ----------
+    stream
+        What is drawn from.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._starts: list[tuple[torch.Tensor, Any, Any]] = []
+        self._turn = 0
+
+    def again(self) -> None:
+        """Begin the next pass."""
+        self._turn = 0
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Let the code inside draw what it drew at this turn of the first pass."""
+        with drawing(self._stream):
+            if self._turn == len(self._starts):
+                self._starts.append(
+                    (torch.default_generator.get_state(), np.random.get_state(), random.getstate())
+                )
+            else:
+                state, array_state, python_state = self._starts[self._turn]
+                torch.default_generator.set_state(state)
+                np.random.set_state(array_state)
+                random.setstate(python_state)
+            self._turn += 1
+            yield
+
+
+def replayed(noise: Sequence[Any] | None) -> list[Replay] | None:
+    """Return streams that can be drawn from in several passes, one object where lanes share one."""
+    if noise is None:
+        return None
+    own = {id(stream): Replay(stream) for stream in noise}
+    return [own[id(stream)] for stream in noise]
+
+
 class Draws:
     """What the lanes of one step draw.
 
