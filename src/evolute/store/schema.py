@@ -110,6 +110,8 @@ run_entries = Table(
     _checksum(),
     Index("run_entries_by_trial", "trial_id", "run_id", "position"),
     Index("run_entries_by_outcome", "run_id", "outcome", "trial_id"),
+    # All that resuming reads, so that it does not go through the facts of a million entries.
+    Index("run_entries_in_short", "run_id", "position", "trial", "outcome", "fitness"),
     Index(
         "run_entries_unsettled",
         "run_id",

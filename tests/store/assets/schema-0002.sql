@@ -86,6 +86,7 @@ CREATE INDEX trials_by_task_and_fitness ON trials (task, fitness);
 CREATE UNIQUE INDEX protocols_by_digest ON protocols (digest);
 CREATE INDEX run_entries_by_trial ON run_entries (trial_id, run_id, position);
 CREATE INDEX run_entries_by_outcome ON run_entries (run_id, outcome, trial_id);
+CREATE INDEX run_entries_in_short ON run_entries (run_id, position, trial, outcome, fitness);
 CREATE INDEX run_entries_unsettled ON run_entries (run_id) WHERE unsettled = 1;
 CREATE INDEX run_entries_by_fitness ON run_entries (run_id, protocol_id, fitness DESC, position);
 COMMIT;

@@ -122,6 +122,11 @@ def _create_indexes() -> None:
     op.create_index("run_entries_by_trial", "run_entries", ["trial_id", "run_id", "position"])
     op.create_index("run_entries_by_outcome", "run_entries", ["run_id", "outcome", "trial_id"])
     op.create_index(
+        "run_entries_in_short",
+        "run_entries",
+        ["run_id", "position", "trial", "outcome", "fitness"],
+    )
+    op.create_index(
         "run_entries_unsettled",
         "run_entries",
         ["run_id"],
