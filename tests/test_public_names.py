@@ -13,6 +13,7 @@ import evolute
 PUBLIC_NAMES = {
     "EvoluteError",
     "InputError",
+    "RayCluster",
     "Rule",
     "RuleOptimizer",
     "SearchResult",

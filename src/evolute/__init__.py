@@ -16,6 +16,7 @@ from evolute.lang.functions import function as function
 from evolute.lang.operands import operand as operand
 from evolute.lang.rule import Rule as Rule
 from evolute.report.build import report as report
+from evolute.runs.executors.make import RayCluster as RayCluster
 from evolute.tasks.base import Task as Task
 from evolute.workbench.bench import bench as bench
 from evolute.workbench.eliminate import eliminate as eliminate

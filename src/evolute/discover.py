@@ -30,7 +30,7 @@ from evolute.presets import resolve
 from evolute.runs.config import RunConfig
 from evolute.runs.evaluate import Evaluator
 from evolute.runs.executors.base import Executor, TrialRequest
-from evolute.runs.executors.make import make_executor
+from evolute.runs.executors.make import LOCAL, RayCluster, make_executor
 from evolute.runs.run import Ending, Progress, Run, run_digest
 from evolute.settings import Settings
 from evolute.store.sql import open_store
@@ -205,6 +205,7 @@ def search(
     config: Mapping[str, Any] | None = None,
     store: str | Path = DEFAULT_STORE,
     workers: int | None = None,
+    executor: str | RayCluster = LOCAL,
     verdict: bool = True,
     listener: Listener | None = None,
 ) -> SearchResult:
@@ -231,6 +232,8 @@ def search(
         File in which trials are remembered.
     workers
         Processes that train; one per core unless given. A Task object is trained in this process.
+    executor
+        Where they are: ``"local"``, ``"ray"``, or a :class:`evolute.RayCluster`.
     verdict
         Whether to compare the finalists with hand-made optimizers on the test split.
     listener
@@ -251,13 +254,13 @@ def search(
     check_task(loaded)
     with (
         open_store(store) as opened,
-        open_executor(task, loaded, settings=settings, workers=workers) as executor,
+        open_executor(task, loaded, settings=settings, workers=workers, where=executor) as trainers,
     ):
         run_config = _named_config(settings, loaded)
         run = Run(
             config=run_config,
             search=run_config.new_search(),
-            evaluator=Evaluator(loaded, opened, executor),
+            evaluator=Evaluator(loaded, opened, trainers),
             budget=settings.parsed_budget(),
             observe=hear.progress,
         )
@@ -292,25 +295,23 @@ def _named_config(settings: Settings, task: Task) -> RunConfig:
 
 
 def open_executor(
-    task: str | Task, loaded: Task, *, settings: Settings, workers: int | None
+    task: str | Task,
+    loaded: Task,
+    *,
+    settings: Settings,
+    workers: int | None,
+    where: str | RayCluster = LOCAL,
 ) -> Executor:
-    """Make the executor that fits the task: processes can load a named one, not an object.
+    """Make the executor that fits the task, as :func:`evolute.runs.executors.make.make_executor`.
 
     Parameters
     ----------
-    task
-        The task as the user gave it.
-    loaded
-        The task itself.
+    task, loaded
+        The task as the user gave it, and the task itself.
     settings
-        Say how long a trial may take.
-    workers
-        Processes that train; None: one per core.
-
-    Raises
-    ------
-    InputError
-        If the number of workers is none that fits.
+        Say how long a trial may take, and what with.
+    workers, where
+        Processes that train, and where they are.
     """
     return make_executor(
         task,
@@ -318,6 +319,7 @@ def open_executor(
         workers=workers,
         timeout_seconds=settings.timeout_seconds,
         equipment=settings.equipment(),
+        where=where,
     )
 
 

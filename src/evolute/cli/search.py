@@ -24,6 +24,7 @@ from evolute.errors import InputError
 from evolute.leaderboard import Leaderboard
 from evolute.presets import PRESETS, resolve
 from evolute.runs.budget import format_seconds
+from evolute.runs.executors.make import EXECUTORS, LOCAL, RAY, RayCluster
 from evolute.search.algorithms import ALGORITHMS
 from evolute.settings import merge, read_toml
 from evolute.store.address import shown
@@ -61,6 +62,16 @@ Running the same command again resumes it: nothing that was scored is trained tw
     "--store", default=DEFAULT_STORE, show_default=True, help="File in which trials are remembered."
 )
 @click.option("--workers", type=click.IntRange(min=1), help="Processes that train; one per core.")
+@click.option(
+    "--executor", type=click.Choice(EXECUTORS), default=LOCAL, show_default=True,
+    help="Where they train: on this machine, or on a Ray cluster.",
+)  # fmt: skip
+@click.option("--ray-address", help="Of that cluster.  [default: the one of this machine]")
+@click.option("--resources-per-worker", help="As CPU=1,GPU=0.5.  [default: CPU=1]")
+@click.option(
+    "--working-folder", type=click.Path(path_type=Path),
+    help="Folder that goes to each node of the cluster once; workers work in it.",
+)  # fmt: skip
 @click.option("--lanes", type=int, help="Most trainings side by side in one process.")
 @click.option("--memory", help="Memory for them, such as 4G.  [default: half of what is free]")
 @click.option(
@@ -84,6 +95,10 @@ def search(
     config: Path | None,
     store: str,
     workers: int | None,
+    executor: str,
+    ray_address: str | None,
+    resources_per_worker: str | None,
+    working_folder: Path | None,
     lanes: int | None,
     memory: str | None,
     precision: str | None,
@@ -105,6 +120,7 @@ def search(
         click.echo(resolve(DEFAULT_PRESET, settings).to_toml(), nl=False)
         return
     _require_writable(output)
+    where = _place(executor, ray_address, resources_per_worker, working_folder)
     errors = Console(stderr=True)
     try:
         with ProgressDisplay(errors) as display:
@@ -113,6 +129,7 @@ def search(
                 config=settings,
                 store=store,
                 workers=workers,
+                executor=where,
                 verdict=verdict,
                 listener=display,
             )
@@ -125,6 +142,20 @@ def search(
         print_json(_as_data(result, saved))
     else:
         _print_for_people(result, saved, store)
+
+
+def _place(
+    executor: str, address: str | None, resources: str | None, folder: Path | None
+) -> str | RayCluster:
+    """Return where workers are."""
+    if executor == RAY:
+        return RayCluster(address, resources or RayCluster().resources_per_worker, folder)
+    if (address, resources, folder) != (None, None, None):
+        raise InputError(
+            "--ray-address, --resources-per-worker and --working-folder are for a cluster: add "
+            "--executor ray"
+        )
+    return executor
 
 
 def _require_writable(output: Path | None) -> None:

@@ -29,7 +29,7 @@ TRIES = 2
 """How often a worker may be lost to a request before it counts as crashed or timed out."""
 
 BEGINNINGS = 3
-"""How many workers in a row may end before they are ready until no more are begun in their place."""
+"""How many workers in a row may end before they are ready; then none is begun in their place."""
 
 GRACE_SECONDS = 30.0
 """How long after the time limit of a trial a worker that gives no sign is killed."""
