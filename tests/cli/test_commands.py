@@ -301,7 +301,7 @@ def test_the_command_itself_leaves_no_traceback_and_status_two(tmp_path: Path) -
 def test_a_locked_store_is_one_line_and_keeps_what_it_holds(
     workplace: Workplace, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("evolute.store.sql.BUSY_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("evolute.store.sqlite.BUSY_TIMEOUT_SECONDS", 0.2)
     holder = sqlite3.connect(workplace.store, isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
     try:
