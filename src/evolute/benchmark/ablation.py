@@ -105,7 +105,6 @@ def variants(rule: Rule) -> tuple[Variant, ...]:
     tanh(0.5*g) bypassed                 none: [a3]*(0.5*g)
     0.5*g bypassed: g stays              none: [a3]*tanh(g)
     constant 0.5 halved                  none: [a3]*tanh(0.25*g)
-    constant 0.5 doubled                 none: [a3]*tanh(1*g)
     momentum type momentum               momentum: [a3]*tanh(0.5*g)
     momentum type nesterov               nesterov: [a3]*tanh(0.5*g)
     """
