@@ -31,60 +31,20 @@ from evolute.runs.config import RunConfig
 from evolute.runs.evaluate import Evaluator
 from evolute.runs.executors.base import Executor, TrialRequest
 from evolute.runs.executors.make import LOCAL, RayCluster, make_executor
+from evolute.runs.listener import Forecast, Listener
 from evolute.runs.run import Ending, Progress, Run, run_digest
 from evolute.settings import Settings
 from evolute.store.sql import open_store
 from evolute.tasks.base import Task
 from evolute.tasks.check import check_task
 from evolute.tasks.user import load_task
+from evolute.train.planning import choose_plans
 from evolute.trial import RETRIED_KINDS, OutcomeKind, Trial
 
 DEFAULT_STORE = "evolute.sqlite"
 """Where searches are remembered unless another place is given."""
 
 DEFAULT_PRESET = "quick"
-
-
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """What a search is going to cost, estimated from the hand-made optimizers' trials.
-
-    Parameters
-    ----------
-    workers
-        Trials that run at the same time.
-    seconds_per_candidate
-        Time of one trial with its probes, on one worker.
-    candidates
-        Candidates to be trained at most; None if only the budget of time ends the search.
-    search_seconds
-        Time of the trainings of the search phase, less where candidates fail and end early.
-    verdict_trials, verdict_seconds
-        Trainings and time of the verdict, 0 without one.
-    """
-
-    workers: int
-    seconds_per_candidate: float
-    candidates: int | None
-    search_seconds: float | None
-    verdict_trials: int
-    verdict_seconds: float
-
-
-class Listener:
-    """Hears how a search goes; each method does nothing unless overridden."""
-
-    def baselines(self, done: int, expected: int) -> None:
-        """Hear how many hand-made optimizers are scored."""
-
-    def forecast(self, forecast: Forecast) -> None:
-        """Hear what it is going to cost, before it begins."""
-
-    def progress(self, progress: Progress) -> None:
-        """Hear where the search stands."""
-
-    def verdict(self, done: int, expected: int) -> None:
-        """Hear how many trainings of the verdict have ended, of at least how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +214,9 @@ def search(
     check_task(loaded)
     with (
         open_store(store) as opened,
-        open_executor(task, loaded, settings=settings, workers=workers, where=executor) as trainers,
+        open_executor(
+            task, loaded, settings=settings, workers=workers, where=executor, listener=hear
+        ) as trainers,
     ):
         run_config = _named_config(settings, loaded)
         run = Run(
@@ -301,6 +263,7 @@ def open_executor(
     settings: Settings,
     workers: int | None,
     where: str | RayCluster = LOCAL,
+    listener: Listener | None = None,
 ) -> Executor:
     """Make the executor that fits the task, as :func:`evolute.runs.executors.make.make_executor`.
 
@@ -312,13 +275,20 @@ def open_executor(
         Say how long a trial may take, and what with.
     workers, where
         Processes that train, and where they are.
+    listener
+        Hears when plans are chosen.
     """
+    equipment = settings.equipment()
+    if isinstance(task, str):  # for workers; this process finds a plan when it needs one
+        (listener or Listener()).choosing()
+        protocols = (settings.initial, settings.main)
+        equipment = choose_plans(loaded, protocols, seed=settings.seed, equipment=equipment)
     return make_executor(
         task,
         loaded,
         workers=workers,
         timeout_seconds=settings.timeout_seconds,
-        equipment=settings.equipment(),
+        equipment=equipment,
         where=where,
     )
 

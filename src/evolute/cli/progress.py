@@ -12,9 +12,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from evolute.discover import Forecast, Listener
 from evolute.errors import shorten
 from evolute.runs.budget import format_seconds
+from evolute.runs.listener import Forecast, Listener
 from evolute.runs.run import Progress
 
 REFRESHES_PER_SECOND = 4
@@ -48,6 +48,9 @@ class ProgressDisplay(Listener):
     ) -> None:
         if self._console.is_terminal:
             self._live.stop()
+
+    def choosing(self) -> None:
+        self._draw("choosing how to train many copies side by side", None, {})
 
     def baselines(self, done: int, expected: int) -> None:
         self._draw(
@@ -94,7 +97,9 @@ class ProgressDisplay(Listener):
             self._live.update(_panel(phase, fraction, facts, best))
         elif time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
-            line = f"{phase}: {facts}" + (f"  best {best}" if best else "")
+            line = (f"{phase}: {facts}" if facts else f"{phase}…") + (
+                f"  best {best}" if best else ""
+            )
             self._console.print(Text(line), soft_wrap=True)
 
 

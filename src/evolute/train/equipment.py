@@ -37,6 +37,9 @@ class Equipment:
         Where networks are trained.
     shared_by
         Processes that share the memory of the machine.
+    chosen
+        Plans already found for ``auto``: pairs of a kind of network and a plan, as
+        :func:`evolute.train.planning.choose_plans` writes them.
 
     Raises
     ------
@@ -51,6 +54,7 @@ class Equipment:
     plan: str = AUTO
     device: str = "cpu"
     shared_by: int = 1
+    chosen: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if self.lanes is not None and self.lanes < 1:
@@ -65,4 +69,5 @@ class Equipment:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Read what :meth:`to_dict` wrote."""
-        return cls(**data)
+        chosen = tuple((kind, plan) for kind, plan in data.get("chosen", ()))
+        return cls(**{**data, "chosen": chosen})

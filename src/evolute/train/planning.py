@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from torch import nn
 
+from evolute.errors import InputError
 from evolute.lanes.choose import LANES_TIMED, Choice, choose
 from evolute.lanes.criterion import LaneCriterion
 from evolute.lanes.remembered import plans_file
+from evolute.seeds import derive
 from evolute.tasks.base import Task
 from evolute.tasks.criteria import LOSSES, METRICS
 from evolute.tasks.data import Batch
+from evolute.tasks.randomness import seeded
+from evolute.train.environment import fixed_environment
 from evolute.train.equipment import AUTO, Equipment
 from evolute.train.protocol import Protocol
+from evolute.train.sources import Sources
+from evolute.train.survey import Survey, survey
+
+_log = logging.getLogger("evolute")
 
 TIMED_BYTES = 2 * 2**30
 """Memory of the lanes with which plans are timed. Not what is free: the plan, and with it the last
 bits of every figure, must not depend on the hour."""
-
 
 PATIENCE_SECONDS = 20.0
 """How long a process waits for others that find plans: one that hangs must not stop them all."""
@@ -44,6 +53,113 @@ def lane_criterion(task: Task) -> LaneCriterion:
         named_loss=next((name for name, row in LOSSES.items() if row is loss), None),
         named_metric=next((name for name, row in METRICS.items() if row is metric), None),
     )
+
+
+def first_model(task: Task, seed: int, width: int | None) -> nn.Module:
+    """Return a new model with the first weights of a seed."""
+    with seeded(derive(seed, "weights")):
+        return task.model(width)
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What trials of one kind share before the first of them begins.
+
+    Parameters
+    ----------
+    sources
+        Their batches and noise.
+    batch
+        The first of them.
+    survey
+        What is known about the network.
+    """
+
+    sources: Sources
+    batch: Batch
+    survey: Survey
+
+    @classmethod
+    def of(cls, task: Task, protocol: Protocol, *, seed: int, model: nn.Module) -> Ground:
+        """Look at a task as a protocol trains it.
+
+        Parameters
+        ----------
+        task, protocol, seed
+            What is trained.
+        model
+            A new model; given away.
+        """
+        sources = Sources(task, batch_size=protocol.batch_size, augment=protocol.augment)
+        batch = next(sources.batches(seed))
+        return cls(sources, batch, survey(task, model, batch, seed=seed))
+
+
+def kind_of(protocol: Protocol) -> str:
+    """Say what decides which plan serves, among all that a protocol says.
+
+    Examples
+    --------
+    >>> from evolute.train.protocol import PROTOCOLS
+    >>> kind_of(PROTOCOLS["quick"].main)
+    'width None, batch 128, augment False, float32'
+    """
+    return (
+        f"width {protocol.width}, batch {protocol.batch_size}, augment {protocol.augment}, "
+        f"{protocol.precision}"
+    )
+
+
+def choose_plans(
+    task: Task, protocols: Sequence[Protocol], *, seed: int, equipment: Equipment
+) -> Equipment:
+    """Return equipment that names the plan of each kind of network.
+
+    One process asks before it starts its workers: so they need not wait for one another, and all
+    of them, on whatever machine, give the same bits.
+
+    Parameters
+    ----------
+    task, protocols, seed
+        What is going to be trained.
+    equipment
+        With what; returned as it is if it names a plan itself.
+
+    Raises
+    ------
+    TaskError
+        If no plan serves, or the user's code raises.
+    """
+    if equipment.plan != AUTO:
+        return equipment
+    kinds = {kind_of(protocol): protocol for protocol in protocols}
+    with fixed_environment():
+        found = {
+            kind: _plan_of(task, protocol, seed=seed, equipment=equipment)
+            for kind, protocol in kinds.items()
+        }
+    chosen = tuple((kind, plan) for kind, plan in found.items() if plan is not None)
+    return replace(equipment, chosen=chosen)
+
+
+def _plan_of(task: Task, protocol: Protocol, *, seed: int, equipment: Equipment) -> str | None:
+    """Return the name of the plan for trials of a protocol; None if it is not chosen by speed."""
+
+    def build() -> nn.Module:
+        return first_model(task, seed, protocol.width).train()
+
+    ground = Ground.of(task, protocol, seed=seed, model=build())
+    if ground.survey.changes_inputs:
+        return None
+    choice = plan_lanes(
+        task,
+        build,
+        ground.batch,
+        protocol=protocol,
+        bytes_per_lane=ground.survey.bytes_per_lane,
+        equipment=equipment,
+    )
+    return choice.plan
 
 
 def plan_lanes(
@@ -83,7 +199,8 @@ def plan_lanes(
         If no plan can.
     """
     fitting = max(1, TIMED_BYTES // max(1, bytes_per_lane))
-    with _one_at_a_time():
+
+    def chosen(plan: str | None) -> Choice:
         return choose(
             build,
             batch,
@@ -92,9 +209,20 @@ def plan_lanes(
             version=f"{task.version} width {protocol.width}",
             device=equipment.device,
             size=min(LANES_TIMED, 1 << (fitting.bit_length() - 1)),
-            plan=None if equipment.plan == AUTO else equipment.plan,
+            plan=plan,
             precision=protocol.precision,
         )
+
+    if equipment.plan != AUTO:
+        return chosen(equipment.plan)
+    known = dict(equipment.chosen).get(kind_of(protocol))
+    if known is not None:
+        try:
+            return chosen(known)
+        except InputError as fault:  # chosen on another machine, where the native core is built
+            _log.warning("task %r: another plan is looked for: %s", task.name, fault)
+    with _one_at_a_time():
+        return chosen(None)
 
 
 @contextlib.contextmanager

@@ -23,10 +23,8 @@ from evolute.errors import TaskError
 from evolute.lanes.base import LaneNetwork
 from evolute.lanes.loop import LoopNetwork
 from evolute.lang.rule import Rule
-from evolute.seeds import derive
 from evolute.tasks.base import Task
 from evolute.tasks.data import Batch
-from evolute.tasks.randomness import seeded
 from evolute.train.deck import Account, Deck, Lane
 from evolute.train.equipment import Equipment
 from evolute.train.memory import (
@@ -36,11 +34,9 @@ from evolute.train.memory import (
     is_out_of_memory,
     lanes_that_fit,
 )
-from evolute.train.planning import plan_lanes
+from evolute.train.planning import Ground, first_model, kind_of, plan_lanes
 from evolute.train.protocol import Protocol
 from evolute.train.scoring import Course, Scoring
-from evolute.train.sources import Sources
-from evolute.train.survey import survey
 from evolute.train.trainer import require_scorable, scored_trial, trial_key
 from evolute.trial import Trial, TrialKey
 
@@ -52,8 +48,6 @@ REMEMBERED_MODELS = 64
 LEAST_SLOTS = 8
 """A deck is not made smaller than this when lanes leave it."""
 
-
-Kind = tuple[int | None, int, bool, str]
 
 MakeNetwork = Callable[[nn.Module, int], LaneNetwork]
 """Makes so many slots for copies of a model."""
@@ -73,10 +67,9 @@ class _Job:
     account: Account = field(default_factory=Account)
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> str:
         """What trials must share to be trained by one deck."""
-        protocol = self.protocol
-        return protocol.width, protocol.batch_size, protocol.augment, protocol.precision
+        return kind_of(self.protocol)
 
 
 class Population:
@@ -124,7 +117,7 @@ class Population:
         self._order = itertools.count()
         self._models: OrderedDict[tuple[int, int | None], nn.Module] = OrderedDict()
         self._deck: Deck | None = None
-        self._kind: Kind | None = None
+        self._kind: str | None = None
         self._most = self._equipment.lanes or MOST_LANES
 
     def add(
@@ -247,16 +240,16 @@ class Population:
 
     def _open(self, job: _Job) -> None:
         """Make the deck for trials like this one."""
-        task, protocol, equipment = self._task, job.protocol, self._equipment
-        sources = Sources(task, batch_size=protocol.batch_size, augment=protocol.augment)
-        first = next(sources.batches(job.seed))
-        known = survey(task, self._model(job.seed, protocol.width), first, seed=job.seed)
+        equipment = self._equipment
+        model = self._model(job.seed, job.protocol.width)
+        ground = Ground.of(self._task, job.protocol, seed=job.seed, model=model)
         if equipment.lanes is None:
             memory = equipment.memory_bytes or round(SHARE_OF_FREE * free_memory())
-            self._most = lanes_that_fit(known.bytes_per_lane, memory // equipment.shared_by)
+            per_lane = ground.survey.bytes_per_lane
+            self._most = lanes_that_fit(per_lane, memory // equipment.shared_by)
         self._kind = job.kind
-        self._sources, self._survey = sources, known
-        self._make_network = self._given or self._planned(job, first)
+        self._sources, self._survey = ground.sources, ground.survey
+        self._make_network = self._given or self._planned(job, ground.batch)
         self._new_deck(job, min(self._most, _power_of_two(len(self._queue))))
 
     def _planned(self, job: _Job, batch: Batch) -> MakeNetwork:
@@ -297,8 +290,7 @@ class Population:
         """Return a model of its own with the first weights of a seed."""
         key = seed, width
         if key not in self._models:
-            with seeded(derive(seed, "weights")):
-                self._models[key] = self._task.model(width)
+            self._models[key] = first_model(self._task, seed, width)
             if len(self._models) > REMEMBERED_MODELS:
                 self._models.popitem(last=False)
         self._models.move_to_end(key)
