@@ -6,35 +6,23 @@ Torch takes four passes over memory and 9 ns per element for them (measured, one
 
 from __future__ import annotations
 
-import ctypes
-import os
-from ctypes import c_double, c_int32, c_int64, c_void_p
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-import evolute.native
-
-ABI = 1
-"""Version of the interface of ``native/core/layers.cpp`` that this file speaks."""
-
-LIBRARY = "libevolute_layers.so"
+from evolute.lanes.native_layers import layers
 
 ACTIVATIONS = {None: 0, "relu": 1, "silu": 2}
 """Numbers of the activations, as in ``layers.cpp``."""
 
-_FORWARD = (c_int32, *[c_void_p] * 2, *[c_int64] * 2, *[c_void_p] * 2, c_double, *[c_void_p] * 3)
-_BACKWARD = (c_int32, *[c_void_p] * 3, *[c_int64] * 2, *[c_void_p] * 6)
 _SUFFIXES = {torch.float32: "", torch.bfloat16: "_bf16"}
 
 
 def serves(x: Tensor) -> bool:
     """Say whether the native pass can take a tensor [N, C, …]."""
     on_cpu = x.device.type == "cpu" and x.dtype in _SUFFIXES and x.numel() > 0
-    return on_cpu and x.ndim in (2, 4) and _library() is not None
+    return on_cpu and x.ndim in (2, 4) and layers() is not None
 
 
 def norm(
@@ -118,26 +106,4 @@ def _laid(x: Tensor) -> Tensor:
 
 
 def _function(way: str, dtype: torch.dtype) -> Any:
-    return getattr(_library(), f"evolute_norm_{way}{_SUFFIXES[dtype]}")
-
-
-@cache
-def _library() -> ctypes.CDLL | None:
-    """Return the native layers; None where they were not built, or are switched off."""
-    if os.environ.get("EVOLUTE_NATIVE_ISA") == "off":
-        return None
-    candidates = (Path(folder) / LIBRARY for folder in evolute.native.__path__)
-    path = next((path for path in candidates if path.is_file()), None)
-    if path is None:
-        return None
-    try:
-        library = ctypes.CDLL(str(path))
-        if library.evolute_layers_abi() != ABI:
-            return None
-    except (OSError, AttributeError):
-        return None
-    for suffix in _SUFFIXES.values():
-        for way, types in (("forward", _FORWARD), ("backward", _BACKWARD)):
-            function = getattr(library, f"evolute_norm_{way}{suffix}")
-            function.argtypes, function.restype = types, None
-    return library
+    return getattr(layers(), f"evolute_norm_{way}{_SUFFIXES[dtype]}")

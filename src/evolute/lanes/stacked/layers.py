@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from evolute.lanes import fused
+from evolute.lanes import fused, images
 from evolute.lanes.base import CannotStackError
 from evolute.lanes.stacked.functions import dropout
 from evolute.lanes.stacked.table import Step, row
@@ -55,6 +55,10 @@ def _convolution(function: Any, dimensions: int) -> None:
     ) -> Lanes:
         if len(x.shape) != dimensions + 2:
             raise CannotStackError("it convolves without a batch dimension")
+        if dimensions == 2 and dilation in (1, (1, 1)) and groups == 1:
+            found = _native(step, x, weight, bias, stride, padding)
+            if found is not None:
+                return found
         kernels = apart(weight, step.count).flatten(0, 1)
         offsets = None if bias is None else apart(bias, step.count).flatten()
         result = function(
@@ -67,6 +71,18 @@ def _convolution(function: Any, dimensions: int) -> None:
             groups=groups * step.count,
         )
         return Lanes(result, step.count, wide=True)
+
+
+def _native(step: Step, x: Any, weight: Any, bias: Any, stride: Any, padding: Any) -> Lanes | None:
+    """Return the convolution by the native layer; None where it cannot be had."""
+    data, own = apart(x, step.count), apart(weight, step.count)
+    if isinstance(padding, str) or not images.serves(data, own):
+        return None
+    down, right = (each if isinstance(each, tuple) else (each, each) for each in (stride, padding))
+    result = images.convolve(data, own, stride=down, padding=right)
+    if bias is not None:
+        result = result + apart(bias, step.count).view(step.count, 1, -1, 1, 1)
+    return Lanes(result, step.count)
 
 
 _convolution(functional.conv1d, 1)
@@ -107,6 +123,11 @@ def _batch_norm(
     *,
     activation: str | None = None,
 ) -> Lanes:
+    if isinstance(x, Lanes) and len(x.shape) == 4 and not x.wide and images.serves(x.data):
+        values = [running_mean, running_var, weight, bias]
+        own = [None if each is None else apart(each, step.count) for each in values]
+        return Lanes(_norm_apart(x.data, own, training, momentum, eps, activation), step.count)
+
     def flat(value: Any) -> Any:
         return None if value is None else apart(value, step.count).flatten()
 
@@ -126,6 +147,31 @@ def _batch_norm(
             data, *running, *weights, training, momentum, eps, activation=activation
         )
     return Lanes(result, step.count, wide=True)
+
+
+def _norm_apart(
+    x: Tensor,
+    own: list[Tensor | None],
+    training: bool,
+    momentum: float,
+    epsilon: float,
+    activation: str | None,
+) -> Tensor:
+    """Normalise images [L, N, C, H, W] by the native layer, or by their running averages."""
+    mean, variance, weight, bias = own
+    channels = (len(x), x.shape[2])
+    weight = torch.ones(channels) if weight is None else weight
+    bias = torch.zeros(channels) if bias is None else bias
+    running = None if mean is None or variance is None else (mean, variance)
+    if training or running is None:
+        return images.norm(
+            x, weight, bias, running, momentum=momentum, epsilon=epsilon, activation=activation
+        )
+    factor = weight * torch.rsqrt(running[1] + epsilon)
+    offset = bias - running[0] * factor
+    wide = (channels[0], 1, channels[1], 1, 1)
+    result: Tensor = _PLAIN[activation](torch.addcmul(offset.view(wide), x, factor.view(wide)))
+    return result
 
 
 @row(functional.layer_norm)
@@ -298,11 +344,16 @@ def _broadcast(value: Any, rank: int) -> Tensor:
     return tensor
 
 
+_TO_ONE = ((1,), ((1, 1),))
+
+
 def _pooling(function: Any, dimensions: int) -> None:
     @row(function)
     def pool(step: Step, x: Lanes, *args: Any, **kwargs: Any) -> Lanes:
         if len(x.shape) != dimensions + 2:
             raise CannotStackError("it pools without a batch dimension")
+        if function is functional.adaptive_avg_pool2d and not x.wide and args[:1] in _TO_ONE:
+            return Lanes(images.average(x.data), step.count)
         return Lanes(function(x.widened(), *args, **kwargs), step.count, wide=True)
 
 

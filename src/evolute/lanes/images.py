@@ -1,0 +1,181 @@
+"""Convolution and batch normalisation of many lanes of small images, native, for the CPU.
+
+Images lie with the examples last in memory ([L, C, H, W, N], seen as [L, N, C, H, W]), so that
+vectors are full however few the channels; ``native/core/layers_images.cpp`` runs one lane after the
+other. Torch's grouped convolution fills a vector by the channels of one lane only.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from evolute.lanes.native_layers import Norm, Shape, layers
+
+ACTIVATIONS = {None: 0, "relu": 1, "silu": 2}
+"""Numbers of the activations, as in ``layers_vector.h``."""
+
+Pair = tuple[int, int]
+
+
+def serves(*tensors: Tensor | None) -> bool:
+    """Say whether the native layers can take these tensors."""
+    known = (each for each in tensors if each is not None)
+    plain = all(
+        each.device.type == "cpu" and each.dtype == torch.float32 and each.numel() > 0
+        for each in known
+    )
+    return plain and not torch.is_autocast_enabled("cpu") and layers() is not None
+
+
+def convolve(x: Tensor, weight: Tensor, *, stride: Pair, padding: Pair) -> Tensor:
+    """Return the convolution of each lane's images with its own kernels.
+
+    Parameters
+    ----------
+    x
+        [L, N, C, H, W], examples last in memory; expanded where lanes share their images.
+    weight
+        [L, O, C, kh, kw].
+    stride, padding
+        (down, right).
+    """
+    apply: Any = _Convolution.apply
+    result: Tensor = apply(x, weight, stride, padding)
+    return result
+
+
+class _Convolution(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: Pair, padding: Pair) -> Tensor:
+        shared = x.stride(0) == 0 and len(x) > 1
+        x, weight = _laid(x[:1]) if shared else _laid(x), weight.contiguous()
+        shape = _shape_of(x, weight, stride, padding, shared=shared)
+        out = _empty((shape.lanes, shape.examples, shape.outputs, shape.rows, shape.columns))
+        _call("convolve", shape, x, weight, out)
+        ctx.save_for_backward(x, weight)
+        ctx.shape = shape
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        x, weight = ctx.saved_tensors
+        gradient = _laid(gradients[0])
+        of_input, of_weight = None, None
+        if ctx.needs_input_grad[0]:
+            lanes, (_, *rest) = ctx.shape.lanes, x.shape
+            of_input = _empty((lanes, *rest))
+            _call("convolve_input_gradient", ctx.shape, gradient, weight, of_input)
+        if ctx.needs_input_grad[1]:
+            of_weight = torch.empty_like(weight)
+            _call("convolve_weight_gradient", ctx.shape, x, gradient, of_weight)
+        return of_input, of_weight, None, None
+
+
+def _shape_of(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, *, shared: bool) -> Shape:
+    _, examples, inputs, height, width = x.shape
+    lanes, outputs, _, kernel_height, kernel_width = weight.shape
+    return Shape(
+        lanes, examples, inputs, height, width, outputs,
+        (height + 2 * padding[0] - kernel_height) // stride[0] + 1,
+        (width + 2 * padding[1] - kernel_width) // stride[1] + 1,
+        kernel_height, kernel_width, *stride, *padding,
+        0 if shared else x[0].numel(),
+    )  # fmt: skip
+
+
+def _call(name: str, shape: Shape, *tensors: Tensor) -> None:
+    function = getattr(layers(), f"evolute_{name}")
+    function(ctypes.byref(shape), *(each.data_ptr() for each in tensors))
+
+
+def norm(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    running: tuple[Tensor, Tensor] | None,
+    *,
+    momentum: float,
+    epsilon: float,
+    activation: str | None,
+) -> Tensor:
+    """Return f(w·(x − mean)/√(var + ε) + b), mean and var over all but lanes and channels.
+
+    Parameters
+    ----------
+    x
+        [L, N, C, H, W].
+    weight, bias
+        w and b, [L, C].
+    running
+        Running mean and variance [L, C], moved by ``momentum`` towards those of the batch; or None.
+    momentum
+        Share of the batch in the running averages.
+    epsilon
+        ε.
+    activation
+        f, a key of :data:`ACTIVATIONS`.
+    """
+    apply: Any = _Norm.apply
+    z, mean, variance = apply(x, weight, bias, epsilon, ACTIVATIONS[activation])
+    if running is not None:
+        rows = x[0].numel() // x.shape[2]
+        running[0].mul_(1 - momentum).add_(mean, alpha=momentum)
+        running[1].mul_(1 - momentum).add_(variance, alpha=momentum * rows / max(rows - 1, 1))
+    result: Tensor = z
+    return result
+
+
+class _Norm(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, epsilon: float, activation: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        x, weight, bias = _laid(x), weight.contiguous(), bias.contiguous()
+        out = torch.empty_like(x)
+        mean, variance, deviation = (torch.empty_like(weight) for _ in range(3))
+        ctx.save_for_backward(x, weight, bias, mean, deviation)
+        ctx.activation = activation
+        _norm_planes(activation, epsilon, x, None, out, weight, bias, mean, variance, deviation)
+        ctx.mark_non_differentiable(mean, variance)
+        return out, mean, variance
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        x, weight, bias, mean, deviation = ctx.saved_tensors
+        gradient, out = _laid(gradients[0]), torch.empty_like(x)
+        of_weight, of_bias = torch.empty_like(weight), torch.empty_like(bias)
+        _norm_planes(
+            ctx.activation, 0.0, x, gradient, out, weight, bias, mean, None, deviation,
+            of_weight, of_bias,
+        )  # fmt: skip
+        return out, of_weight, of_bias, None, None
+
+
+def _norm_planes(activation: int, epsilon: float, x: Tensor, *more: Tensor | None) -> None:
+    planes = x.shape[0] * x.shape[2]
+    pointers = [None if each is None else each.data_ptr() for each in more]
+    work = Norm(activation, planes, x.numel() // planes, epsilon, x.data_ptr(), *pointers)
+    layers().evolute_norm_planes(ctypes.byref(work))  # type: ignore[union-attr]
+
+
+def average(x: Tensor) -> Tensor:
+    """Return the mean over the pixels of images [L, N, C, H, W], as [L, N, C, 1, 1].
+
+    In the order of memory: torch is 9 times slower in the order of the dimensions (measured).
+    """
+    in_memory = x.permute(0, 2, 3, 4, 1).flatten(2, 3)
+    return in_memory.mean(2).transpose(1, 2)[..., None, None]
+
+
+def _laid(x: Tensor) -> Tensor:
+    """Return images [L, N, C, H, W] with the examples last in memory."""
+    return x.permute(0, 2, 3, 4, 1).contiguous().permute(0, 4, 1, 2, 3)
+
+
+def _empty(shape: tuple[int, ...]) -> Tensor:
+    lanes, examples, *rest = shape
+    return torch.empty((lanes, *rest, examples)).permute(0, 4, 1, 2, 3)

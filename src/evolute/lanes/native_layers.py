@@ -1,0 +1,84 @@
+"""The library of native layers: where it is, and the types of its functions.
+
+It is optional: where it was not built, or is switched off, torch's own functions run.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from ctypes import POINTER, Structure, c_double, c_int32, c_int64, c_void_p
+from functools import cache
+from pathlib import Path
+
+import evolute.native
+
+ABI = 2
+"""Version of the interface of ``native/core/layers*.cpp`` that this file speaks."""
+
+LIBRARY = "libevolute_layers.so"
+
+
+class Shape(Structure):
+    """``Shape`` of layers_images.cpp: the sizes of a convolution."""
+
+    _fields_ = tuple(
+        (name, c_int64)
+        for name in (
+            "lanes", "examples", "inputs", "height", "width", "outputs", "rows", "columns",
+            "kernel_height", "kernel_width", "stride_height", "stride_width",
+            "padding_height", "padding_width", "input_stride",
+        )
+    )  # fmt: skip
+
+
+class Norm(Structure):
+    """``Norm`` of layers_images.cpp: a batch normalisation and the activation after it."""
+
+    _fields_ = (
+        *((name, c_int64) for name in ("activation", "planes", "size")),
+        ("epsilon", c_double),
+        *(
+            (name, c_void_p)
+            for name in (
+                "x", "gradient", "out", "scale", "offset", "mean", "variance", "deviation",
+                "scale_gradient", "offset_gradient",
+            )
+        ),
+    )  # fmt: skip
+
+
+_FORWARD = (c_int32, *[c_void_p] * 2, *[c_int64] * 2, *[c_void_p] * 2, c_double, *[c_void_p] * 3)
+_BACKWARD = (c_int32, *[c_void_p] * 3, *[c_int64] * 2, *[c_void_p] * 6)
+_CONVOLUTION = (POINTER(Shape), *[c_void_p] * 3)
+_ARGUMENTS = {
+    "evolute_norm_forward": _FORWARD,
+    "evolute_norm_forward_bf16": _FORWARD,
+    "evolute_norm_backward": _BACKWARD,
+    "evolute_norm_backward_bf16": _BACKWARD,
+    "evolute_convolve": _CONVOLUTION,
+    "evolute_convolve_input_gradient": _CONVOLUTION,
+    "evolute_convolve_weight_gradient": _CONVOLUTION,
+    "evolute_norm_planes": (POINTER(Norm),),
+}
+
+
+@cache
+def layers() -> ctypes.CDLL | None:
+    """Return the native layers; None where they were not built, or are switched off."""
+    if os.environ.get("EVOLUTE_NATIVE_ISA") == "off":
+        return None
+    candidates = (Path(folder) / LIBRARY for folder in evolute.native.__path__)
+    path = next((path for path in candidates if path.is_file()), None)
+    if path is None:
+        return None
+    try:
+        library = ctypes.CDLL(str(path))
+        if library.evolute_layers_abi() != ABI:
+            return None
+        for name, types in _ARGUMENTS.items():
+            function = getattr(library, name)
+            function.argtypes, function.restype = types, None
+    except (OSError, AttributeError):
+        return None
+    return library
