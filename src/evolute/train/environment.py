@@ -41,7 +41,9 @@ def fixed_environment() -> Iterator[None]:
         stack.enter_context(seeded(0))
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
-        stack.enter_context(torch.autocast("cpu", enabled=False))
+        # The outermost autocast alone forgets the weights that it cast: one in here would go on
+        # with those of its first step for ever, so none keeps any.
+        stack.enter_context(torch.autocast("cpu", enabled=False, cache_enabled=False))
         stack.enter_context(one_thread())
         stack.callback(torch.set_default_dtype, torch.get_default_dtype())
         torch.set_default_dtype(torch.float32)
