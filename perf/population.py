@@ -1,9 +1,10 @@
 """Speed of training many networks: the population engine against ordinary PyTorch, interleaved.
 
-``python -m perf.population [CASE ...] [--device cuda]``: lane-steps per second of the whole machine
-for (a) one model at a time, eager, one process with all threads, nchw or channels_last, whichever
-is better, ``torch.optim.Adam(fused=True)``, its batches ready in memory; and (b) this engine with
-eight published rules over the lanes, one process with one thread per core (one process on a GPU).
+``python -m perf.population [CASE ...] [--device cuda] [--repeats 5]``: lane-steps per second of the
+whole machine for (a) one model at a time, eager, one process with all threads, nchw or
+channels_last, whichever is better, ``torch.optim.Adam(fused=True)``, its batches ready in memory;
+and (b) this engine with eight published rules over the lanes, one process with one thread per core
+(one process on a GPU).
 Same batch size and work; A B A B, medians. One table, and one JSON line per case.
 """
 
@@ -228,7 +229,7 @@ class Server:
         self._process.wait()
 
 
-def measure(name: str, device: str) -> dict[str, Any]:
+def measure(name: str, device: str, *, repeats: int) -> dict[str, Any]:
     """Return the medians of one case."""
     case = CASES[name]
     cores = len(os.sched_getaffinity(0)) if device == "cpu" else 1
@@ -244,7 +245,7 @@ def measure(name: str, device: str) -> dict[str, Any]:
     try:
         for server in itertools.chain(*groups.values()):
             server.ready()
-        for _ in range(REPEATS):
+        for _ in range(repeats):
             for kind, servers in groups.items():
                 for server in servers:
                     server.ask(case.seconds)
@@ -256,13 +257,13 @@ def measure(name: str, device: str) -> dict[str, Any]:
     best = max(medians[kind] for kind in groups if kind != "engine")
     return {
         "case": name, "device": device, "lanes": lanes, "processes": cores,
-        "repeats": REPEATS, **medians, "quotient": medians["engine"] / best,
+        "repeats": repeats, **medians, "quotient": medians["engine"] / best,
         "least": min(rates["engine"]), "most": max(rates["engine"]),
         "target": case.target, "aim": case.aim,
     }  # fmt: skip
 
 
-def report(names: list[str], device: str) -> Iterator[str]:
+def report(names: list[str], device: str, *, repeats: int) -> Iterator[str]:
     """Yield the lines of the table."""
     native = status()
     yield (
@@ -273,7 +274,7 @@ def report(names: list[str], device: str) -> Iterator[str]:
         f"{'case':34} {'a: nchw':>9} {'a: ch. last':>12} {'b: engine':>10} {'b/a':>6}  target, aim"
     )
     for name in names:
-        row = measure(name, device)
+        row = measure(name, device, repeats=repeats)
         last = f"{row['channels_last']:12.1f}" if "channels_last" in row else f"{'–':>12}"
         yield (
             f"{CASES[name].name:34} {row['nchw']:9.1f} {last} {row['engine']:10.1f} "
@@ -290,13 +291,14 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("case", nargs="*", choices=list(CASES))
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--repeats", type=int, default=REPEATS)
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     parser.add_argument("--lanes", type=int, default=1, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.serve:
         serve(CASES[given.case[0]], given.serve, given.device, given.lanes)
         return
-    for line in report(given.case or list(CASES), given.device):
+    for line in report(given.case or list(CASES), given.device, repeats=given.repeats):
         print(line, flush=True)
 
 

@@ -1,8 +1,8 @@
 """Speed of scoring: trials per minute of the quick protocol on ``digits``.
 
-``python -m perf.trials search`` runs the search of the quick preset with its trials side by side
-and one at a time, interleaved, each in a store of its own, and compares what they found. Without
-``search``, trials are scored one at a time in one process with one thread.
+``python -m perf.trials search [REPEATS [BUDGET]]`` runs the search of the quick preset with its
+trials side by side and one at a time, interleaved, each in a store of its own, and compares what
+they found. Without ``search``, trials are scored one at a time in one process with one thread.
 
 ``python -m perf.trials``: published discoveries and hand-made optimizers from the zoo, probes
 included, and rules that no probe accepts. A trial before the first one imports what torch imports
@@ -32,21 +32,20 @@ HOPELESS = {"1 (hopeless)": "1", "sqrt(g) (hopeless)": "sqrt(g)"}
 REPEATS = 5
 TARGET_SECONDS = 0.7
 
-
 SEARCHES = 3
 SEARCH_TARGET = 5.0
 
 
-def compare_searches() -> None:
+def compare_searches(repeats: int = SEARCHES, budget: int | None = None) -> None:
     """Print the seconds of searches with lanes and without, and whether they found the same."""
     seconds: dict[str, list[float]] = {"auto": [], "plain": []}
     found: dict[str, evolute.SearchResult] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for repeat in range(SEARCHES):
+        for repeat in range(repeats):
             for plan, times in seconds.items():
                 store = Path(folder) / f"{plan}{repeat}.sqlite"
                 found[plan] = evolute.search(
-                    "digits", config={"plan": plan}, store=store, verdict=False
+                    "digits", budget=budget, config={"plan": plan}, store=store, verdict=False
                 )
                 times.append(found[plan].progress.seconds)
     medians = {plan: statistics.median(times) for plan, times in seconds.items()}
@@ -98,4 +97,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    compare_searches() if "search" in sys.argv else main()
+    if "search" in sys.argv:
+        compare_searches(*(int(number) for number in sys.argv[2:]))
+    else:
+        main()
