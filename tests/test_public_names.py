@@ -67,3 +67,13 @@ assert settings() == before
 """
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
+
+
+def test_importing_the_package_imports_what_is_slow_only_where_it_is_needed() -> None:
+    """Each of the two takes a second, in every command and every worker process."""
+    program = """
+import sys, evolute.cli.app
+assert not {"torch._dynamo", "scipy.stats"} & set(sys.modules)
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr

@@ -70,6 +70,38 @@ def test_a_captured_step_moves_as_eager(name: str) -> None:
     assert_compiled_moves_as_eager(name, "eager")
 
 
+@pytest.mark.parametrize("rule", ["none: [a3]*v", "nesterov: g", "nesterov_published: g + v"])
+def test_rates_and_momenta_that_are_numbers_change_without_compiling_anew(rule: str) -> None:
+    """A scheduler sets numbers: taken for constants, each would be compiled for."""
+    torch._dynamo.reset()
+    ends = []
+    for is_compiled in (False, True):
+        weight = nn.Parameter(torch.ones(3))
+        optimizer = RuleOptimizer([weight], rule, lr=0.05, total_steps=STEPS, weight_decay=0.1)
+        step = torch.compile(optimizer.step, backend="eager") if is_compiled else optimizer.step
+        for count in range(STEPS):
+            optimizer.param_groups[0].update(lr=0.05 / (count + 1), momentum=0.9 - 0.01 * count)
+            weight.grad = torch.tensor([0.1, -2.0, 3.0 + count])
+            with torch.compiler.set_stance("fail_on_recompile" if count >= 2 else "default"):
+                step()
+        ends.append(weight.detach())
+    torch.testing.assert_close(*ends, rtol=2e-6, atol=1e-6)
+
+
+def test_noise_is_the_same_under_the_compiler() -> None:
+    torch._dynamo.reset()
+    ends = []
+    for is_compiled in (False, True):
+        weight = nn.Parameter(torch.ones(50))
+        optimizer = RuleOptimizer([weight], "none: dropout(g, 0.3)", lr=0.1, seed=3)
+        step = torch.compile(optimizer.step, backend="eager") if is_compiled else optimizer.step
+        for _ in range(3):
+            weight.grad = torch.ones(50)
+            step()
+        ends.append(weight.detach())
+    assert torch.equal(*ends)
+
+
 def test_a_compiled_step_and_one_that_is_not_take_turns() -> None:
     torch._dynamo.reset()
     rate = torch.tensor(0.05)

@@ -158,6 +158,18 @@ def test_a_gradient_of_another_layout_is_copied(change: Change, calls: Calls) ->
 
 
 @needs_core
+def test_a_gradient_that_is_of_another_dtype_from_some_step_on_is_taken() -> None:
+    weight = nn.Parameter(torch.ones(4))
+    optimizer = RuleOptimizer([weight], "none: g", lr=0.25)
+    for dtype in (torch.float32, torch.bfloat16, torch.float32):
+        weight.grad = None
+        weight.grad_dtype = dtype
+        weight.grad = torch.ones(4, dtype=dtype)
+        optimizer.step()
+    assert weight.tolist() == [0.25] * 4
+
+
+@needs_core
 def test_weights_that_moved_in_memory_are_found() -> None:
     ends = []
     for foreach in (None, False):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import io
+import re
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -131,6 +133,53 @@ def test_state_of_another_optimizer_is_refused() -> None:
         RuleOptimizer(parameters(), "none: s", lr=0.1).load_state_dict(
             torch.optim.Adam(parameters()).state_dict()
         )
+
+
+@pytest.mark.parametrize("lacking", ["step", "ema(g, 0.9)", "momentum_buffer"])
+def test_a_state_that_lacks_a_part_is_refused_by_name(lacking: str) -> None:
+    weights = parameters()
+    optimizer = RuleOptimizer(weights, "momentum: v", lr=0.1)
+    steps(optimizer, weights, range(1))
+    state = optimizer.state_dict()
+    del state["state"][1][lacking]
+    with pytest.raises(InputError, match=re.escape(f"lacks {lacking!r} (it has")):
+        RuleOptimizer(parameters(), "momentum: v", lr=0.1).load_state_dict(state)
+
+
+def test_a_state_of_other_shapes_is_refused_and_nothing_is_changed() -> None:
+    weights = parameters()
+    optimizer = RuleOptimizer(weights, "momentum: v", lr=0.1)
+    steps(optimizer, weights, range(1))
+    wider = RuleOptimizer([nn.Parameter(torch.ones(2, 2)) for _ in weights], "momentum: v", lr=0.5)
+    with pytest.raises(InputError, match=r"'ema\(g, 0.9\)' of a parameter of shape \(2, 2\)"):
+        wider.load_state_dict(optimizer.state_dict())
+    assert wider.param_groups[0]["lr"] == 0.5
+    assert not wider.state
+
+
+def test_a_state_without_content_is_that_of_no_step() -> None:
+    weights = parameters()
+    optimizer = RuleOptimizer(weights, "momentum: v", lr=0.1)
+    state = optimizer.state_dict()
+    optimizer.load_state_dict({**state, "state": {0: {}}})
+    steps(optimizer, weights, range(1))
+    assert int(optimizer.state[weights[0]]["step"]) == 1
+
+
+def test_numbers_of_numpy_are_taken_and_saved_as_python_s_own() -> None:
+    given: dict[str, Any] = {
+        "lr": np.float32(0.5),
+        "total_steps": np.int64(9),
+        "momentum": np.float64(0.5),
+    }
+    weights = parameters()
+    optimizer = RuleOptimizer(weights[:1], "momentum: [a1]*g", **given)
+    optimizer.add_param_group({"params": weights[1:], "weight_decay": np.float16(0.25)})
+    groups = saved_and_loaded(optimizer.state_dict())["param_groups"]
+    assert [group["weight_decay"] for group in groups] == [0, 0.25]
+    for group in groups:
+        assert [group[name] for name in given] == list(given.values())
+        assert {type(group[name]) for name in given} == {int, float}
 
 
 def test_a_copy_goes_its_own_way() -> None:

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from scipy.stats import qmc
 
 from evolute.benchmark.config import BenchConfig
 from evolute.benchmark.entrants import Entrant
@@ -59,6 +58,8 @@ def sobol_points(dimensions: int, count: int, *, seed: int) -> list[tuple[float,
     >>> sobol_points(1, 2, seed=0) == sobol_points(1, 4, seed=0)[:2]
     True
     """
+    from scipy.stats import qmc  # takes a second to import, and few commands need it
+
     generator = np.random.default_rng(derive(seed, "sobol"))
     engine = qmc.Sobol(dimensions, scramble=True, rng=generator)
     # Whole powers of two, as the sequence is made for; what is too many is cut off.

@@ -68,7 +68,7 @@ class NativeSteps:
         return (
             bool(self._places)
             and all(each.is_contiguous() for each in members.weights)
-            and all(type(each) is Tensor and each.is_contiguous() for each in members.gradients)
+            and all(_is_plain(each) and each.is_contiguous() for each in members.gradients)
             and _places(members) == self._places
         )
 

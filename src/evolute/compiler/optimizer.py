@@ -11,13 +11,20 @@ from typing import Any, overload
 
 import torch
 from torch import Tensor
+from torch._compile import _disable_dynamo
 from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT, StateDict, _use_grad_for_differentiable
 
 from evolute.compiler.fused import NativeSteps, native_steps, require_fused
 from evolute.compiler.generated import GeneratedSteps
-from evolute.compiler.options import ADDED_LATER, refused_gradient, require_options
+from evolute.compiler.options import (
+    ADDED_LATER,
+    plain_numbers,
+    refused_gradient,
+    require_options,
+    require_slots,
+)
 from evolute.compiler.program import compile_rule
 from evolute.compiler.shards import local, require_shardable
 from evolute.compiler.step import Members, curve_tensor, update_each, update_lists
@@ -122,7 +129,7 @@ class RuleOptimizer(Optimizer):
             "rule": str(self.rule),
             "seed": seed,
         }
-        super().__init__(params, defaults)
+        super().__init__(params, plain_numbers(defaults))
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with options of their own; those not given are the optimizer's.
@@ -133,6 +140,7 @@ class RuleOptimizer(Optimizer):
             As the constructor.
         """
         if isinstance(param_group, dict):  # else torch says what it must be
+            param_group.update(plain_numbers(param_group))
             options = {**self.defaults, **param_group}
             _require_rule(options["rule"], self.rule, of="the group")
             require_options(options, self._program, str(self.rule))
@@ -149,15 +157,17 @@ class RuleOptimizer(Optimizer):
         return {**super().__getstate__(), "rule": self.rule}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        self.rule = state.get("rule") or self.rule  # a state that is loaded names it in its groups
         self._program = compile_rule(self.rule)
+        require_slots(state["state"], self._slot_names())  # before anything has changed
+        super().__setstate__(state)
         self._traced = traced_program(self._program)
         self._generated = {}
         self._native = {}  # a copy has memory of its own
         for group in self.param_groups:
             for name, default in ADDED_LATER.items():
                 group.setdefault(name, default)
-        for slots in self.state.values():
+        for slots in filter(None, self.state.values()):
             if not isinstance(slots["step"], Tensor):  # as earlier versions saved it
                 slots["step"] = torch.tensor(slots["step"])
 
@@ -197,8 +207,9 @@ class RuleOptimizer(Optimizer):
             self._step_group(group, first)
             first += len(group["params"])
 
-    # Noise comes from generators, which torch.compile does not follow.
-    _step_groups_as_they_are = torch.compiler.disable(_step_groups)
+    # Noise comes from generators, which torch.compile does not follow. torch.compiler.disable
+    # would do the same, but import the compiler with this class, which takes a second.
+    _step_groups_as_they_are = _disable_dynamo(_step_groups)
 
     def _step_group(self, group: dict[str, Any], first: int) -> None:
         """Make one step of a group whose first parameter has this index in the optimizer."""
@@ -300,7 +311,7 @@ class RuleOptimizer(Optimizer):
         Raises
         ------
         InputError
-            If the state belongs to another rule.
+            If the state belongs to another rule, or to parameters of other shapes.
         """
         for group in state_dict["param_groups"]:
             _require_rule(group.get("rule"), self.rule, of="the state loaded")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import numbers
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +22,22 @@ ADDED_LATER: Mapping[str, Any] = {
     "fused": None,
 }
 """Options that a state saved by an earlier version may lack, with their defaults."""
+
+
+def plain_numbers(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options with numbers of other libraries, such as NumPy's, as Python's own.
+
+    Only those are in a saved state that ``torch.load(weights_only=True)`` reads.
+    """
+    return {name: _plain(value) for name, value in options.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    return float(value) if isinstance(value, numbers.Real) else value
 
 
 def require_options(options: Mapping[str, Any], program: Program, text: str) -> None:
@@ -74,6 +91,31 @@ def _require_switches(options: Mapping[str, Any]) -> None:
             "foreach=True and differentiable=True exclude each other: lists of tensors carry no "
             "gradient, leave foreach out"
         )
+
+
+def require_slots(states: Mapping[Any, Mapping[str, Any]], names: Sequence[str]) -> None:
+    """Raise InputError unless each state, by parameter, has a counter and these slots of its shape.
+
+    A parameter of which the state is empty has made no step; what is no parameter's is let be.
+    """
+    known = [
+        (weight, slots) for weight, slots in states.items() if slots and isinstance(weight, Tensor)
+    ]
+    for weight, slots in known:
+        shape = tuple(weight.shape)
+        lacking = [name for name in ("step", *names) if name not in slots]
+        if lacking:
+            raise InputError(
+                f"the state of a parameter of shape {shape} lacks "
+                f"{', '.join(map(repr, lacking))} (it has {', '.join(map(repr, slots))}): give one "
+                "that an optimizer of this rule saved"
+            )
+        for name in names:
+            if tuple(slots[name].shape) != shape:
+                raise InputError(
+                    f"the state {name!r} of a parameter of shape {shape} has the shape "
+                    f"{tuple(slots[name].shape)}: give the state of a model of the same shapes"
+                )
 
 
 def refused_gradient(gradient: Tensor, group: Mapping[str, Any], position: int) -> str:

@@ -191,7 +191,7 @@ def apply_update(
     weight: Tensor,
     update: Tensor,
     rate: Any,
-    coefficient: float,
+    coefficient: Any,
     buffer: Tensor | None,
 ) -> None:
     """Move a weight along its update, in place: the four equations of :class:`Momentum`."""

@@ -58,10 +58,10 @@ class TracedProgram:
         ]
         self.numbers = tuple(dict.fromkeys(numbers))
 
-    def table(self, steps: Tensor, decays: Sequence[Tensor], rates: Tensor, peak: Tensor) -> Tensor:
-        """Return the numbers that tensors meet, the rate, and that without the rule's schedule.
+    def table(self, steps: Tensor, decays: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor:
+        """Return the numbers that tensors meet, and after them those given.
 
-        It is float64 of shape [parameters, numbers + 2].
+        It is float64 of shape [parameters, numbers + others].
         """
         registers: list[Any] = [None] * self.registers
         registers[self.inputs[2]] = steps
@@ -72,7 +72,7 @@ class TracedProgram:
             registers[target] = call(*values)
         columns = [registers[at].expand_as(steps) for at in self.numbers]
         # The compiler writes the result of a stack to memory, and reads it where it is needed.
-        columns += [rates.expand_as(steps), peak.expand_as(steps)]
+        columns += [each.expand_as(steps) for each in others]
         return torch.stack(columns, dim=1)
 
     def update(
@@ -117,7 +117,7 @@ def update_traced(
     """
     program = traced.program
     steps = torch.stack([each.double() for each in members.steps])
-    peak = torch.as_tensor(group["lr"], dtype=torch.float64, device=steps.device)
+    peak, momentum = (_on_device(group[name], steps.device) for name in ("lr", "momentum"))
     rates = peak
     decays: tuple[Tensor, ...] = ()
     if curves:
@@ -126,10 +126,10 @@ def update_traced(
         decays = tuple(of_decays)
         rates = torch.where((steps == 0) & factors.isinf(), RATE_WHERE_INFINITE, rates * factors)
     # One copy to the device of the weights: the counters are on the host.
-    table = traced.table(steps, decays, rates, peak).to(members.weights[0].device)
+    table = traced.table(steps, decays, (rates, peak, momentum)).to(members.weights[0].device)
     for position, weight in enumerate(members.weights):
         gradient, slots = members.gradients[position], members.slots_of(position)
-        *numbers, rate, at_peak = table[position].unbind()
+        *numbers, rate, at_peak, coefficient = table[position].unbind()
         shrink(weight, group, at_peak)
         update, new = traced.update(
             weight,
@@ -139,12 +139,20 @@ def update_traced(
         )
         new = [each.clone() for each in new]  # one may be the old state of another
         buffer = None if program.momentum is Momentum.NONE else slots[-1]
-        apply_update(
-            program.momentum, weight, update, program.sign * rate, group["momentum"], buffer
-        )
+        apply_update(program.momentum, weight, update, program.sign * rate, coefficient, buffer)
         for place, each in zip(slots, new, strict=False):
             place.copy_(each)
         members.steps[position].add_(1)
+
+
+def _on_device(number: float | Tensor, device: torch.device) -> Tensor:
+    """Return a number as a tensor; the compiler takes what it is now for no constant.
+
+    It would if ``torch.as_tensor`` made a tensor of a number, and compile anew for the next.
+    """
+    if isinstance(number, Tensor):
+        return number.to(device, torch.float64)
+    return torch.ones((), dtype=torch.float64, device=device) * number
 
 
 def _call(operation: Operation) -> _Call:
