@@ -94,3 +94,20 @@ def test_the_wheel_carries_nothing_but_the_package(wheel_names: set[str]) -> Non
 def test_without_a_compiler_the_wheel_is_built_without_the_native_core(tmp_path: Path) -> None:
     names = built_wheel(tmp_path, CXX="no-such-compiler")
     assert {name for name in names if name.startswith("evolute/")} == files_of_the_package()
+
+
+def locked() -> str:
+    return (ROOT / ".ci/requirements.lock").read_text(encoding="utf-8")
+
+
+def test_what_ci_locks_is_what_the_constraints_pin() -> None:
+    found = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+)", locked(), re.MULTILINE)
+    versions = {normalised(name): version for name, version in found}
+    both = versions.keys() & pins().keys()
+    assert {name: versions[name] for name in both} == {name: pins()[name] for name in both}
+    assert set(required()) <= versions.keys()
+
+
+def test_every_locked_file_has_a_hash() -> None:
+    blocks = re.split(r"\n(?=\S)", locked())
+    assert all("--hash=sha256:" in block for block in blocks if "==" in block)
