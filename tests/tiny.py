@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -42,7 +43,12 @@ TINY_CONFIG: dict[str, Any] = {
 """Overlay of the preset ``quick``."""
 
 
-def build() -> Task:
+def model() -> nn.Module:
+    """Return the network."""
+    return nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3))
+
+
+def build(model: Callable[[], nn.Module] = model) -> Task:
     """Build a task of three classes in four dimensions."""
     generator = torch.Generator().manual_seed(0)
     centers = 2 * torch.randn(3, 4, generator=generator)
@@ -55,7 +61,7 @@ def build() -> Task:
     return Task(
         name="tiny",
         version="1",
-        model=lambda: nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3)),
+        model=model,
         train=train,
         validation=validation,
         test=test,

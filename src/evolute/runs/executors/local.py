@@ -30,6 +30,8 @@ class LocalExecutor(CrowdExecutor):
         Longest time for one trial; None is no limit.
     equipment
         What each worker trains with.
+    grace_seconds
+        How much longer a worker may give no sign before it is killed.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class LocalExecutor(CrowdExecutor):
         workers: int,
         timeout_seconds: float | None = None,
         equipment: Equipment | None = None,
+        grace_seconds: float = GRACE_SECONDS,
     ) -> None:
         super().__init__(
             task,
@@ -48,5 +51,5 @@ class LocalExecutor(CrowdExecutor):
             spawn=WorkerProcess,
             equipment=replace(equipment or Equipment(), shared_by=workers),
             timeout_seconds=timeout_seconds,
-            grace_seconds=GRACE_SECONDS,
+            grace_seconds=grace_seconds,
         )

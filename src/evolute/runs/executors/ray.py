@@ -22,7 +22,7 @@ from types import ModuleType
 from typing import Any
 
 from evolute.errors import InputError, shorten
-from evolute.runs.executors.crowd import CrowdExecutor, Inbox
+from evolute.runs.executors.crowd import GRACE_SECONDS, CrowdExecutor, Inbox
 from evolute.runs.executors.process import WorkerProcess
 from evolute.tasks.base import Task
 from evolute.tasks.extras import optional_module
@@ -84,7 +84,7 @@ class RayWorker:
     def __init__(self, greeting: str, inbox: Inbox, *, resources: Mapping[str, float]) -> None:
         self._inbox = inbox
         self._end: str | None = None
-        self._is_closed = False
+        self._has_begun = self._is_closed = False
         own = {name: each for name, each in resources.items() if name not in ("CPU", "GPU")}
         self._ray = _ray()
         actor = self._ray.remote(concurrency_groups={TALKING: 1, LISTENING: 1})(_Post)
@@ -107,6 +107,7 @@ class RayWorker:
         while None not in heard and not self._is_closed:
             try:
                 heard = self._ray.get(listen.remote())
+                self._has_begun = True
             except self._ray.exceptions.RayError as error:
                 self._end = shorten(f"its node or its actor went down: {error}", limit=160)
                 heard = [None]
@@ -116,11 +117,10 @@ class RayWorker:
     def close(self) -> str:
         """End the process and its actor; return why it ended."""
         self._is_closed = True
-        end = self._end
-        if end is None:
-            end = "its node or its actor went down"
+        end = self._end or "it waited for a place"
+        if self._end is None and self._has_begun:
             closed = self._actor.close.options(concurrency_group=TALKING).remote()
-            with contextlib.suppress(self._ray.exceptions.RayError):  # it is gone, or has no place
+            with contextlib.suppress(self._ray.exceptions.RayError):  # it has gone down just now
                 end = self._ray.get(closed, timeout=SECONDS_TO_CLOSE)
         self._ray.kill(self._actor)
         self._listener.join(timeout=SECONDS_TO_CLOSE)
@@ -146,6 +146,8 @@ class RayExecutor(CrowdExecutor):
         Longest time for one trial; None is no limit.
     equipment
         What each worker trains with.
+    grace_seconds
+        How much longer a worker may give no sign before it is given up.
 
     Raises
     ------
@@ -164,6 +166,7 @@ class RayExecutor(CrowdExecutor):
         working_folder: Path | None = None,
         timeout_seconds: float | None = None,
         equipment: Equipment | None = None,
+        grace_seconds: float = GRACE_SECONDS,
     ) -> None:
         self._joined = not _ray().is_initialized()
         if self._joined:
@@ -181,6 +184,7 @@ class RayExecutor(CrowdExecutor):
             spawn=partial(RayWorker, resources=resources),
             equipment=replace(equipment or Equipment(), shared_by=min(count, max(fit))),
             timeout_seconds=timeout_seconds,
+            grace_seconds=grace_seconds,
         )
 
     def close(self) -> None:
