@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from train.small_task import ADAM, AT_RATE, make, untimed
 
-from evolute.lanes.choose import Choice
+from evolute.lanes.choose import Choice, choose
 from evolute.lanes.remembered import plans_file
 from evolute.train import planning
 from evolute.train.environment import fixed_environment
@@ -27,7 +27,6 @@ WIDE = replace(AT_RATE, width=2, precision="bf16")
 def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str | None]:
     """Let the loop be the fastest plan, without timing; return what was asked for."""
     asked: list[str | None] = []
-    choose = planning.choose
 
     def quick(*args: Any, plan: str | None = None, **named: Any) -> Choice:
         asked.append(plan)
@@ -98,7 +97,6 @@ def test_plans_are_found_by_one_process_at_a_time(
     asked: list[str | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held: list[bool] = []
-    quick = planning.choose
 
     def looking(*args: Any, **named: Any) -> Choice:
         with plans_file().with_suffix(".lock").open("w") as lock:
@@ -106,7 +104,7 @@ def test_plans_are_found_by_one_process_at_a_time(
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 held.append(True)
-        return quick(*args, **named)
+        return choose(*args, **{**named, "plan": "loop"})
 
     monkeypatch.setattr(planning, "choose", looking)
     choose_plans(make(), (AT_RATE,), seed=0, equipment=Equipment())

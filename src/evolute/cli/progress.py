@@ -68,6 +68,7 @@ class ProgressDisplay(Listener):
             "duplicate": progress.duplicate,
             "trained": progress.trained,
             "failed": progress.failed,
+            "side by side": progress.under_way,
             "time left": "?" if left is None else format_seconds(left),
         }
         if progress.reused:

@@ -72,6 +72,8 @@ class Progress:
         Time spent on the search phase, earlier sittings included.
     fraction
         Part of the budget or of the search that is done, 0 to 1; None if unknown.
+    under_way
+        Trials that workers have, trained side by side.
     """
 
     phase: str = ""
@@ -85,6 +87,7 @@ class Progress:
     best_fitness: float | None = None
     seconds: float = 0.0
     fraction: float | None = None
+    under_way: int = 0
 
     @property
     def seconds_left(self) -> float | None:
@@ -363,5 +366,6 @@ class Run:
             **changes,  # type: ignore[arg-type]  # names and types are Progress's own fields
             seconds=self._seconds(),
             fraction=self._fraction(),
+            under_way=self.evaluator.executor.under_way,
         )
         self.observe(self.progress)

@@ -115,6 +115,11 @@ class Executor(ABC):
         """Number of trials that :meth:`next` would hand out without waiting."""
         return 0
 
+    @property
+    def under_way(self) -> int:
+        """Number of trials that workers have; 0 where it is not counted."""
+        return 0
+
     @abstractmethod
     def forget(self) -> None:
         """Forget all that was submitted; what is under way is lost."""

@@ -281,6 +281,10 @@ class CrowdExecutor(Executor):
     def ended(self) -> int:
         return len(self._ended)
 
+    @property
+    def under_way(self) -> int:
+        return sum(len(place.under_way) for place in self._places)
+
     def forget(self) -> None:
         for place in self._places:
             if place.worker is not None:
