@@ -83,6 +83,7 @@ class TestRayExecutor(WorkerContract):
             task,
             load_task(task),
             resources={"CPU": 1},
+            workers=1,  # each loads torch twice: several are had by the tests below
             timeout_seconds=timeout_seconds,
             grace_seconds=1.0,
         )

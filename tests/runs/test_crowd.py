@@ -1,0 +1,107 @@
+"""Who gets what to do: only workers that are ready, the guilty alone, and nobody for ever."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evolute.errors import TaskError
+from evolute.runs.executors.crowd import BEGINNINGS, CrowdExecutor, Inbox
+from evolute.runs.executors.messages import decode_request
+from evolute.tasks.user import load_task
+from evolute.testing.executor_contract import RULES, UNLIKE_ANY, example_requests, write_task
+from evolute.train.equipment import Equipment
+from evolute.train.trainer import trial_key
+from evolute.trial import Outcome, OutcomeKind, Trial
+
+
+class Scripted:
+    """Workers that train nothing: each does what the script says of it, by its number."""
+
+    def __init__(self, folder: Path, script: Mapping[int, str], *, otherwise: str) -> None:
+        self.task = write_task(folder)
+        self.loaded = load_task(self.task)
+        self.script, self.otherwise = script, otherwise
+        self.given: dict[int, list[str]] = {}
+
+    def executor(self, workers: int) -> CrowdExecutor:
+        return CrowdExecutor(
+            self.task, self.loaded, workers=workers, spawn=self.spawn, equipment=Equipment()
+        )
+
+    def spawn(self, greeting: str, inbox: Inbox) -> ScriptedWorker:
+        number = len(self.given)
+        self.given[number] = []
+        return ScriptedWorker(self, number, inbox)
+
+
+class ScriptedWorker:
+    def __init__(self, crowd: Scripted, number: int, inbox: Inbox) -> None:
+        self.crowd, self.number, self.inbox = crowd, number, inbox
+        self.way = crowd.script.get(number, crowd.otherwise)
+        if self.way == "dies at once":
+            inbox.put((self, None))
+        elif self.way != "waits for a place":
+            inbox.put((self, {"ready": "contract"}))
+
+    def send(self, line: str) -> None:
+        message: dict[str, Any] = json.loads(line)
+        ticket, request, _ = decode_request(message)
+        self.crowd.given[self.number].append(str(request.rule))
+        if self.way == "dies of one rule" and str(request.rule) == UNLIKE_ANY:
+            self.inbox.put((self, None))
+            return
+        key = trial_key(request.rule, self.crowd.loaded, request.protocol, seed=request.seed)
+        trial = Trial(key, Outcome(OutcomeKind.DIVERGED, "diverged: it was said so"), None)
+        answer = self, {"ended": ticket, "trial": trial.to_dict()}
+        threading.Timer(0.02, lambda: self.inbox.put(answer)).start()
+
+    def close(self) -> str:
+        return "it was closed"
+
+
+def test_a_worker_that_waits_for_a_place_gets_nothing_and_holds_nothing_up(tmp_path: Path) -> None:
+    crowd = Scripted(tmp_path, {0: "waits for a place"}, otherwise="works")
+    with crowd.executor(2) as executor:
+        trials = dict(executor.run(example_requests(seeds=3)))
+    assert len(trials) == 3 * len(RULES)
+    assert crowd.given[0] == []
+    assert len(crowd.given[1]) == 3 * len(RULES)
+
+
+def test_workers_that_end_before_they_are_ready_are_begun_again_a_few_times_only(
+    tmp_path: Path,
+) -> None:
+    crowd = Scripted(tmp_path, {}, otherwise="dies at once")
+    with (
+        crowd.executor(2) as executor,
+        pytest.raises(TaskError, match="no worker gets ready to train.*it was closed"),
+    ):
+        list(executor.run(example_requests()))
+    assert len(crowd.given) == 2 * BEGINNINGS
+
+
+def test_a_place_whose_workers_never_get_ready_leaves_its_share_to_the_others(
+    tmp_path: Path,
+) -> None:
+    crowd = Scripted(tmp_path, {1: "works"}, otherwise="dies at once")
+    with crowd.executor(2) as executor:
+        assert len(dict(executor.run(example_requests()))) == len(RULES)
+
+
+def test_who_waits_to_be_tried_alone_is_tried_while_others_keep_coming(tmp_path: Path) -> None:
+    # The worker that died has no successor in time: the other one must end what it has for them.
+    crowd = Scripted(tmp_path, {0: "dies of one rule", 2: "waits for a place"}, otherwise="works")
+    with crowd.executor(2) as executor:
+        wanted = {executor.submit(each) for each in example_requests(UNLIKE_ANY, *RULES)}
+        for request in example_requests(seeds=20):
+            answer = executor.next()
+            assert answer is not None
+            wanted.discard(answer[0])
+            executor.submit(request)
+        assert not wanted
