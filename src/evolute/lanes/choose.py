@@ -39,6 +39,10 @@ SAMPLES = 5
 SECONDS_PER_PLAN = 1.0
 """Times of a plan are taken for so long, or SAMPLES times, whichever ends first."""
 
+SECONDS_PER_PASS = 1.0
+"""Plans of 16 and 64 lanes are left out where as many plain steps take longer: such networks gain
+nothing from more lanes in a pass, and trying them would take most of a minute."""
+
 SPREAD = 0.01
 """Standard deviation by which the weights of the models of the check differ."""
 
@@ -61,12 +65,15 @@ class Plan:
         Whether it differs from another plan for convolutional networks alone.
     substitute
         Whether it is tried only where the stacked plan cannot serve.
+    together
+        Lanes of one pass.
     """
 
     make: Make
     whole_module: bool = False
     images_only: bool = False
     substitute: bool = False
+    together: int = 1
 
 
 def _stacked(together: int) -> Make:
@@ -78,9 +85,9 @@ def _channels_last(*args: Any, **named: Any) -> LaneNetwork:
 
 
 PLANS: dict[str, Plan] = {
-    "stacked": Plan(_stacked(64)),
-    "stacked/16": Plan(_stacked(16)),
-    "stacked/4": Plan(_stacked(4)),
+    "stacked": Plan(_stacked(64), together=64),
+    "stacked/16": Plan(_stacked(16), together=16),
+    "stacked/4": Plan(_stacked(4), together=4),
     "stacked/1": Plan(_stacked(1)),
     "vmap": Plan(VmapNetwork, substitute=True),
     "loop channels_last": Plan(_channels_last, whole_module=True, images_only=True),
@@ -199,6 +206,9 @@ class _Trial:
                 f"task {name!r}: no weight of its model gets a gradient from the loss: check "
                 "requires_grad, and that the loss depends on the output"
             )
+        begun = time.perf_counter()
+        trained_names(subject)  # once more: the first time torch warms up
+        self._plain_seconds = (time.perf_counter() - begun) / len(subject.batches)
         self._spare: set[str] = set()
         self._without = (
             frozenset(each for each, _ in subject.models[0].named_parameters()) - trained
@@ -261,6 +271,8 @@ class _Trial:
                 continue
             if row.substitute and any(each.startswith("stacked") for each in seconds):
                 continue
+            if self._too_long(row, size):
+                continue
             reason = self.refusal(plan, size)
             if reason is None:
                 seconds[plan] = self._time(plan, min(size, LANES_TIMED))
@@ -280,6 +292,10 @@ class _Trial:
         times = ", ".join(f"{plan} {1 / taken:.4g}" for plan, taken in seconds.items())
         return Choice(best, f"lane-steps per second: {times}", self.maker(best))
 
+    def _too_long(self, row: Plan, size: int) -> bool:
+        lanes = min(row.together, size)
+        return row.together > 4 and lanes * self._plain_seconds > SECONDS_PER_PASS
+
     def _report(self, refused: dict[str, str]) -> None:
         """Say in one line why the faster plans cannot serve."""
         first = {reason: plan for plan, reason in reversed(refused.items())}
@@ -288,7 +304,8 @@ class _Trial:
 
     def _time(self, plan: str, size: int) -> float:
         """Return the seconds of a lane-step: the median of several steps."""
-        lanes = min(size, 2) if PLANS[plan].whole_module else size
+        # Passes are alike: one of them tells the time of a lane-step.
+        lanes = min(size, max(2, PLANS[plan].together))
         network = self.maker(plan)(lanes)
         models, batch = self._subject.models, self._subject.batches[0]
         for slot in range(lanes):

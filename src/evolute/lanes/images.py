@@ -21,17 +21,9 @@ ACTIVATIONS = {None: 0, "relu": 1, "silu": 2}
 Pair = tuple[int, int]
 
 
-def serves(*tensors: Tensor | None) -> bool:
-    """Say whether the native layers can take these tensors."""
-    known = (each for each in tensors if each is not None)
-    plain = all(
-        each.device.type == "cpu" and each.dtype == torch.float32 and each.numel() > 0
-        for each in known
-    )
-    return plain and not torch.is_autocast_enabled("cpu") and layers() is not None
-
-
-def convolve(x: Tensor, weight: Tensor, *, stride: Pair, padding: Pair) -> Tensor:
+def convolve(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, *, stride: Pair, padding: Pair
+) -> Tensor:
     """Return the convolution of each lane's images with its own kernels.
 
     Parameters
@@ -40,22 +32,28 @@ def convolve(x: Tensor, weight: Tensor, *, stride: Pair, padding: Pair) -> Tenso
         [L, N, C, H, W], examples last in memory; expanded where lanes share their images.
     weight
         [L, O, C, kh, kw].
+    bias
+        [L, O], or None.
     stride, padding
         (down, right).
     """
     apply: Any = _Convolution.apply
-    result: Tensor = apply(x, weight, stride, padding)
+    result: Tensor = apply(x, weight, bias, stride, padding)
     return result
 
 
 class _Convolution(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: Pair, padding: Pair) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair
+    ) -> Tensor:
         shared = x.stride(0) == 0 and len(x) > 1
         x, weight = _laid(x[:1]) if shared else _laid(x), weight.contiguous()
         shape = _shape_of(x, weight, stride, padding, shared=shared)
         out = _empty((shape.lanes, shape.examples, shape.outputs, shape.rows, shape.columns))
         _call("convolve", shape, x, weight, out)
+        if bias is not None:
+            out += bias[:, None, :, None, None]
         ctx.save_for_backward(x, weight)
         ctx.shape = shape
         return out
@@ -64,7 +62,7 @@ class _Convolution(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         x, weight = ctx.saved_tensors
         gradient = _laid(gradients[0])
-        of_input, of_weight = None, None
+        of_input, of_weight, of_bias = None, None, None
         if ctx.needs_input_grad[0]:
             lanes, (_, *rest) = ctx.shape.lanes, x.shape
             of_input = _empty((lanes, *rest))
@@ -72,7 +70,9 @@ class _Convolution(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             of_weight = torch.empty_like(weight)
             _call("convolve_weight_gradient", ctx.shape, x, gradient, of_weight)
-        return of_input, of_weight, None, None
+        if ctx.needs_input_grad[2]:
+            of_bias = gradient.permute(0, 2, 3, 4, 1).flatten(2).sum(2)
+        return of_input, of_weight, of_bias, None, None
 
 
 def _shape_of(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, *, shared: bool) -> Shape:

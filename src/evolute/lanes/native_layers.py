@@ -11,9 +11,12 @@ from ctypes import POINTER, Structure, c_double, c_int32, c_int64, c_void_p
 from functools import cache
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 import evolute.native
 
-ABI = 2
+ABI = 3
 """Version of the interface of ``native/core/layers*.cpp`` that this file speaks."""
 
 LIBRARY = "libevolute_layers.so"
@@ -48,6 +51,31 @@ class Norm(Structure):
     )  # fmt: skip
 
 
+class Rows(Structure):
+    """``Rows`` of layers_rows.cpp: a layer normalisation."""
+
+    _fields_ = (
+        *((name, c_int64) for name in ("lanes", "rows", "size")),
+        ("epsilon", c_double),
+        *(
+            (name, c_void_p)
+            for name in (
+                "x", "gradient", "out", "scale", "offset", "mean", "deviation",
+                "scale_gradient", "offset_gradient",
+            )
+        ),
+    )  # fmt: skip
+
+
+class Gelu(Structure):
+    """``Gelu`` of layers_rows.cpp: a Gaussian error linear unit."""
+
+    _fields_ = (
+        *((name, c_int64) for name in ("lanes", "size")),
+        *((name, c_void_p) for name in ("x", "gradient", "out")),
+    )
+
+
 _FORWARD = (c_int32, *[c_void_p] * 2, *[c_int64] * 2, *[c_void_p] * 2, c_double, *[c_void_p] * 3)
 _BACKWARD = (c_int32, *[c_void_p] * 3, *[c_int64] * 2, *[c_void_p] * 6)
 _CONVOLUTION = (POINTER(Shape), *[c_void_p] * 3)
@@ -60,6 +88,8 @@ _ARGUMENTS = {
     "evolute_convolve_input_gradient": _CONVOLUTION,
     "evolute_convolve_weight_gradient": _CONVOLUTION,
     "evolute_norm_planes": (POINTER(Norm),),
+    "evolute_layer_norm": (POINTER(Rows),),
+    "evolute_gelu": (POINTER(Gelu),),
 }
 
 
@@ -82,3 +112,13 @@ def layers() -> ctypes.CDLL | None:
     except (OSError, AttributeError):
         return None
     return library
+
+
+def serves(*tensors: Tensor | None) -> bool:
+    """Say whether the native layers can take these tensors, in float32 and outside autocast."""
+    known = [each for each in tensors if each is not None]
+    plain = all(
+        each.device.type == "cpu" and each.dtype == torch.float32 and each.numel() > 0
+        for each in known
+    )
+    return plain and not torch.is_autocast_enabled("cpu") and layers() is not None

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from evolute.lanes import sequences
 from evolute.lanes.base import CannotStackError
+from evolute.lanes.native_layers import serves
 from evolute.lanes.stacked.table import Key, Row, Step, plain, row, rows
 from evolute.lanes.stacked.value import Lanes, aligned, apart
 
@@ -51,6 +53,16 @@ rows((getattr(functional, name) for name in _ACTIVATIONS.split()), _elementwise)
 rows((getattr(operator, name) for name in _OPERATORS.split()), _elementwise)
 rows((_UNARY + " " + _BINARY + " " + _METHODS).split(), _elementwise)
 rows([torch.clone, torch.masked_fill, torch.subtract, torch.multiply, torch.divide], _elementwise)
+
+
+_torch_gelu = _elementwise(functional.gelu)
+
+
+@row(functional.gelu)
+def _gelu(step: Step, x: Lanes, approximate: str = "none") -> Any:
+    if approximate == "none" and not x.wide and serves(x.data):
+        return Lanes(sequences.gelu(x.data), step.count)
+    return _torch_gelu(step, x, approximate=approximate)
 
 
 @row(torch.matmul, operator.matmul, "matmul", torch.bmm, "bmm", torch.mm, "mm")

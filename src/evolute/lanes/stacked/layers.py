@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from evolute.lanes import fused, images
+from evolute.lanes import fused, images, sequences
 from evolute.lanes.base import CannotStackError
+from evolute.lanes.native_layers import serves
 from evolute.lanes.stacked.functions import dropout
 from evolute.lanes.stacked.table import Step, row
 from evolute.lanes.stacked.value import Lanes, aligned, apart, widened
@@ -76,12 +77,11 @@ def _convolution(function: Any, dimensions: int) -> None:
 def _native(step: Step, x: Any, weight: Any, bias: Any, stride: Any, padding: Any) -> Lanes | None:
     """Return the convolution by the native layer; None where it cannot be had."""
     data, own = apart(x, step.count), apart(weight, step.count)
-    if isinstance(padding, str) or not images.serves(data, own):
+    if isinstance(padding, str) or not serves(data, own):
         return None
     down, right = (each if isinstance(each, tuple) else (each, each) for each in (stride, padding))
-    result = images.convolve(data, own, stride=down, padding=right)
-    if bias is not None:
-        result = result + apart(bias, step.count).view(step.count, 1, -1, 1, 1)
+    offset = None if bias is None else apart(bias, step.count)
+    result = images.convolve(data, own, offset, stride=down, padding=right)
     return Lanes(result, step.count)
 
 
@@ -123,7 +123,7 @@ def _batch_norm(
     *,
     activation: str | None = None,
 ) -> Lanes:
-    if isinstance(x, Lanes) and len(x.shape) == 4 and not x.wide and images.serves(x.data):
+    if isinstance(x, Lanes) and len(x.shape) == 4 and not x.wide and serves(x.data):
         values = [running_mean, running_var, weight, bias]
         own = [None if each is None else apart(each, step.count) for each in values]
         return Lanes(_norm_apart(x.data, own, training, momentum, eps, activation), step.count)
@@ -185,6 +185,10 @@ def layer_norm(
 ) -> Lanes:
     """Normalise the last dimensions, then scale and shift with each lane's own weights."""
     data = apart(x, step.count)
+    if len(normalized_shape) == 1 and serves(data) and weight is not None:
+        own = apart(weight, step.count)
+        offset = torch.zeros_like(own) if bias is None else apart(bias, step.count)
+        return Lanes(sequences.layer_norm(data, own, offset, epsilon=eps), step.count)
     result = functional.layer_norm(data, tuple(normalized_shape), eps=eps)
     rank = data.ndim - 1
     if weight is not None:
