@@ -27,6 +27,9 @@ from evolute.trial import OutcomeKind, Provenance, Trial
 RULES = ["momentum: g", "none: sign_v", "nesterov: [a3]*v/(sqrt(s)+1e-08)", "none: dropout(g, 0.5)"]
 
 
+LOOP = Equipment(plan="loop")
+"""Named, so that no time limit of a worker is spent on finding a plan beside busy processes."""
+
 TRAINED = (OutcomeKind.FINISHED, OutcomeKind.BELOW_THRESHOLD)
 """Endings of an undisturbed trial on data that is noise."""
 
@@ -81,7 +84,7 @@ def hostile_task(folder: Path, body: str) -> str:
 def test_a_trial_that_kills_its_worker_ends_as_crashed_and_the_rest_go_on(tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     task = hostile_task(tmp_path, f"if not os.path.exists({str(marker)!r}): os._exit(3)")
-    with LocalExecutor(task, load_task(task), workers=1) as executor:
+    with LocalExecutor(task, load_task(task), workers=1, equipment=LOOP) as executor:
         answers = executor.run(requests(2))
         _, first = next(answers)
         marker.touch()
@@ -128,14 +131,14 @@ def test_of_many_trials_under_way_only_the_guilty_one_fails(
     protocol = resolve("quick", TINY_CONFIG, {"task": "tiny"}).main.at_rate(0.1)
     texts = ["g", "100000*sign(g)", "v"]
     asked = [TrialRequest(Rule.parse(text), protocol, 0) for text in texts]
-    with LocalExecutor(task, loaded, workers=1, timeout_seconds=9.0) as executor:
+    with LocalExecutor(task, loaded, workers=1, equipment=LOOP, timeout_seconds=9.0) as executor:
         trials = figures(executor, asked)
     assert [trial.outcome.kind for trial in trials] == [
         OutcomeKind.FINISHED,
         kind,
         OutcomeKind.FINISHED,
     ]
-    assert trials[::2] == figures(InProcessExecutor(loaded), asked[::2])
+    assert trials[::2] == figures(InProcessExecutor(loaded, equipment=LOOP), asked[::2])
 
 
 def test_a_worker_that_hangs_is_ended_after_its_time(
@@ -143,7 +146,9 @@ def test_a_worker_that_hangs_is_ended_after_its_time(
 ) -> None:
     monkeypatch.setattr("evolute.runs.executors.local.GRACE_SECONDS", 0.5)
     task = hostile_task(tmp_path, "time.sleep(600)")
-    with LocalExecutor(task, load_task(task), workers=1, timeout_seconds=0.5) as executor:
+    with LocalExecutor(
+        task, load_task(task), workers=1, equipment=LOOP, timeout_seconds=0.5
+    ) as executor:
         ((_, trial),) = executor.run(requests(1))
     assert trial.outcome.kind is OutcomeKind.TIMED_OUT
 
@@ -151,7 +156,7 @@ def test_a_worker_that_hangs_is_ended_after_its_time(
 def test_a_task_that_raises_in_a_worker_is_a_task_error_in_one_line(tmp_path: Path) -> None:
     task = hostile_task(tmp_path, "raise RuntimeError('no such weather')")
     with (
-        LocalExecutor(task, load_task(task), workers=1) as executor,
+        LocalExecutor(task, load_task(task), workers=1, equipment=LOOP) as executor,
         pytest.raises(TaskError, match="no such weather") as caught,
     ):
         list(executor.run(requests(1)))
@@ -160,7 +165,7 @@ def test_a_task_that_raises_in_a_worker_is_a_task_error_in_one_line(tmp_path: Pa
 
 def test_what_a_task_prints_is_not_taken_for_an_answer(tmp_path: Path) -> None:
     task = hostile_task(tmp_path, "print('{\"trial\": 1}', flush=True)")
-    with LocalExecutor(task, load_task(task), workers=1) as executor:
+    with LocalExecutor(task, load_task(task), workers=1, equipment=LOOP) as executor:
         ((_, trial),) = executor.run(requests(1))
     assert trial.outcome.kind in TRAINED
 
@@ -169,7 +174,7 @@ def test_closing_ends_workers_in_the_middle_of_a_trial(tmp_path: Path) -> None:
     started = tmp_path / "pid"
     body = f"open({str(started)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
     task = hostile_task(tmp_path, body)
-    executor = LocalExecutor(task, load_task(task), workers=1)
+    executor = LocalExecutor(task, load_task(task), workers=1, equipment=LOOP)
     served = threading.Thread(target=lambda: list(executor.run(requests(1))), daemon=True)
     served.start()
     wait_until(lambda: started.exists() and started.read_text() != "")

@@ -201,6 +201,8 @@ class CrowdExecutor(Executor):
         except queue.Empty:
             self._give_up_the_silent()
             return
+        if self._closed:  # by another thread, which ends the workers
+            return
         place = next((each for each in self._places if each.worker is worker), None)
         if place is None:
             return  # it was given up before it said this
