@@ -221,3 +221,9 @@ def test_a_working_folder_that_is_none_is_refused(tmp_path: Path) -> None:
     cluster = RayCluster(working_folder=tmp_path / "none")
     with pytest.raises(InputError, match="no folder that exists"):
         search(tmp_path / "store.sqlite", executor=cluster)
+
+
+@needs_ray
+def test_an_address_where_no_cluster_answers_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no Ray cluster answers at '127\.0\.0\.1:1': .*refused"):
+        search(tmp_path / "store.sqlite", executor=RayCluster("127.0.0.1:1"))

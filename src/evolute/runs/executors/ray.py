@@ -13,6 +13,7 @@ import contextlib
 import math
 import os
 import queue
+import socket
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
@@ -30,6 +31,9 @@ from evolute.train.equipment import Equipment
 
 SECONDS_BETWEEN_SIGNS = 1.0
 """How long an actor waits for words of its process before it answers without any."""
+
+SECONDS_TO_ANSWER = 10.0
+"""How long the head of a cluster may take to accept a connection."""
 
 SECONDS_TO_CLOSE = 5.0
 """How long an actor may take to end its process before it is ended itself, and the process too."""
@@ -216,6 +220,7 @@ def connect(address: str | None, *, working_folder: Path | None = None) -> None:
     """
     if working_folder is not None and not working_folder.is_dir():
         raise InputError(f"the working folder {working_folder} is no folder that exists")
+    _require_answer(address)
     environment = {} if working_folder is None else {"working_dir": str(working_folder)}
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a search reports to nobody
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # and warns of nothing
@@ -228,10 +233,24 @@ def connect(address: str | None, *, working_folder: Path | None = None) -> None:
             configure_logging=False,
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise InputError(
-            f"no Ray cluster answers at {address!r}: {shorten(str(error))}; start one with "
-            "'ray start --head', or give the address of another"
-        ) from None
+        raise _unreachable(address, error) from None
+
+
+def _require_answer(address: str | None) -> None:
+    """Refuse at once an address where nobody listens: Ray itself tries for minutes."""
+    host, _, port = (address or "").rpartition(":")
+    if host and port.isdecimal() and "/" not in host:
+        try:
+            socket.create_connection((host, int(port)), timeout=SECONDS_TO_ANSWER).close()
+        except (OSError, OverflowError) as error:
+            raise _unreachable(address, error) from None
+
+
+def _unreachable(address: str | None, error: Exception) -> InputError:
+    return InputError(
+        f"no Ray cluster answers at {address!r}: {shorten(str(error))}; start one with "
+        "'ray start --head', or give the address of another"
+    )
 
 
 def workers_that_fit(resources: Mapping[str, float]) -> list[int]:
