@@ -174,6 +174,7 @@ def serve(case: Case, kind: str, device: str, lanes: int) -> None:
     """Measure whenever a line asks for so many seconds; answer lane-steps per second."""
     if kind == "engine":
         torch.set_num_threads(1)
+        keep_freed_memory()  # as workers do
         with fixed_environment():
             _answer(engine(case, device, lanes))
     else:

@@ -26,8 +26,11 @@ graph is of order 1."""
 RATE = 0.01
 """Step length of the update between the two steps."""
 
-COMPANIES = (1, 3, 5)
+COMPANIES = (1, 2, 3, 5, 16)
 """Numbers of lanes among which one lane must have the same bits."""
+
+APART = 3
+"""Among so many lanes, all but the last are given other batches."""
 
 MakeNetwork = Callable[[int], LaneNetwork]
 
@@ -114,9 +117,9 @@ def check_company(make: MakeNetwork, subject: Subject, *, most: int) -> None:
     for count in sorted({min(company, most) for company in COMPANIES}):
         lanes = [(place + 1) % 3 for place in range(count)]
         lanes[-1] = 0
-        seen = _lanes(make, subject, lanes=lanes, apart=count == COMPANIES[1])
+        seen = _lanes(make, subject, lanes=lanes, apart=count == APART)
         # The lanes that were given another batch than they get elsewhere are no witnesses.
-        witnesses = [-1] if count == COMPANIES[1] else range(count)
+        witnesses = [-1] if count == APART else range(count)
         for place in witnesses:
             found = seen[place]
             if not _identical(first.setdefault(lanes[place], found), found):

@@ -246,11 +246,13 @@ class _Trial:
 
     def _check_company(self, plan: str, size: int) -> None:
         """Check for the same bits in any company; with a spare lane if it is needed."""
+        # A pass of a large network takes seconds: it is tried among fewer.
+        most = min(size, max(5, int(SECONDS_PER_PASS / self._plain_seconds)))
         try:
-            check_company(self.maker(plan), self._subject, most=size)
+            check_company(self.maker(plan), self._subject, most=most)
         except CannotStackError:
             self._spare.add(plan)
-            check_company(self.maker(plan), self._subject, most=size)
+            check_company(self.maker(plan), self._subject, most=most)
 
     def only(self, plan: str, size: int) -> Choice:
         """Return this plan, checked."""

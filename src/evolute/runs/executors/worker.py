@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 from evolute.errors import EvoluteError
+from evolute.lanes.memory import keep_freed_memory
 from evolute.runs.executors.messages import decode_request, encode
 from evolute.tasks.user import load_task
 from evolute.train.environment import fixed_environment
@@ -36,6 +37,7 @@ def main() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     messages: Messages = queue.SimpleQueue()
     threading.Thread(target=_read, args=(sys.stdin, messages), daemon=True).start()
+    keep_freed_memory()
     try:
         first = messages.get()
         task = load_task(first["task"])
