@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from evolute import zoo
 from evolute.compiler.native import status
+from evolute.lanes.memory import keep_freed_memory
 from evolute.tasks.base import Task
 from evolute.tasks.networks import perceptron, published_convnet
 from evolute.tasks.transformer import CharacterModel
