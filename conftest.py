@@ -1,7 +1,8 @@
 """What every test shares, and the Python blocks of README.md and docs/*.md as tests.
 
-Hypothesis draws the same examples on every machine. A page's blocks run as one program, in a fresh
-folder of their own.
+Hypothesis draws the same examples on every machine. A session has a cache of its own, in which
+plans of the lanes are remembered. A page's blocks run as one program, in a fresh folder of their
+own.
 """
 
 from __future__ import annotations
@@ -40,6 +41,18 @@ def _own_registries() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def own_registries_of_a_docstring(request: pytest.FixtureRequest) -> Iterator[None]:
     with _own_registries() if isinstance(request.node, DoctestItem) else contextlib.nullcontext():
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let this session, and the processes that it starts, find each plan once and remember it.
+
+    What the user's machine remembers from before decides nothing here, and a process that finds a
+    plan for the user is not waited for.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
 
 
