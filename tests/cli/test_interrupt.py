@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -9,8 +10,11 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 import tomli_w
 from tiny import TINY_CONFIG, TINY_TASK
+
+from evolute.cli.interrupts import Interrupts
 
 BEGUN = b"Forecast"
 
@@ -55,3 +59,13 @@ def still_runs(pid: int) -> bool:
             return False
         time.sleep(0.05)
     return True
+
+
+def test_an_interrupt_that_python_drops_is_raised_at_the_next_look() -> None:
+    with Interrupts() as interrupts:
+        interrupts.look()
+        with contextlib.suppress(KeyboardInterrupt):  # stands for whatever drops it
+            os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            interrupts.look()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -12,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from evolute.cli.interrupts import Interrupts
 from evolute.errors import shorten
 from evolute.runs.budget import format_seconds
 from evolute.runs.listener import Forecast, Listener
@@ -34,8 +35,10 @@ class ProgressDisplay(Listener):
         self._console = console
         self._live = Live(console=console, refresh_per_second=REFRESHES_PER_SECOND, transient=True)
         self._last_line = 0.0
+        self._interrupts = Interrupts()
 
     def __enter__(self) -> Self:
+        self._interrupts.__enter__()
         if self._console.is_terminal:
             self._live.start()
         return self
@@ -46,6 +49,7 @@ class ProgressDisplay(Listener):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._interrupts.__exit__(kind, error, traceback)
         if self._console.is_terminal:
             self._live.stop()
 
@@ -93,6 +97,7 @@ class ProgressDisplay(Listener):
         *,
         best: str | None = None,
     ) -> None:
+        self._interrupts.look()
         facts = "  ".join(f"{name} {value}" for name, value in figures.items())
         if self._console.is_terminal:
             self._live.update(_panel(phase, fraction, facts, best))

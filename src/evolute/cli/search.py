@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -123,7 +124,8 @@ def search(
     where = _place(executor, ray_address, resources_per_worker, working_folder)
     errors = Console(stderr=True)
     try:
-        with ProgressDisplay(errors) as display:
+        # What a task or a library prints is no part of the answer.
+        with ProgressDisplay(errors) as display, contextlib.redirect_stdout(sys.stderr):
             result = run_search(
                 settings["task"],
                 config=settings,

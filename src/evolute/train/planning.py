@@ -102,7 +102,7 @@ def kind_of(protocol: Protocol) -> str:
     --------
     >>> from evolute.train.protocol import PROTOCOLS
     >>> kind_of(PROTOCOLS["quick"].main)
-    'width None, batch 128, augment False, float32'
+    'width None, batch 64, augment False, float32'
     """
     return (
         f"width {protocol.width}, batch {protocol.batch_size}, augment {protocol.augment}, "
