@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
@@ -21,11 +17,11 @@ from evolute.benchmark.tables import (
     tables,
 )
 from evolute.choice import RULE_HELP
-from evolute.cli.output import console, format_option, print_json
-from evolute.cli.tables import print_table, write_csv, write_json
+from evolute.cli.display import resumable
+from evolute.cli.tables import print_table
 from evolute.cli.work import WorkDisplay
-from evolute.discover import DEFAULT_PRESET, DEFAULT_STORE
-from evolute.settings import merge, read_toml
+from evolute.cli.work_options import Work, preset_option, seed_option, work_options
+from evolute.settings import merge
 from evolute.workbench.bench import bench as run_bench
 
 SHOWN_SCORES = (
@@ -62,18 +58,11 @@ Running the same command again resumes it; another optimizer costs its own trial
               help="Settings that each optimizer tries in tuning.  [default: 24]")  # fmt: skip
 @click.option("--seeds", type=click.IntRange(min=1),
               help="Fresh seeds of every measurement.  [default: 10]")  # fmt: skip
-@click.option("--preset", help=f"Preset of the trainings.  [default: {DEFAULT_PRESET}]")
-@click.option("--seed", type=click.IntRange(min=0), help="Seed of everything random.  [default: 0]")
+@preset_option("Preset of the trainings.")
+@seed_option()
 @click.option("--cross/--no-cross", default=None,
               help="Try every update under every schedule.  [default: cross]")  # fmt: skip
-@click.option("--config", type=click.Path(path_type=Path),
-              help="TOML file of settings; options override it.")  # fmt: skip
-@click.option("--store", default=DEFAULT_STORE, show_default=True,
-              help="File in which trials and results are remembered.")  # fmt: skip
-@click.option("--workers", type=click.IntRange(min=1), help="Processes that train; one per core.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="File for the result.")
-@click.option("--csv", type=click.Path(path_type=Path), help="Folder for each table as CSV.")
-@format_option()
+@work_options
 def bench(
     optimizers: str,
     tasks: str,
@@ -82,43 +71,26 @@ def bench(
     preset: str | None,
     seed: int | None,
     cross: bool | None,
-    config: Path | None,
-    store: str,
-    workers: int | None,
-    json_file: Path | None,
-    csv: Path | None,
-    output_format: str,
+    work: Work,
 ) -> None:
     """Compare optimizers fairly: equal tuning, fresh seeds, every schedule."""
-    settings: dict[str, Any] = read_toml(config) if config else {}
+    settings = work.settings()
     if cross is not None:
         settings = merge(settings, {"bench": {"cross": cross}})
-    errors = Console(stderr=True)
-    try:
-        with WorkDisplay(errors) as display:
-            result = run_bench(
-                split_list(optimizers),
-                split_list(tasks),
-                budget=budget,
-                seeds=seeds,
-                preset=preset,
-                seed=seed,
-                config=settings,
-                store=store,
-                workers=workers,
-                listener=display,
-            )
-    except KeyboardInterrupt:
-        say_how_to_resume(errors)
-        raise
-    if csv is not None:
-        write_csv(tables(result), csv)
-    if json_file is not None:
-        write_json(result.to_dict(), json_file)
-    if output_format == "json":
-        print_json(result.to_dict())
-    else:
-        print_result(console(), result)
+    with resumable(WorkDisplay, work.store) as display:
+        result = run_bench(
+            split_list(optimizers),
+            split_list(tasks),
+            budget=budget,
+            seeds=seeds,
+            preset=preset,
+            seed=seed,
+            config=settings,
+            store=work.store,
+            workers=work.workers,
+            listener=display,
+        )
+    work.tell(result.to_dict(), tables(result), lambda screen: print_result(screen, result))
 
 
 def split_list(text: str) -> list[str]:
@@ -135,12 +107,6 @@ def split_list(text: str) -> list[str]:
         else:
             items[-1] += character
     return [item.strip() for item in items if item.strip()]
-
-
-def say_how_to_resume(errors: Console) -> None:
-    """Say after an interrupt that nothing is lost."""
-    again = shlex.join(["evolute", *sys.argv[1:]])
-    errors.print(Text(f"\nStopped; every finished trial is stored. To resume: {again}"))
 
 
 def print_result(screen: Console, result: BenchResult) -> None:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 from rich.console import Console
 from rich.text import Text
 
 from evolute.benchmark.elimination import EliminationResult
 from evolute.benchmark.tables import ResultTable, tables
-from evolute.cli.bench import print_result, say_how_to_resume
-from evolute.cli.output import console, format_option, print_json
-from evolute.cli.tables import print_table, write_csv, write_json
+from evolute.cli.bench import print_result
+from evolute.cli.display import resumable
+from evolute.cli.tables import print_table
 from evolute.cli.work import WorkDisplay
-from evolute.discover import DEFAULT_STORE
-from evolute.settings import read_toml
+from evolute.cli.work_options import Work, work_options
 from evolute.workbench.eliminate import eliminate as run_elimination
 
 EXAMPLES = """\b
@@ -48,59 +45,42 @@ Running the same command again resumes it: nothing that was scored is trained tw
 @click.option("--task", help="Task of the search, where it is no named one: path/to/file.py:build.")
 @click.option("--seed", type=click.IntRange(min=0),
               help="Seed of the fresh seeds.  [default: that of the search]")  # fmt: skip
-@click.option("--config", type=click.Path(path_type=Path), help="TOML file of settings.")
 @click.option("--benchmark/--no-benchmark", default=True, show_default=True,
               help="End with a benchmark of the winners.")  # fmt: skip
-@click.option("--store", default=DEFAULT_STORE, show_default=True,
-              help="File in which the search and its trials are remembered.")  # fmt: skip
-@click.option("--workers", type=click.IntRange(min=1), help="Processes that train; one per core.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="File for the result.")
-@click.option("--csv", type=click.Path(path_type=Path), help="Folder for each table as CSV.")
-@format_option()
+@work_options
 def eliminate(
     run: str | None,
     task: str | None,
     seed: int | None,
-    config: Path | None,
     benchmark: bool,
-    store: str,
-    workers: int | None,
-    json_file: Path | None,
-    csv: Path | None,
-    output_format: str,
+    work: Work,
 ) -> None:
     """Let the best candidates of a search meet ever larger set-ups on fresh seeds.
 
     RUN is the name or the first digits of a search; the newest by default. Each round keeps the
     best; the last one is a benchmark against hand-made optimizers.
     """
-    errors = Console(stderr=True)
-    try:
-        with WorkDisplay(errors) as display:
-            result = run_elimination(
-                run,
-                task=task,
-                seed=seed,
-                config=read_toml(config) if config else {},
-                benchmark=benchmark,
-                store=store,
-                workers=workers,
-                listener=display,
-            )
-    except KeyboardInterrupt:
-        say_how_to_resume(errors)
-        raise
-    rounds = round_tables(result)
+    with resumable(WorkDisplay, work.store) as display:
+        result = run_elimination(
+            run,
+            task=task,
+            seed=seed,
+            config=work.settings(),
+            benchmark=benchmark,
+            store=work.store,
+            workers=work.workers,
+            listener=display,
+        )
     measured = () if result.benchmark is None else tables(result.benchmark)
-    if csv is not None:
-        write_csv([*rounds, *measured], csv)
-    if json_file is not None:
-        write_json(result.to_dict(), json_file)
-    if output_format == "json":
-        print_json(result.to_dict())
-        return
-    screen = console()
-    for each in rounds:
+    work.tell(
+        result.to_dict(),
+        [*round_tables(result), *measured],
+        lambda screen: _print_for_people(screen, result),
+    )
+
+
+def _print_for_people(screen: Console, result: EliminationResult) -> None:
+    for each in round_tables(result):
         print_table(screen, each)
     if result.benchmark is not None:
         print_result(screen, result.benchmark)

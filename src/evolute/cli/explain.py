@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 from rich.console import Console
 from rich.text import Text
@@ -11,13 +9,11 @@ from rich.text import Text
 from evolute.benchmark.explained import ExplainResult, PartResult
 from evolute.benchmark.tables import ResultTable
 from evolute.choice import RULE_HELP
-from evolute.cli.bench import say_how_to_resume
 from evolute.cli.curves import draw_values
-from evolute.cli.output import console, format_option, print_json
-from evolute.cli.tables import print_table, write_csv, write_json
+from evolute.cli.display import resumable
+from evolute.cli.tables import print_table
 from evolute.cli.work import WorkDisplay
-from evolute.discover import DEFAULT_PRESET, DEFAULT_STORE
-from evolute.settings import read_toml
+from evolute.cli.work_options import Work, preset_option, seed_option, work_options
 from evolute.workbench.explain import explain as run_explain
 
 EXAMPLES = """\b
@@ -49,54 +45,35 @@ whose removal is not worse are taken out, and the simplest rule is confirmed on 
 )
 @click.option("--seeds", type=click.IntRange(min=2),
               help="Paired seeds of every comparison.  [default: 10]")  # fmt: skip
-@click.option("--preset", help=f"Preset of the trainings.  [default: {DEFAULT_PRESET}]")
-@click.option("--seed", type=click.IntRange(min=0), help="Seed of everything random.  [default: 0]")
-@click.option("--config", type=click.Path(path_type=Path), help="TOML file of settings.")
-@click.option("--store", default=DEFAULT_STORE, show_default=True,
-              help="File in which trials and results are remembered.")  # fmt: skip
-@click.option("--workers", type=click.IntRange(min=1), help="Processes that train; one per core.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="File for the result.")
-@click.option("--csv", type=click.Path(path_type=Path), help="Folder for the table as CSV.")
-@format_option()
+@preset_option("Preset of the trainings.")
+@seed_option()
+@work_options
 def explain(
     rule: str,
     task: str,
     seeds: int | None,
     preset: str | None,
     seed: int | None,
-    config: Path | None,
-    store: str,
-    workers: int | None,
-    json_file: Path | None,
-    csv: Path | None,
-    output_format: str,
+    work: Work,
 ) -> None:
     """Run an ablation and print it."""
-    errors = Console(stderr=True)
-    try:
-        with WorkDisplay(errors) as display:
-            result = run_explain(
-                rule,
-                task=task,
-                seeds=seeds,
-                preset=preset,
-                seed=seed,
-                config=read_toml(config) if config else {},
-                store=store,
-                workers=workers,
-                listener=display,
-            )
-    except KeyboardInterrupt:
-        say_how_to_resume(errors)
-        raise
-    if csv is not None:
-        write_csv([part_table(result)], csv)
-    if json_file is not None:
-        write_json(result.to_dict(), json_file)
-    if output_format == "json":
-        print_json(result.to_dict())
-    else:
-        _print_for_people(result)
+    with resumable(WorkDisplay, work.store) as display:
+        result = run_explain(
+            rule,
+            task=task,
+            seeds=seeds,
+            preset=preset,
+            seed=seed,
+            config=work.settings(),
+            store=work.store,
+            workers=work.workers,
+            listener=display,
+        )
+    work.tell(
+        result.to_dict(),
+        [part_table(result)],
+        lambda screen: _print_for_people(screen, result),
+    )
 
 
 def part_table(result: ExplainResult) -> ResultTable:
@@ -131,8 +108,7 @@ def _row(part: PartResult) -> tuple[object, ...]:
     )
 
 
-def _print_for_people(result: ExplainResult) -> None:
-    screen = console()
+def _print_for_people(screen: Console, result: ExplainResult) -> None:
     screen.print(Text(f"{result.rule}", style="green"))
     screen.print(Text(f"at learning rate {result.learning_rate:.3g}, margin {result.margin:.2g}"))
     print_table(screen, part_table(result), SHOWN)

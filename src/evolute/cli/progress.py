@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import time
-from types import TracebackType
-from typing import Self
-
 from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from evolute.cli.interrupts import Interrupts
+from evolute.cli.display import Display
 from evolute.errors import shorten
 from evolute.runs.budget import format_seconds
 from evolute.runs.listener import Forecast, Listener
 from evolute.runs.run import Progress
 
 REFRESHES_PER_SECOND = 4
-SECONDS_BETWEEN_LINES = 15.0
 
 
-class ProgressDisplay(Listener):
+class ProgressDisplay(Display, Listener):
     """Shows a search while it runs; used in a ``with`` block.
 
     Parameters
@@ -32,26 +27,9 @@ class ProgressDisplay(Listener):
     """
 
     def __init__(self, console: Console) -> None:
-        self._console = console
-        self._live = Live(console=console, refresh_per_second=REFRESHES_PER_SECOND, transient=True)
-        self._last_line = 0.0
-        self._interrupts = Interrupts()
-
-    def __enter__(self) -> Self:
-        self._interrupts.__enter__()
-        if self._console.is_terminal:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._interrupts.__exit__(kind, error, traceback)
-        if self._console.is_terminal:
-            self._live.stop()
+        live = Live(console=console, refresh_per_second=REFRESHES_PER_SECOND, transient=True)
+        super().__init__(console, live)
+        self._live = live
 
     def choosing(self) -> None:
         self._draw("choosing how to train many copies side by side", None, {})
@@ -97,16 +75,12 @@ class ProgressDisplay(Listener):
         *,
         best: str | None = None,
     ) -> None:
-        self._interrupts.look()
         facts = "  ".join(f"{name} {value}" for name, value in figures.items())
-        if self._console.is_terminal:
-            self._live.update(_panel(phase, fraction, facts, best))
-        elif time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
-            self._last_line = time.monotonic()
-            line = (f"{phase}: {facts}" if facts else f"{phase}…") + (
-                f"  best {best}" if best else ""
-            )
-            self._console.print(Text(line), soft_wrap=True)
+        line = (f"{phase}: {facts}" if facts else f"{phase}…") + (f"  best {best}" if best else "")
+        self.show(
+            lambda: self._live.update(_panel(phase, fraction, facts, best)),
+            lambda: line,
+        )
 
 
 def _panel(phase: str, fraction: float | None, facts: str, best: str | None) -> Table:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
 import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +14,18 @@ from rich.console import Console
 from rich.text import Text
 
 from evolute.benchmark.verdict import Verdict
+from evolute.cli.display import resumable
 from evolute.cli.leaderboard import leaderboard_table
 from evolute.cli.output import console, format_option, print_json, table
 from evolute.cli.progress import ProgressDisplay
+from evolute.cli.work_options import (
+    config_option,
+    preset_option,
+    read_settings,
+    seed_option,
+    store_option,
+    workers_option,
+)
 from evolute.discover import DEFAULT_PRESET, DEFAULT_STORE, SearchResult
 from evolute.discover import search as run_search
 from evolute.errors import InputError
@@ -27,7 +34,7 @@ from evolute.presets import PRESETS, resolve
 from evolute.runs.budget import format_seconds
 from evolute.runs.executors.make import EXECUTORS, LOCAL, RAY, RayCluster
 from evolute.search.algorithms import ALGORITHMS
-from evolute.settings import merge, read_toml
+from evolute.settings import merge
 from evolute.store.address import shown
 from evolute.train.equipment import AUTO, PLAN_NAMES
 
@@ -52,17 +59,13 @@ Running the same command again resumes it: nothing that was scored is trained tw
 
 @click.command(epilog=EXAMPLES)
 @click.option("--task", help="Name of a task, or path/to/file.py:build, which runs that file.")
-@click.option("--preset", help=f"Numbers to begin from.  [default: {DEFAULT_PRESET}]")
-@click.option("--seed", type=click.IntRange(min=0), help="Seed of everything random.  [default: 0]")
+@preset_option("Numbers to begin from.")
+@seed_option()
 @click.option("--budget", help="Time such as 10m, or a number of candidates to train.")
 @click.option("--algorithm", help=f"One of: {', '.join(ALGORITHMS)}.")
-@click.option(
-    "--config", type=click.Path(path_type=Path), help="TOML file of settings; options override it."
-)
-@click.option(
-    "--store", default=DEFAULT_STORE, show_default=True, help="File in which trials are remembered."
-)
-@click.option("--workers", type=click.IntRange(min=1), help="Processes that train; one per core.")
+@config_option()
+@store_option()
+@workers_option()
 @click.option(
     "--executor", type=click.Choice(EXECUTORS), default=LOCAL, show_default=True,
     help="Where they train: on this machine, or on a Ray cluster.",
@@ -110,7 +113,7 @@ def search(
     output_format: str,
 ) -> None:
     """Search for an optimizer for a task, and compare it with hand-made ones."""
-    settings = read_toml(config) if config else {}
+    settings = read_settings(config)
     named = {"task": task, "preset": preset, "seed": seed, "budget": budget, "algorithm": algorithm}
     named |= {"lanes": lanes, "memory": memory, "plan": plan}
     stage = {"precision": precision}
@@ -122,23 +125,16 @@ def search(
         return
     _require_writable(output)
     where = _place(executor, ray_address, resources_per_worker, working_folder)
-    errors = Console(stderr=True)
-    try:
-        # What a task or a library prints is no part of the answer.
-        with ProgressDisplay(errors) as display, contextlib.redirect_stdout(sys.stderr):
-            result = run_search(
-                settings["task"],
-                config=settings,
-                store=store,
-                workers=workers,
-                executor=where,
-                verdict=verdict,
-                listener=display,
-            )
-    except KeyboardInterrupt:
-        again = shlex.join(["evolute", *sys.argv[1:]]).replace(store, shown(store))
-        errors.print(Text(f"\nStopped; every finished trial is stored. To resume: {again}"))
-        raise
+    with resumable(ProgressDisplay, store) as display:
+        result = run_search(
+            settings["task"],
+            config=settings,
+            store=store,
+            workers=workers,
+            executor=where,
+            verdict=verdict,
+            listener=display,
+        )
     saved = _save(result, output)
     if output_format == "json":
         print_json(_as_data(result, saved))
