@@ -24,7 +24,7 @@ from evolute.report.pictures import (
     Symbol,
 )
 
-_MARGIN = {"l": 64, "r": 18, "t": 12, "b": 52}
+_MARGIN = {"l": 76, "r": 18, "t": 12, "b": 52}
 _LEGEND = {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"}
 _THIN = (Symbol.CROSS,)
 
@@ -33,8 +33,8 @@ def figure_to_plotly(figure: Figure) -> dict[str, Any]:
     """Return traces and layout of a figure, without colours of either theme."""
     traces = [_trace(mark) for mark in figure.marks]
     layout: dict[str, Any] = {
-        "xaxis": _axis(figure.x),
-        "yaxis": _axis(figure.y),
+        "xaxis": _axis(figure.x, grows="height"),
+        "yaxis": _axis(figure.y, grows="width"),
         "height": figure.height,
         "margin": _MARGIN,
         "showlegend": figure.has_legend,
@@ -77,13 +77,18 @@ def _tone(tone: Tone, opacity: float = 1.0) -> dict[str, Any]:
     return {"tone": tone.value, "opacity": opacity}
 
 
-def _axis(axis: Axis) -> dict[str, Any]:
+def _axis(axis: Axis, *, grows: str) -> dict[str, Any]:
+    """Return an axis whose margin grows only with texts of ours, in its own direction.
+
+    Plotly chooses its own numbers by the room that a plot has: margins that grew with them would
+    change that room, and with some fonts and widths come to no rest.
+    """
     data: dict[str, Any] = {
         "title": {"text": escape_text(axis.title), "standoff": 12},
         "type": "log" if axis.log else "linear",
         "zeroline": axis.zero_line,
         "hoverformat": ".4g",
-        "automargin": True,
+        "automargin": grows if axis.ticks else False,
     }
     if axis.span is not None:
         data["range"] = [math.log10(end) if axis.log else end for end in axis.span]

@@ -28,8 +28,8 @@
     return {
       ...layout, font,
       xaxis: { ...axis, ...layout.xaxis },
-      yaxis: { ...axis, ...layout.yaxis, automargin: true },
-      margin: narrow.matches ? { ...layout.margin, l: 46, r: 8 } : layout.margin,
+      yaxis: { ...axis, ...layout.yaxis },
+      margin: narrow.matches ? { ...layout.margin, l: 66, r: 8 } : layout.margin,
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("faint"), activecolor: colour("ink") },
       hoverlabel: { bgcolor: colour("raised"), bordercolor: colour("faint"), align: "left", namelength: -1, font: { ...font, size: 12.5 } },
