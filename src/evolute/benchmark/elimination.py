@@ -14,12 +14,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass as config
 
+from evolute.benchmark.plain import from_plain, to_plain
 from evolute.benchmark.result import BenchResult
 from evolute.benchmark.tuning import Evaluate
-from evolute.errors import InputError, shorten
 from evolute.lang.rule import Rule
 from evolute.runs.executors.base import TrialRequest
 from evolute.train.protocol import Protocol
@@ -328,8 +328,7 @@ class EliminationResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data that JSON can hold; :meth:`from_dict` reverses it."""
-        data: dict[str, Any] = _ADAPTER.dump_python(self, mode="json")
-        return data
+        return to_plain(_ADAPTER, self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> EliminationResult:
@@ -340,12 +339,7 @@ class EliminationResult:
         InputError
             If it is no elimination.
         """
-        try:
-            return _ADAPTER.validate_python(dict(data))
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            place = ".".join(map(str, first["loc"]))
-            raise InputError(f"not an elimination: {place}: {shorten(first['msg'])}") from None
+        return from_plain(_ADAPTER, data, what="an elimination")
 
 
 _ADAPTER = TypeAdapter(EliminationResult)

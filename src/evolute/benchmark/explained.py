@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from evolute.benchmark.ablation import PartKind
 from evolute.benchmark.comparison import Comparison, Finding, Measure
 from evolute.benchmark.config import ExplainConfig
+from evolute.benchmark.plain import from_plain, to_plain
 from evolute.benchmark.statistics import Estimate, Interval
 from evolute.benchmark.words import counted, numbers
-from evolute.errors import InputError, shorten
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +161,7 @@ class ExplainResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data that JSON can hold; :meth:`from_dict` reverses it."""
-        data: dict[str, Any] = _ADAPTER.dump_python(self, mode="json")
-        return data
+        return to_plain(_ADAPTER, self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ExplainResult:
@@ -173,12 +172,7 @@ class ExplainResult:
         InputError
             If it is no ablation.
         """
-        try:
-            return _ADAPTER.validate_python(dict(data))
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            place = ".".join(map(str, first["loc"]))
-            raise InputError(f"not an ablation: {place}: {shorten(first['msg'])}") from None
+        return from_plain(_ADAPTER, data, what="an ablation")
 
 
 def _shown_worse(part: PartResult, confidence: float) -> bool:

@@ -9,15 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from evolute.benchmark.comparison import Measure
 from evolute.benchmark.config import BenchConfig
 from evolute.benchmark.findings import Attribution, CrossTable, EntrantVerdict
 from evolute.benchmark.measured import DefaultsChampion, EntrantResult
+from evolute.benchmark.plain import from_plain, to_plain
 from evolute.benchmark.statistics import Interval
 from evolute.benchmark.verdict import Side
-from evolute.errors import InputError, shorten
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +162,7 @@ class BenchResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data that JSON can hold; :meth:`from_dict` reverses it."""
-        data: dict[str, Any] = _ADAPTER.dump_python(self, mode="json")
-        return data
+        return to_plain(_ADAPTER, self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> BenchResult:
@@ -174,12 +173,7 @@ class BenchResult:
         InputError
             If it is no benchmark.
         """
-        try:
-            return _ADAPTER.validate_python(dict(data))
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            place = ".".join(map(str, first["loc"]))
-            raise InputError(f"not a benchmark: {place}: {shorten(first['msg'])}") from None
+        return from_plain(_ADAPTER, data, what="a benchmark")
 
 
 _ADAPTER = TypeAdapter(BenchResult)

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from evolute.benchmark.comparison import Comparison, Finding, Measure, compare
+from evolute.benchmark.plain import from_plain, to_plain
 from evolute.benchmark.statistics import Estimate, estimate
 from evolute.benchmark.tuning import Tuning
-from evolute.errors import InputError, shorten
 
 
 class Side(StrEnum):
@@ -209,7 +209,7 @@ class Verdict:
 
         The words are written for readers of the JSON, and computed again on reading.
         """
-        data: dict[str, Any] = _ADAPTER.dump_python(self, mode="json")
+        data = to_plain(_ADAPTER, self)
         return data | {"sentence": self.sentence, "notes": list(self.notes)}
 
     @classmethod
@@ -221,12 +221,7 @@ class Verdict:
         InputError
             If it is no verdict.
         """
-        try:
-            return _ADAPTER.validate_python(dict(data))
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            place = ".".join(map(str, first["loc"]))
-            raise InputError(f"not a verdict: {place}: {shorten(first['msg'])}") from None
+        return from_plain(_ADAPTER, data, what="a verdict")
 
 
 _ADAPTER = TypeAdapter(Verdict)

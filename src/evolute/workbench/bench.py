@@ -27,20 +27,22 @@ from evolute.benchmark.verdict import Side
 from evolute.benchmark.verdicts import judge_tasks, summary
 from evolute.choice import choose_rule
 from evolute.discover import DEFAULT_PRESET, DEFAULT_STORE, open_executor
-from evolute.errors import ConfigError, InputError, did_you_mean
+from evolute.errors import InputError
 from evolute.lang.rule import Rule
+from evolute.leaderboard import RunKind
 from evolute.presets import resolve
 from evolute.runs.evaluate import Evaluator
 from evolute.settings import Settings, merge, validate
-from evolute.store.base import RunRecord, Store
+from evolute.store.base import Store
 from evolute.store.sql import open_store
 from evolute.tasks.base import Task
 from evolute.tasks.check import check_task
 from evolute.tasks.user import load_task
 from evolute.trial import PROGRAM_VERSION, Trial, canonical_json
+from evolute.workbench.keeping import keep_result, require_keys
 
-DOCUMENT = "benchmark"
-"""Name of the document in the store that holds a benchmark's result."""
+KIND: RunKind = "benchmark"
+"""What it is in the store: a run of this kind, its result the document of that name."""
 
 MOST_TASKS_IN_A_NAME = 3
 
@@ -224,9 +226,7 @@ class Plan:
         InputError
             If a key or a value is not allowed.
         """
-        for key in data:
-            if key not in _KEYS:
-                raise ConfigError(f"unknown config key {key!r}: {did_you_mean(key, _KEYS)}")
+        require_keys(data, _KEYS)
         named = {"budget": budget, "seeds": seeds}
         config: BenchConfig = validate(BenchConfig, merge(data.get("bench", {}), named), "bench.")
         require_test(config)
@@ -329,7 +329,7 @@ def _assemble(
 
 def _digest(plan: Plan, entrants: Sequence[Entrant], tasks: Sequence[TaskResult]) -> str:
     facts = {
-        "kind": DOCUMENT,
+        "kind": KIND,
         "optimizers": {each.name: str(each.rule) for each in entrants},
         "rates": {each.name: each.learning_rate for each in entrants},
         "tasks": {task.task: [task.version, task.protocol] for task in tasks},
@@ -343,13 +343,12 @@ def _digest(plan: Plan, entrants: Sequence[Entrant], tasks: Sequence[TaskResult]
 def save_result(result: BenchResult, store: Store) -> None:
     """Keep a benchmark in the store as a run of its own kind with the result as a document."""
     config = {
-        "kind": DOCUMENT,
         "optimizers": [each.name for each in result.tasks[0].entrants],
         "tasks": [task.task for task in result.tasks],
         "preset": result.preset,
         "seed": result.seed,
         "bench": dataclasses.asdict(result.config),
     }
-    record = RunRecord(result.digest, result.name, canonical_json(config), PROGRAM_VERSION)
-    store.open_run(record)
-    store.put_document(result.digest, DOCUMENT, result.to_dict())
+    keep_result(
+        store, KIND, digest=result.digest, name=result.name, config=config, result=result.to_dict()
+    )

@@ -32,9 +32,9 @@ from evolute.benchmark.procedure import fresh_seeds
 from evolute.benchmark.result import BenchResult
 from evolute.benchmark.verdict import Side
 from evolute.discover import DEFAULT_PRESET, DEFAULT_STORE
-from evolute.errors import ConfigError, InputError, did_you_mean
+from evolute.errors import InputError
 from evolute.lang.rule import Rule
-from evolute.leaderboard import find_run, read_leaderboard
+from evolute.leaderboard import RunKind, find_run, read_leaderboard
 from evolute.presets import resolve
 from evolute.settings import Settings, merge, validate
 from evolute.store.base import RunRecord, Store
@@ -42,7 +42,7 @@ from evolute.store.sql import open_store
 from evolute.tasks.base import Task
 from evolute.tasks.registry import TASKS
 from evolute.train.protocol import Protocol
-from evolute.trial import PROGRAM_VERSION, canonical_json
+from evolute.trial import canonical_json
 from evolute.workbench.bench import (
     Count,
     Plan,
@@ -52,9 +52,10 @@ from evolute.workbench.bench import (
     require_test,
     run_bench,
 )
+from evolute.workbench.keeping import keep_result, require_keys
 
-DOCUMENT = "elimination"
-"""Name of the document in the store that holds an elimination's result."""
+KIND: RunKind = "elimination"
+"""What it is in the store: a run of this kind, its result the document of that name."""
 
 _KEYS = ("elimination", "bench", "against", "seed")
 
@@ -149,9 +150,7 @@ class _Asked:
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> _Asked:
-        for key in data:
-            if key not in _KEYS:
-                raise ConfigError(f"unknown config key {key!r}: {did_you_mean(key, _KEYS)}")
+        require_keys(data, _KEYS)
         bench: BenchConfig = validate(BenchConfig, data.get("bench", {}), "bench.")
         require_test(bench)
         usual = [name for name in zoo.names() if zoo.load(name).verdict_baseline]
@@ -289,16 +288,13 @@ def _saved(
 ) -> EliminationResult:
     """Keep the result in the store as a run of its own kind."""
     config = {
-        "kind": DOCUMENT,
         "run": record.digest,
         "seed": seed,
         "elimination": dataclasses.asdict(asked.config),
         "benchmark": None if benchmark is None else benchmark.digest,
     }
-    text = canonical_json(config)
-    digest = hashlib.sha256(text.encode()).hexdigest()
+    digest = hashlib.sha256(canonical_json({"kind": KIND, **config}).encode()).hexdigest()
     name = f"eliminate-{record.name}-{digest[:6]}"
     result = EliminationResult(name, digest, record.name, tuple(rungs), benchmark)
-    store.open_run(RunRecord(digest, name, text, PROGRAM_VERSION))
-    store.put_document(digest, DOCUMENT, result.to_dict())
+    keep_result(store, KIND, digest=digest, name=name, config=config, result=result.to_dict())
     return result

@@ -23,20 +23,21 @@ from evolute.benchmark.explained import ExplainResult
 from evolute.benchmark.explanation import Ablation
 from evolute.benchmark.factoring import split_schedule
 from evolute.discover import DEFAULT_PRESET, DEFAULT_STORE
-from evolute.errors import ConfigError, did_you_mean
 from evolute.lang.rule import Rule
 from evolute.lang.text import print_expression
+from evolute.leaderboard import RunKind
 from evolute.presets import resolve
 from evolute.settings import merge, validate
-from evolute.store.base import RunRecord, Store
+from evolute.store.base import Store
 from evolute.store.sql import open_store
 from evolute.tasks.base import Task
 from evolute.train.fingerprint import record
-from evolute.trial import PROGRAM_VERSION, canonical_json
+from evolute.trial import canonical_json
 from evolute.workbench.bench import Count, WorkListener, evaluator_of, find_entrants, load_tasks
+from evolute.workbench.keeping import keep_result, require_keys
 
-DOCUMENT = "ablation"
-"""Name of the document in the store that holds an ablation's result."""
+KIND: RunKind = "ablation"
+"""What it is in the store: a run of this kind, its result the document of that name."""
 
 _KEYS = ("explain", "main", "preset", "seed")
 
@@ -88,9 +89,7 @@ def explain(
         If the store cannot be read or written; what is stored stays.
     """
     data = config or {}
-    for key in data:
-        if key not in _KEYS:
-            raise ConfigError(f"unknown config key {key!r}: {did_you_mean(key, _KEYS)}")
+    require_keys(data, _KEYS)
     named = merge(data.get("explain", {}), {"seeds": seeds})
     chosen: ExplainConfig = validate(ExplainConfig, named, "explain.")
     ((given, loaded),) = load_tasks([task])
@@ -137,7 +136,7 @@ def _result(ablation: Ablation, task: Task, preset: str) -> ExplainResult:
     if rule.schedule is not None or has_inner_decays(rule):
         effect = decay_effect(rule, record(task, ablation.seed))
     facts = {
-        "kind": DOCUMENT,
+        "kind": KIND,
         "rule": str(rule),
         "task": [task.name, task.version],
         "protocol": ablation.protocol.to_json(),
@@ -168,13 +167,12 @@ def _result(ablation: Ablation, task: Task, preset: str) -> ExplainResult:
 def _save(result: ExplainResult, store: Store) -> None:
     """Keep an ablation in the store as a run of its own kind."""
     config = {
-        "kind": DOCUMENT,
         "rule": result.rule,
         "task": result.task,
         "preset": result.preset,
         "seed": result.seed,
         "explain": dataclasses.asdict(result.config),
     }
-    text = canonical_json(config)
-    store.open_run(RunRecord(result.digest, result.name, text, PROGRAM_VERSION))
-    store.put_document(result.digest, DOCUMENT, result.to_dict())
+    keep_result(
+        store, KIND, digest=result.digest, name=result.name, config=config, result=result.to_dict()
+    )
