@@ -4,28 +4,39 @@ PYTHON ?= python3
 VENV := .venv
 # Extras that `make test` installs; .ci/run adds those of libraries that a test is skipped without.
 EXTRAS ?= dev,export
-PIP_INSTALL := $(VENV)/bin/python -m pip install --disable-pip-version-check -q -c constraints.txt
+# A lock file with hashes, from which .ci/run installs; without one constraints.txt says the versions.
+LOCK ?=
+PIP := $(VENV)/bin/python -m pip install --disable-pip-version-check -q
 
 export PIP_NO_INPUT := 1
 
-.PHONY: demo test clean
+.PHONY: demo test installed clean
 
 demo: $(VENV)/.installed-runtime
 	$(VENV)/bin/evolute search --task digits --preset quick --seed 0
 
-test: $(VENV)/.installed-dev
+test: installed
 	./check
+
+installed: $(VENV)/.installed-dev
 
 # The package is installed editable: only a change of what it needs, or of the native core, installs
 # again.
-$(VENV)/.installed-runtime: pyproject.toml constraints.txt $(wildcard src/evolute/native/CMakeLists.txt src/evolute/native/core/*)
+$(VENV)/.installed-runtime: pyproject.toml constraints.txt $(LOCK) $(wildcard src/evolute/native/CMakeLists.txt src/evolute/native/core/*)
 	$(PYTHON) -m venv $(VENV)
-	$(PIP_INSTALL) scikit-build-core cmake ninja
-	$(PIP_INSTALL) --no-build-isolation -e .
+ifeq ($(LOCK),)
+	$(PIP) -c constraints.txt scikit-build-core cmake ninja
+	$(PIP) -c constraints.txt --no-build-isolation -e .
+else
+	$(PIP) --require-hashes --no-deps -r $(LOCK)
+	$(PIP) --no-build-isolation --no-deps -e .
+endif
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed-runtime
-	$(PIP_INSTALL) --no-build-isolation -e '.[$(EXTRAS)]'
+ifeq ($(LOCK),)
+	$(PIP) -c constraints.txt --no-build-isolation -e '.[$(EXTRAS)]'
+endif
 	touch $@
 
 clean:

@@ -102,7 +102,7 @@ def locked() -> str:
 
 def test_what_ci_locks_is_what_the_constraints_pin() -> None:
     found = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+)", locked(), re.MULTILINE)
-    versions = {normalised(name): version for name, version in found}
+    versions = {normalised(name): version.partition("+")[0] for name, version in found}
     both = versions.keys() & pins().keys()
     assert {name: versions[name] for name in both} == {name: pins()[name] for name in both}
     assert set(required()) <= versions.keys()
@@ -111,3 +111,31 @@ def test_what_ci_locks_is_what_the_constraints_pin() -> None:
 def test_every_locked_file_has_a_hash() -> None:
     blocks = re.split(r"\n(?=\S)", locked())
     assert all("--hash=sha256:" in block for block in blocks if "==" in block)
+
+
+def test_of_a_build_of_one_kind_of_machine_only_its_own_file_is_allowed() -> None:
+    blocks = [block for block in re.split(r"\n(?=\S)", locked()) if "==" in block]
+    own = [block for block in blocks if "+" in block.partition("==")[2].split()[0]]
+    assert [block.partition("==")[0] for block in own] == ["torch"]
+    assert [block.count("--hash=") for block in own] == [1]
+
+
+def dry_run(target: str, *variables: str) -> list[str]:
+    """Return the commands that make would run in a fresh clone."""
+    ran = subprocess.run(
+        ["make", "-n", target, "VENV=no-such-folder", *variables],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return [line for line in ran.stdout.splitlines() if "pip install" in line]
+
+
+def test_ci_installs_nothing_but_locked_files_and_users_by_the_constraints() -> None:
+    locked_installs = dry_run("installed", "LOCK=.ci/requirements.lock")
+    assert len(locked_installs) == 2
+    assert all("--no-deps" in line for line in locked_installs)
+    assert "--require-hashes" in locked_installs[0]
+    for target in ("test", "demo"):
+        assert all("-c constraints.txt" in line for line in dry_run(target))
