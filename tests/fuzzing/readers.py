@@ -11,6 +11,7 @@ import tempfile
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from evolute import zoo
@@ -19,6 +20,10 @@ from evolute.lang.published_log import parse_published
 from evolute.lang.rule import Rule
 from evolute.presets import PRESETS, resolve
 from evolute.settings import read_toml
+from evolute.store.inspection import find_faults
+from evolute.store.salvage import SalvagedContents
+from evolute.store.sql import open_store
+from evolute.testing.store_examples import RUN, example_entry, example_trial, without_time
 from evolute.train.protocol import PROTOCOLS, Protocol
 from evolute.zoo.entry import read_entry
 
@@ -88,6 +93,52 @@ def _zoo_entry(data: bytes) -> None:
     read_entry("stranger", plain)
 
 
+PLACE, CHANGE = 3, 4
+"""Bytes of a place in a file, and of a change to it: the place, and what flips there."""
+
+TRIALS = tuple(example_trial(number, fitness=number / 8) for number in range(6))
+"""What the store holds that is damaged."""
+
+
+@cache
+def _sound_store() -> bytes:
+    """Return the file of a small store."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "store.sqlite")
+        with open_store(path) as store:
+            store.put_many(TRIALS)
+            store.open_run(RUN)
+            store.record_many(RUN.digest, [example_entry(n, each) for n, each in enumerate(TRIALS)])
+            store.put_document(RUN.digest, "verdict", {"sentence": "kept"})
+        return path.read_bytes()
+
+
+def damaged_store(data: bytes) -> bytes:
+    """Return a store's file cut short, and with bytes flipped, where the data says."""
+    content = bytearray(_sound_store())
+    cut = int.from_bytes(data[:PLACE], "little")
+    for start in range(PLACE, len(data) - CHANGE + 1, CHANGE):
+        place = int.from_bytes(data[start : start + PLACE], "little") % len(content)
+        content[place] ^= data[start + PLACE]
+    return bytes(content[: len(content) - cut % len(content)])
+
+
+def _store(data: bytes) -> None:
+    """Check a damaged store, salvage it and open it: what is believed is what was written."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "store.sqlite")
+        path.write_bytes(damaged_store(data))
+        contents = SalvagedContents(path)
+        assert all(without_time(trial) in TRIALS for trial in contents.trials())
+        for number, _ in contents.runs():
+            assert all(entry.facts for entry, _ in contents.entries(number))
+            assert all(document.content for document in contents.documents(number))
+        assert all("\n" not in fault for fault in (*find_faults(path), *contents.damaged))
+        with open_store(path, read_only=True) as store:
+            store.run_entries(RUN.digest)
+            assert all(without_time(held.trial) in TRIALS for held in store.trials())
+
+
 _RULES = (
     b"nesterov: bessel_i1e(arctan([a13*a2]*g))",
     b"v/sqrt(s)",
@@ -153,6 +204,11 @@ READERS: dict[str, Reader] = {
         _zoo_entry,
         tuple(path.read_bytes() for path in sorted(ENTRIES.glob("a*.toml"))),
         (b"rule = ", b"[origin]\n", b"[[evidence]]\n", b"nan", b"= []", b"'g'", b"1979-05-27"),
+    ),
+    "store": Reader(
+        _store,
+        (bytes(PLACE), bytes(PLACE + 5 * CHANGE)),
+        (b"\x00\x10\x00\x01", b"\x00\x00\x00\x80", b"\x12\x00\x00\xff", b"\x1c\x00\x00\x01"),
     ),
 }
 """The readers by name."""
