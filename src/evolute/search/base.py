@@ -138,6 +138,8 @@ class Search(ABC):
       told; where it works in batches, that is nothing until the batch is told.
     - *Nothing twice.* A proposal is asked once; no chain proposes two rules of one canonical text,
       a promotion apart.
+    - *State.* ``restored(state())`` of a search made alike goes on as this one does, to the last
+      number. The state is plain data that JSON can hold; it may be a stranger's when it is read.
     - *Failure.* A misuse (unknown number, a number told twice, a fitness that is not finite)
       raises ValueError and changes nothing. NaN never becomes best.
     - *Threads.* None of its own, and not safe to share between threads.
@@ -167,6 +169,23 @@ class Search(ABC):
         ValueError
             If no such proposal was asked, or its result was told before.
         """
+
+    def state(self) -> Any:
+        """Return all that was asked and told so far, as plain data that JSON can hold.
+
+        None of a search that cannot say it: a run of such a search is resumed by asking it anew.
+        """
+        return None
+
+    def restored(self, state: Any) -> Search:
+        """Return a search made like this one that has come to a state; this one stays as it is.
+
+        Raises
+        ------
+        Exception
+            One of :data:`evolute.search.state.MALFORMED`, if no search like this wrote the state.
+        """
+        raise ValueError(f"a {type(self).__name__} cannot be restored: ask it anew")
 
     @property
     @abstractmethod

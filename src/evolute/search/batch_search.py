@@ -6,11 +6,12 @@ What differs between algorithms is the plan, which says what the next batch is.
 from __future__ import annotations
 
 from collections.abc import Set
-from typing import Protocol
+from typing import Any, Protocol, Self
 
 from evolute.search.base import Proposal, Result, Search, Stage
 from evolute.search.brood import Brood
 from evolute.search.ledger import Ledger
+from evolute.search.state import texts_from_json, texts_to_json
 
 
 class Plan(Protocol):
@@ -24,7 +25,14 @@ class Plan(Protocol):
         """Return the batch with this index, given the complete one before it; None to finish.
 
         Called once for each index, in order. ``tried`` holds the texts of all earlier proposals.
+        Without the one before it (``last`` is None), a plan that was restored begins a batch anew.
         """
+
+    def state(self) -> Any:
+        """Return what it keeps between batches, as plain data that JSON can hold."""
+
+    def restored(self, state: Any) -> Self:
+        """Return a plan made like this one that has come to a state."""
 
     def phase(self, index: int) -> str:
         """Say in words what the batch with this index is."""
@@ -35,15 +43,22 @@ class BatchSearch(Search):
 
     It is finished when the plan says so, or after a batch that held nothing new: duplicates and
     degenerate candidates only.
+
+    Parameters
+    ----------
+    plan
+        What the batches are.
+    begin
+        Whether the first batch is drawn; not where a state follows.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, *, begin: bool = True) -> None:
         self._plan = plan
         self._ledger = Ledger()
         self._tried: set[str] = set()
         self._index = 0
         self._settled = 0
-        self._brood = plan.next_batch(0, None, frozenset())
+        self._brood = plan.next_batch(0, None, frozenset()) if begin else None
 
     def ask(self) -> tuple[Proposal, ...]:
         proposals: list[Proposal] = []
@@ -63,6 +78,28 @@ class BatchSearch(Search):
 
     def tell(self, number: int, result: Result) -> None:
         self._ledger.tell(number, result)
+
+    def state(self) -> Any:
+        return {
+            "ledger": self._ledger.state(),
+            "tried": texts_to_json(self._tried),
+            "index": self._index,
+            "settled": self._settled,
+            "plan": self._plan.state(),
+            "brood": None if self._brood is None else self._brood.state(),
+        }
+
+    def restored(self, state: Any) -> Search:
+        restored = type(self)(self._plan.restored(state["plan"]), begin=False)
+        restored._ledger.load(state["ledger"])
+        restored._tried = texts_from_json(state["tried"])
+        restored._index, restored._settled = int(state["index"]), int(state["settled"])
+        if state["brood"] is not None:
+            brood = restored._plan.next_batch(restored._index, None, restored._tried)
+            assert brood is not None
+            brood.load(state["brood"])
+            restored._brood = brood
+        return restored
 
     @property
     def finished(self) -> bool:

@@ -12,9 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Set
 from dataclasses import dataclass, field
+from typing import Any
 
 from evolute.search.base import Result
 from evolute.search.candidate import Candidate
+from evolute.search.state import (
+    candidate_from_json,
+    candidate_to_json,
+    result_from_json,
+    result_to_json,
+)
 from evolute.trial import OutcomeKind
 
 MAX_ATTEMPTS = 100
@@ -44,6 +51,16 @@ class Scored:
     number: int
     fitness: float
 
+    def to_json(self) -> Any:
+        """Return plain data; :meth:`from_json` reverses it."""
+        return [candidate_to_json(self.candidate), self.number, self.fitness]
+
+    @classmethod
+    def from_json(cls, data: Any) -> Scored:
+        """Read what :meth:`to_json` wrote."""
+        candidate, number, fitness = data
+        return cls(candidate_from_json(candidate), int(number), float(fitness))
+
 
 @dataclass(slots=True)
 class _Slot:
@@ -66,6 +83,27 @@ class _Slot:
     closed: bool = False
     scored: Scored | None = None
     results: dict[int, tuple[Result, int]] = field(default_factory=dict)
+
+    def to_json(self) -> Any:
+        """Return plain data; :meth:`from_json` reverses it. What scored stands among the rows."""
+        return {
+            "counts": [self.attempt, self.asked, self.failures, self.duplicates],
+            "closed": self.closed,
+            "scored": self.scored and [self.scored.number, self.scored.fitness],
+            "results": [
+                [attempt, result_to_json(result), number]
+                for attempt, (result, number) in self.results.items()
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, data: Any) -> _Slot:
+        """Read what :meth:`to_json` wrote, but for what scored."""
+        results = {
+            int(attempt): (result_from_json(result), int(number))
+            for attempt, result, number in data["results"]
+        }
+        return cls(*map(int, data["counts"]), closed=bool(data["closed"]), results=results)
 
 
 @dataclass(slots=True)
@@ -131,6 +169,11 @@ class Brood:
         )
         return {candidate.text for candidate in held if candidate is not None}
 
+    def close(self) -> None:
+        """Settle every slot, whatever is in it."""
+        for slot in self._slots:
+            slot.closed = True
+
     def due(self) -> list[Draft]:
         """Return the candidates that are to be proposed now, by slot, each once."""
         drafts = []
@@ -146,6 +189,34 @@ class Brood:
                 drafts.append(Draft(index, attempt, candidate))
             slot.closed = slot.asked == slot.attempt  # nothing is left to draw
         return drafts
+
+    def state(self) -> Any:
+        """Return what it holds as plain data; :meth:`load` takes it in."""
+        return {
+            "rows": [[candidate_to_json(each) for each in row] for row in self._rows],
+            "slots": [slot.to_json() for slot in self._slots],
+            "fresh": self.fresh,
+        }
+
+    def load(self, state: Any) -> None:
+        """Come to a state; one of ``MALFORMED`` where it is none of a brood of this size."""
+        self._rows = [
+            [None if each is None else candidate_from_json(each) for each in row]
+            for row in state["rows"]
+        ]
+        self._slots = [_Slot.from_json(data) for data in state["slots"]]
+        self.fresh = bool(state["fresh"])
+        if {len(self._slots), *map(len, self._rows)} != {self.size}:
+            raise ValueError("a state of another number of slots")
+        for index, (slot, data) in enumerate(zip(self._slots, state["slots"], strict=True)):
+            if data["scored"] is not None:
+                number, fitness = data["scored"]
+                candidate = self._rows[slot.attempt][index]
+                assert candidate is not None
+                slot.scored = Scored(candidate, int(number), float(fitness))
+        self._taken = set(self.tried) | {
+            each.text for row in self._rows for each in row if each is not None
+        }
 
     def settle(self, index: int, result: Result, *, attempt: int, number: int) -> None:
         """Take in the result of the proposal, with this number, for an attempt of a slot."""

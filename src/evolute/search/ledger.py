@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from evolute.lang.rule import Rule
 from evolute.search.base import Proposal, ProposalKind, Result, Stage
 from evolute.search.brood import Brood
 from evolute.search.candidate import Candidate
+from evolute.search.state import proposal_from_json, told_from_json, told_to_json
 from evolute.trial import OutcomeKind
 
 Told = tuple[Proposal, Result]
@@ -25,20 +28,20 @@ class Ledger:
     """
 
     def __init__(self) -> None:
-        self._proposals: list[Proposal] = []
-        self._told: set[int] = set()
-        self._uncollected: dict[int, Result] = {}
+        self._proposed = 0
+        self._awaited: dict[int, Proposal] = {}
+        self._uncollected: dict[int, Told] = {}
         self._best: Told | None = None
 
     @property
     def proposed(self) -> int:
         """How many proposals were made."""
-        return len(self._proposals)
+        return self._proposed
 
     @property
     def is_owed(self) -> bool:
         """Whether a proposal still waits for its result."""
-        return len(self._told) < len(self._proposals)
+        return bool(self._awaited)
 
     @property
     def best(self) -> Told | None:
@@ -58,9 +61,10 @@ class Ledger:
         parent: int | None = None,
     ) -> Proposal:
         """Give the rule the next number, write the proposal down and return it."""
-        number = len(self._proposals)
+        number = self._proposed
         proposal = Proposal(number, rule, stage, kind, particle, depth, slot, attempt, parent)
-        self._proposals.append(proposal)
+        self._proposed += 1
+        self._awaited[number] = proposal
         return proposal
 
     def propose_brood(
@@ -83,27 +87,41 @@ class Ledger:
 
     def tell(self, number: int, result: Result) -> None:
         """Hold a result back for :meth:`collect`; ValueError where none is awaited."""
-        if not 0 <= number < len(self._proposals):
+        if not 0 <= number < self._proposed:
             raise ValueError(
-                f"result told for proposal {number}: {len(self._proposals)} were asked, numbered "
+                f"result told for proposal {number}: {self._proposed} were asked, numbered "
                 "from 0"
             )
-        if number in self._told:
+        if number not in self._awaited:
             raise ValueError(f"result of proposal {number} told twice: tell each result once")
-        self._told.add(number)
-        self._uncollected[number] = result
-        told = (self._proposals[number], result)
+        told = (self._awaited.pop(number), result)
+        self._uncollected[number] = told
         if result.fitness is not None and (self._best is None or rank(told) < rank(self._best)):
             self._best = told
 
     def collect(self) -> tuple[Told, ...]:
         """Return the results told since the last call, by number whatever the order of telling."""
-        numbers = sorted(self._uncollected)
-        collected = tuple(
-            (self._proposals[number], self._uncollected[number]) for number in numbers
-        )
+        collected = tuple(told for _, told in sorted(self._uncollected.items()))
         self._uncollected.clear()
         return collected
+
+    def state(self) -> Any:
+        """Return what it holds as plain data; :meth:`load` takes it in."""
+        return {
+            "proposed": self._proposed,
+            "awaited": [proposal.to_dict() for proposal in self._awaited.values()],
+            "uncollected": [told_to_json(told) for told in self._uncollected.values()],
+            "best": told_to_json(self._best),
+        }
+
+    def load(self, state: Any) -> None:
+        """Come to a state; one of ``MALFORMED`` where it is none."""
+        self._proposed = int(state["proposed"])
+        awaited = map(proposal_from_json, state["awaited"])
+        self._awaited = {proposal.number: proposal for proposal in awaited}
+        uncollected = map(told_from_json, state["uncollected"])
+        self._uncollected = {told[0].number: told for told in uncollected}
+        self._best = None if state["best"] is None else told_from_json(state["best"])
 
 
 def _kind(candidate: Candidate) -> ProposalKind:

@@ -11,18 +11,24 @@ from __future__ import annotations
 
 from collections.abc import Set
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from evolute.search.base import Proposal, ProposalKind, Result, Search, Stage
-from evolute.search.brood import Brood, Scored
+from evolute.search.brood import Brood
 from evolute.search.candidate import Candidate, mutant_candidate, random_candidate
 from evolute.search.drawing import DrawConfig
 from evolute.search.ledger import Ledger
 from evolute.search.mutation import MutationConfig
 from evolute.search.space import SearchSpace
+from evolute.search.state import (
+    candidate_from_json,
+    candidate_to_json,
+    texts_from_json,
+    texts_to_json,
+)
 from evolute.seeds import python_generator
 
 
@@ -135,6 +141,34 @@ class ParticleSearch(Search):
     def tell(self, number: int, result: Result) -> None:
         self._ledger.tell(number, result)
 
+    def state(self) -> Any:
+        particles = self._particles
+        return {
+            "ledger": self._ledger.state(),
+            # Once there are particles, it is complete, and nobody asks what it held.
+            "initial": self._initial.state() if particles is None else None,
+            "particles": particles and [particle.state() for particle in particles],
+        }
+
+    def restored(self, state: Any) -> Search:
+        restored = ParticleSearch(self._config, seed=self._seed, space=self._space)
+        restored._ledger.load(state["ledger"])
+        if state["particles"] is None:
+            restored._initial.load(state["initial"])
+            return restored
+        restored._initial.close()
+        restored._particles = [
+            _Particle.restored(index, data, self._config)
+            for index, data in enumerate(state["particles"])
+        ]
+        for particle, data in zip(restored._particles, state["particles"], strict=True):
+            if data["step"]:
+                particle.brood = restored._brood(particle)
+            if data["brood"] is not None:
+                assert particle.brood is not None
+                particle.brood.load(data["brood"])
+        return restored
+
     @property
     def finished(self) -> bool:
         if self._particles is None or self._ledger.is_owed:
@@ -196,7 +230,7 @@ class ParticleSearch(Search):
         """Return the fittest candidates of the initial stage, ties by slot, as particles."""
         fittest = sorted(self._initial.scored, key=lambda scored: -scored.fitness)
         return [
-            _Particle(index, scored, self._config)
+            _Particle(index, scored.candidate, scored.number, config=self._config)
             for index, scored in enumerate(fittest[: self._config.particles])
         ]
 
@@ -225,6 +259,10 @@ class ParticleSearch(Search):
     def _step(self, particle: _Particle) -> None:
         """Begin a particle's next time step."""
         particle.step += 1
+        particle.brood = self._brood(particle)
+
+    def _brood(self, particle: _Particle) -> Brood:
+        """Return the children of a particle at its present time step, none of them drawn yet."""
 
         def draw(slot: int, attempt: int, taken: Set[str]) -> Candidate | None:
             return mutant_candidate(
@@ -239,7 +277,7 @@ class ParticleSearch(Search):
                 ),
             )
 
-        particle.brood = Brood(
+        return Brood(
             draw,
             size=self._config.children,
             tried=particle.tried,
@@ -256,15 +294,39 @@ class ParticleSearch(Search):
 class _Particle:
     """Where one chain stands, what it tried, and the children it is waiting for."""
 
-    def __init__(self, index: int, origin: Scored, config: ParticleConfig) -> None:
+    def __init__(
+        self, index: int, standing: Candidate, number: int, *, config: ParticleConfig
+    ) -> None:
         self.index = index
-        self.standing = origin.candidate
-        self.number = origin.number
+        self.standing = standing
+        self.number = number
         self.fitness: float | None = None
-        self.tried = {origin.candidate.text}
+        self.tried = {standing.text}
         self.step = 0
         self.brood: Brood | None = None
         self._config = config
+
+    def state(self) -> Any:
+        """Return what it holds as plain data; of one that has ended nothing more is asked."""
+        brood = None if self.done or self.brood is None else self.brood.state()
+        return {
+            "standing": candidate_to_json(self.standing),
+            "number": self.number,
+            "fitness": self.fitness,
+            "tried": "" if self.done else texts_to_json(self.tried),
+            "step": self.step,
+            "brood": brood,
+        }
+
+    @classmethod
+    def restored(cls, index: int, state: Any, config: ParticleConfig) -> _Particle:
+        """Return a particle that has come to a state, its brood apart."""
+        standing = candidate_from_json(state["standing"])
+        particle = cls(index, standing, int(state["number"]), config=config)
+        particle.fitness = None if state["fitness"] is None else float(state["fitness"])
+        particle.tried = texts_from_json(state["tried"])
+        particle.step = int(state["step"])
+        return particle
 
     @property
     def done(self) -> bool:

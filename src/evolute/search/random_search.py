@@ -7,7 +7,7 @@ draws are those of the published method, section 3.
 from __future__ import annotations
 
 from collections.abc import Set
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -76,6 +76,12 @@ class _RandomPlan:
 
     def phase(self, index: int) -> str:
         return f"random candidates, batch {index + 1}"
+
+    def state(self) -> Any:
+        return None
+
+    def restored(self, _state: Any) -> _RandomPlan:
+        return _RandomPlan(self._config, self._seed, self._space)
 
     def next_batch(self, index: int, _last: Brood | None, tried: Set[str], /) -> Brood | None:
         size = self._config.batch

@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Set
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -102,6 +102,14 @@ class _EvolutionPlan:
 
     def phase(self, index: int) -> str:
         return "first population" if index == 0 else f"evolution, batch {index}"
+
+    def state(self) -> Any:
+        return [member.to_json() for member in self._alive]
+
+    def restored(self, state: Any) -> _EvolutionPlan:
+        restored = _EvolutionPlan(self._config, self._seed, self._space)
+        restored._alive.extend(map(Scored.from_json, state))
+        return restored
 
     def next_batch(self, index: int, last: Brood | None, tried: Set[str], /) -> Brood | None:
         self._alive.extend(last.scored if last is not None else ())

@@ -10,6 +10,7 @@ A test file of a search holds no more than how it is made::
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import random
 from abc import ABC, abstractmethod
@@ -20,6 +21,7 @@ import pytest
 
 from evolute.lang.rule import Rule
 from evolute.search.base import Proposal, ProposalKind, Result, Search, Stage
+from evolute.search.state import MALFORMED
 from evolute.trial import OutcomeKind
 
 Told = tuple[Proposal, Result]
@@ -113,6 +115,36 @@ class SearchContract(ABC):
         second = play(backward, order=lambda proposals: list(reversed(proposals)))
         assert proposals_of(first) == proposals_of(second)
         assert forward.best == backward.best
+
+    def test_restored_from_its_state_it_goes_on_as_it_would_have(self) -> None:
+        undisturbed, search = self.make(5), self.make(5)
+        expected = play_one_by_one(undisturbed, random.Random(5))
+        generator, awaited = random.Random(5), list[Proposal]()
+        told: list[Told] = []
+        while not search.finished:
+            awaited += search.ask()
+            if len(told) % 7 == 0:
+                search = self.restored(search)
+            if awaited:
+                proposal = awaited.pop(generator.randrange(len(awaited)))
+                told.append((proposal, imagined_result(proposal)))
+                search.tell(proposal.number, told[-1][1])
+            if len(told) % 11 == 0:
+                search = self.restored(search)
+        assert told == expected
+        for ended in (search, self.restored(search)):
+            assert ended.ask() == ()
+            for name in ("finished", "best", "phase", "progress", "proposed"):
+                assert getattr(ended, name) == getattr(undisturbed, name)
+
+    def restored(self, search: Search) -> Search:
+        """Return a search made alike that has come to the state of this one."""
+        return self.make(5).restored(json.loads(json.dumps(search.state())))
+
+    @pytest.mark.parametrize("state", [None, [], {}, {"ledger": {}}, 3, "state"])
+    def test_what_is_no_state_is_refused(self, state: object) -> None:
+        with pytest.raises(MALFORMED):
+            self.make(0).restored(state)
 
     def test_the_pace_of_telling_changes_numbers_alone(self) -> None:
         quick, slow = self.make(1), self.make(1)
