@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +13,7 @@ from torch import nn
 
 from evolute.tasks.base import Split, Task
 from evolute.tasks.data import Batch
-from evolute.tasks.digits import digits, digits_conv
+from evolute.tasks.digits import _examples, digits, digits_conv
 from evolute.tasks.networks import perceptron, published_convnet
 
 
@@ -75,3 +78,31 @@ def test_the_convnet_takes_images_of_any_size() -> None:
     model = published_convnet(channels=3, classes=7, width=4)
     assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
     assert model(torch.zeros(2, 3, 9, 5)).shape == (2, 7)
+
+
+def test_the_images_are_those_that_scikit_learn_loads() -> None:
+    images, labels = load_digits(return_X_y=True)
+    own_images, own_labels = _examples()
+    assert (own_images == images).all()
+    assert (own_labels == labels).all()
+
+
+def test_scikit_learn_is_asked_where_its_file_lies_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    expected = _examples()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    found = _examples()
+    assert all((mine == theirs).all() for mine, theirs in zip(found, expected, strict=True))
+
+
+def test_scikit_learn_is_not_imported_for_digits() -> None:
+    """It takes a second, in every worker process."""
+    program = """
+import sys
+from evolute.tasks.user import load_task
+load_task("digits")
+assert "sklearn" not in sys.modules
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr

@@ -9,10 +9,14 @@ first 997 train, the next 400 validate, the last 400 test. Pixels 0 … 16 are d
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -88,9 +92,7 @@ def _digits_convnet(width: int = CONVNET_WIDTH) -> nn.Module:
 @cache
 def _splits(shape: tuple[int, ...]) -> tuple[_Pair, _Pair, _Pair]:
     """Return the three splits, each input of this shape."""
-    from sklearn.datasets import load_digits  # takes seconds to import, and few tasks need it
-
-    images, labels = load_digits(return_X_y=True)
+    images, labels = _examples()
     order = np.random.RandomState(0).permutation(len(labels))
     inputs = torch.from_numpy(images[order] / BRIGHTEST).to(torch.float32).reshape(-1, *shape)
     targets = torch.from_numpy(labels[order]).to(torch.int64)
@@ -100,3 +102,21 @@ def _splits(shape: tuple[int, ...]) -> tuple[_Pair, _Pair, _Pair]:
         (inputs[first:second], targets[first:second]),
         (inputs[second:], targets[second:]),
     )
+
+
+def _examples() -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Return what ``sklearn.datasets.load_digits(return_X_y=True)`` does.
+
+    Its file is read without importing scikit-learn, which takes a second in every worker; where it
+    lies elsewhere, scikit-learn finds it.
+    """
+    package = importlib.util.find_spec("sklearn")
+    if package is not None and package.origin is not None:
+        file = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
+        if file.is_file():
+            table = np.loadtxt(file, delimiter=",")
+            return table[:, :-1], table[:, -1].astype(np.int64)
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    return images, labels

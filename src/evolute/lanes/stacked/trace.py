@@ -32,6 +32,8 @@ class _ShapedProxy(fx.Proxy):
 
     @property
     def _value(self) -> Any:
+        tracer: Any = self.tracer
+        tracer.find_shapes()
         return self.node.meta[_SHAPE]
 
     @property
@@ -91,6 +93,7 @@ class _Tracer(fx.Tracer):
             for name, tensor in (*module.named_parameters(), *module.named_buffers())
         }
         self.device = inputs.device
+        self._without_shape: list[tuple[fx.Node, str, Any, Any, Any]] = []
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:  # noqa: ARG002
         return False
@@ -102,8 +105,18 @@ class _Tracer(fx.Tracer):
         self, kind: str, target: Any, args: Any, kwargs: Any, *more: Any, **named: Any
     ) -> Any:
         proxy = super().create_proxy(kind, target, args, kwargs, *more, **named)
-        proxy.node.meta[_SHAPE] = self._shape_of(kind, target, args, kwargs)
+        self._without_shape.append((proxy.node, kind, target, args, kwargs))
         return proxy
+
+    def find_shapes(self) -> None:
+        """Find the shapes of all results so far.
+
+        Only where a module asks for one: for some functions torch imports its compiler to tell,
+        which takes more than a second in every process.
+        """
+        waiting, self._without_shape = self._without_shape, []
+        for node, *called in waiting:
+            node.meta[_SHAPE] = self._shape_of(*called)
 
     def _shape_of(self, kind: str, target: Any, args: Any, kwargs: Any) -> Any:
         if kind == "placeholder":
