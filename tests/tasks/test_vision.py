@@ -302,25 +302,6 @@ def test_a_binary_file_that_is_cut_off_is_one_line(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("name", "file", "binary"),
-    [
-        ("cifar10", "cifar-10-batches-py/data_batch_1", "test_batch.bin"),
-        ("cifar100", "cifar-100-python/train", "test.bin"),
-    ],
-)
-def test_the_pickled_version_of_cifar_is_never_opened_and_the_binary_one_named(
-    name: str, file: str, binary: str, tmp_path: Path
-) -> None:
-    pickled = tmp_path / name / file
-    pickled.parent.mkdir(parents=True)
-    pickled.write_bytes(b"cos\nsystem\n(S'touch owned'\ntR.")
-    said = refused(name, tmp_path)
-    assert "a pickle, which could run code when opened and is never read" in said
-    assert binary in said
-    assert f"evolute data fetch {name}" in said
-
-
 def test_another_data_gives_another_version(tmp_path: Path) -> None:
     folder = write_idx(tmp_path / "a" / "fashion-mnist")
     shutil.copytree(folder, tmp_path / "b" / "fashion-mnist")

@@ -1,14 +1,13 @@
-"""CIFAR-10 and CIFAR-100 from their published binary files.
+"""CIFAR-10 and CIFAR-100 from their published files: the binary ones, or those for Python.
 
-Source: A. Krizhevsky, *Learning Multiple Layers of Features from Tiny Images* (2009). A file is a
-row of records: for CIFAR-10 one byte for the label, for CIFAR-100 one for the coarse and one for
-the fine label, then 3×32×32 bytes, colour by colour, row by row.
-
-The version "for Python" holds pickles, and to load one is to run it: it is never opened.
+Source: A. Krizhevsky, *Learning Multiple Layers of Features from Tiny Images* (2009). A binary file
+is a row of records: for CIFAR-10 one byte for the label, for CIFAR-100 one for the coarse and one
+for the fine label, then 3×32×32 bytes, colour by colour, row by row.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,38 +16,51 @@ import torch
 from torch import Tensor
 
 from evolute.errors import TaskError
-from evolute.tasks.files import find, places, read_bytes
+from evolute.tasks.cifar_python import read_python_batch
+from evolute.tasks.files import find, read_bytes
 
 PIXELS = 3 * 32 * 32
 
 
+Part = tuple[Tensor, Tensor]
+"""Images, uint8 [N, 3, 32, 32], and labels, uint8 [N]."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    train: tuple[str, ...]
-    test: str
-    label_bytes: int
+    """Names of the files of a version: the training parts, and the test part last."""
+
+    files: tuple[str, ...]
     folder: str
-    pickled: str
+    read: Callable[[Path], Part]
 
 
 _LAYOUTS = {
-    "cifar10": _Layout(
-        tuple(f"data_batch_{number}.bin" for number in range(1, 6)),
-        "test_batch.bin",
-        1,
-        "cifar-10-batches-bin",
-        "cifar-10-batches-py/data_batch_1",
+    "cifar10": (
+        _Layout(
+            (*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin"),
+            "cifar-10-batches-bin",
+            lambda path: _read_file(path, 1),
+        ),
+        _Layout(
+            (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"),
+            "cifar-10-batches-py",
+            lambda path: read_python_batch(path, "labels"),
+        ),
     ),
-    "cifar100": _Layout(
-        ("train.bin",), "test.bin", 2, "cifar-100-binary", "cifar-100-python/train"
+    "cifar100": (
+        _Layout(("train.bin", "test.bin"), "cifar-100-binary", lambda path: _read_file(path, 2)),
+        _Layout(
+            ("train", "test"),
+            "cifar-100-python",
+            lambda path: read_python_batch(path, "fine_labels"),
+        ),
     ),
 }
 
 
-def read_binary(
-    name: str, data_dir: Path | None
-) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]] | None:
-    """Return training and test part as (images, labels); None where there are no such files.
+def read_cifar(name: str, data_dir: Path | None) -> tuple[Part, Part] | None:
+    """Return training and test part; None where there are no such files.
 
     Parameters
     ----------
@@ -60,18 +72,15 @@ def read_binary(
     Raises
     ------
     TaskError
-        If a file is cut off, or only the pickled version is there.
+        If a file is missing, cut off or corrupt.
     """
-    layout = _LAYOUTS.get(name)
-    if layout is None:
-        return None
-    paths = find(name, [*layout.train, layout.test], data_dir, archive_folder=layout.folder)
-    if paths is None:
-        _refuse_pickles(name, layout, data_dir)
-        return None
-    *train, test = (_read_file(path, layout.label_bytes) for path in paths)
-    images, labels = zip(*train, strict=True)
-    return (torch.cat(images), torch.cat(labels)), test
+    for layout in _LAYOUTS.get(name, ()):
+        paths = find(name, layout.files, data_dir, archive_folder=layout.folder)
+        if paths is not None:
+            *train, test = (layout.read(path) for path in paths)
+            images, labels = zip(*train, strict=True)
+            return (torch.cat(images), torch.cat(labels)), test
+    return None
 
 
 def _read_file(path: Path, label_bytes: int) -> tuple[Tensor, Tensor]:
@@ -84,14 +93,3 @@ def _read_file(path: Path, label_bytes: int) -> tuple[Tensor, Tensor]:
         )
     rows = torch.from_numpy(np.frombuffer(content, np.uint8).reshape(-1, record).copy())
     return rows[:, label_bytes:].reshape(-1, 3, 32, 32), rows[:, label_bytes - 1]
-
-
-def _refuse_pickles(name: str, layout: _Layout, data_dir: Path | None) -> None:
-    for folder in places(name, data_dir):
-        for path in (folder / layout.pickled, folder / Path(layout.pickled).name):
-            if path.is_file():
-                raise TaskError(
-                    f"{str(path)!r} is the version of {name} for Python, a pickle, which could run "
-                    f"code when opened and is never read: get the binary version ({layout.folder}, "
-                    f"with {layout.test}), as 'evolute data fetch {name}' does"
-                )

@@ -1,6 +1,6 @@
 """Image data sets: what they are, the formats they are read from, and what is checked.
 
-The formats, tried in this order: four IDX files (as MNIST has them), the binary files of CIFAR, the
+The formats, tried in this order: four IDX files (as MNIST has them), the files of CIFAR, the
 pictures of TinyImageNet, Parquet files as on the Hugging Face hub, and the local cache of the
 library ``datasets``. None of them runs code from the file.
 """
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from evolute.errors import TaskError
-from evolute.tasks.cifar_files import read_binary
+from evolute.tasks.cifar_files import read_cifar
 from evolute.tasks.files import find, no_data
 from evolute.tasks.hub import read_hub_cache
 from evolute.tasks.idx import read_idx
@@ -139,8 +139,8 @@ def _channels_first(source: ImageSource, images: Tensor) -> Tensor:
     return images
 
 
-def _read_binary(source: ImageSource, data_dir: Path | None) -> tuple[Examples, Examples] | None:
-    return read_binary(source.name, data_dir)
+def _read_cifar(source: ImageSource, data_dir: Path | None) -> tuple[Examples, Examples] | None:
+    return read_cifar(source.name, data_dir)
 
 
 def _read_pictures(source: ImageSource, data_dir: Path | None) -> tuple[Examples, Examples] | None:
@@ -158,7 +158,7 @@ def _read_hub(source: ImageSource, data_dir: Path | None) -> tuple[Examples, Exa
 
 READERS: tuple[Callable[[ImageSource, Path | None], tuple[Examples, Examples] | None], ...] = (
     _read_idx_files,
-    _read_binary,
+    _read_cifar,
     _read_pictures,
     _read_parquet,
     _read_hub,
