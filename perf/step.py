@@ -1,11 +1,11 @@
 """Speed of a step: rules against ``torch.optim.Adam``, interleaved in one process.
 
-``python -m perf.step [foreach|compiled|fused] [WORKLOAD]``: on the parameter list of a ResNet-18
-and on flat tensors of 1e5, 1e6 and 1e7 floats. Rules in lists against Adam's ``foreach`` and
-``fused`` steps, then steps under ``torch.compile`` against a compiled Adam, on one thread. Rules on
-the native core against Adam's ``fused`` step, a copy of the same bytes and their own operations one
-by one, on one thread and on two. Medians of interleaved repeats: in time of the processor on one
-thread, so that other work on the machine counts less, and by the clock on two.
+``python -m perf.step [foreach|compiled|fused] [WORKLOAD] [RULE …]``: on the parameter list of a
+ResNet-18 and on flat tensors of 1e5, 1e6 and 1e7 floats. Rules in lists against Adam's ``foreach``
+and ``fused`` steps, then steps under ``torch.compile`` against a compiled Adam, on one thread.
+Rules on the native core against Adam's ``fused`` step, a copy of the same bytes and their own
+operations one by one, on one thread and on two. Medians of interleaved repeats: in time of the
+processor on one thread, so that other work on the machine counts less, and by the clock on two.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ REPEATS = 11
 ELEMENTS_PER_REPEAT = 4_000_000
 TARGET = 1.3
 Step = Callable[[], object]
+Make = Callable[[list[tuple[int, ...]], Sequence[str]], dict[str, Step]]
 
 
 def resnet_shapes() -> list[tuple[int, ...]]:
@@ -61,19 +62,19 @@ def weights_of(shapes: list[tuple[int, ...]]) -> list[nn.Parameter]:
     return weights
 
 
-def eager_steps(shapes: list[tuple[int, ...]]) -> dict[str, Step]:
+def eager_steps(shapes: list[tuple[int, ...]], rules: Sequence[str]) -> dict[str, Step]:
     """Return the steps to be timed, the yardstick first."""
     steps: dict[str, Step] = {
         "torch Adam, foreach": torch.optim.Adam(weights_of(shapes), foreach=True).step,
         "torch Adam, fused": torch.optim.Adam(weights_of(shapes), fused=True).step,
     }
-    for name in RULES:
+    for name in rules or RULES:
         optimizer = zoo.create(name, weights_of(shapes), lr=1e-6, total_steps=10_000, foreach=True)
         steps[name] = optimizer.step
     return steps
 
 
-def fused_steps(shapes: list[tuple[int, ...]]) -> dict[str, Step]:
+def fused_steps(shapes: list[tuple[int, ...]], rules: Sequence[str]) -> dict[str, Step]:
     """Return the steps on the native core, with the yardsticks first, then the same in eager torch.
 
     The copy moves as many bytes as Adam does: it reads weight, gradient and two states, and writes
@@ -84,7 +85,7 @@ def fused_steps(shapes: list[tuple[int, ...]]) -> dict[str, Step]:
         "copy of its bytes": copy_of_the_bytes(shapes),
     }
     for fused in (True, False):
-        for name in RULES_ON_THE_CORE:
+        for name in rules or RULES_ON_THE_CORE:
             way: dict[str, bool] = {"fused": True} if fused else {"foreach": False}
             optimizer = zoo.create(name, weights_of(shapes), lr=1e-6, total_steps=10_000, **way)
             steps[name if fused else f"{name}, one by one"] = optimizer.step
@@ -98,13 +99,13 @@ def copy_of_the_bytes(shapes: list[tuple[int, ...]]) -> Step:
     return lambda: target.copy_(source)
 
 
-def compiled_steps(shapes: list[tuple[int, ...]]) -> dict[str, Step]:
+def compiled_steps(shapes: list[tuple[int, ...]], rules: Sequence[str]) -> dict[str, Step]:
     """Return the steps under ``torch.compile``, the yardstick first."""
     rate = torch.tensor(1e-6)
     steps: dict[str, Step] = {
         "torch Adam, compiled": torch.compile(torch.optim.Adam(weights_of(shapes), lr=rate).step)
     }
-    for name in RULES:
+    for name in rules or RULES:
         optimizer = zoo.create(name, weights_of(shapes), lr=rate, total_steps=10_000)
         steps[name] = torch.compile(optimizer.step)
     return steps
@@ -126,15 +127,13 @@ def timed(steps: dict[str, Step], count: int) -> dict[str, float]:
     return {name: statistics.median(measured) for name, measured in seconds.items()}
 
 
-def report(
-    title: str, make: Callable[[list[tuple[int, ...]]], dict[str, Step]], workloads: Sequence[str]
-) -> None:
+def report(title: str, make: Make, workloads: Sequence[str], rules: Sequence[str]) -> None:
     """Print the medians of one way to make steps."""
     for workload in workloads:
         shapes = WORKLOADS[workload]
         elements = sum(torch.Size(shape).numel() for shape in shapes)
         torch._dynamo.reset()
-        medians = timed(make(shapes), max(1, ELEMENTS_PER_REPEAT // elements))
+        medians = timed(make(shapes, rules), max(1, ELEMENTS_PER_REPEAT // elements))
         yardstick = next(iter(medians.values()))
         print(f"\n{title}, {workload}, threads: {torch.get_num_threads()}")
         print(f"{'step':24} {'ms':>9} {'ns per float':>13} {'times Adam':>11}")
@@ -143,20 +142,20 @@ def report(
             print(f"{name:24} {median * 1e3:9.3f} {per_float:13.2f} {median / yardstick:11.2f}")
 
 
-def main(wanted: str = "", workload: str = "") -> None:
+def main(wanted: str = "", workload: str = "", *rules: str) -> None:
     """Print what is wanted, all by default, and the hardware; a workload by how it begins."""
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", category=DeprecationWarning)  # of torch's own modules
     workloads = [name for name in WORKLOADS if name.startswith(workload)]
     print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}")
     if wanted in ("", "foreach"):
-        report("in lists", eager_steps, workloads)
+        report("in lists", eager_steps, workloads, rules)
     if wanted in ("", "compiled"):
-        report("compiled", compiled_steps, workloads)
+        report("compiled", compiled_steps, workloads, rules)
     if wanted in ("", "fused"):
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            report("on the native core", fused_steps, workloads)
+            report("on the native core", fused_steps, workloads, rules)
     print(f"\ntarget: {TARGET} times Adam foreach with no more state and operations")
 
 

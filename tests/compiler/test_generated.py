@@ -92,6 +92,20 @@ def test_generated_code_for_noise_is_refused() -> None:
         )
 
 
+def test_a_step_while_a_cuda_graph_is_captured_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would keep rate, decays and counter of that step at every replay."""
+    captures = [True]
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: captures[-1])
+    weight = nn.Parameter(Elsewhere(torch.ones(3)))
+    optimizer = RuleOptimizer([weight], "none: g", lr=0.5)
+    weight.grad = torch.ones(3)
+    with pytest.raises(InputError, match="cannot be captured in a CUDA graph"):
+        optimizer.step()
+    captures.append(False)
+    optimizer.step()
+    assert weight.tolist() == [0.5, 0.5, 0.5]
+
+
 class Elsewhere(torch.Tensor):
     """A tensor that says it is on a GPU."""
 

@@ -122,6 +122,23 @@ def test_a_saved_optimizer_continues_to_the_bit(momentum: Momentum) -> None:
     assert all(torch.equal(one, other) for one, other in zip(whole, second, strict=True))
 
 
+def test_a_state_goes_to_the_device_of_its_parameters_and_its_counter_stays() -> None:
+    """As on a GPU; tensors of the device ``meta`` have all but values."""
+    weights = parameters()
+    optimizer = RuleOptimizer(weights, "nesterov: [a3]*v", lr=0.1, total_steps=9)
+    steps(optimizer, weights, range(2))
+    others = [nn.Parameter(each.detach().to("meta")) for each in weights]
+    other = RuleOptimizer(others, "nesterov: [a3]*v", lr=0.1, total_steps=9)
+    other.load_state_dict(optimizer.state_dict())
+    for weight in others:
+        weight.grad = torch.empty_like(weight)
+    other.step()
+    for slots in other.state.values():
+        assert {each.device.type for name, each in slots.items() if name != "step"} == {"meta"}
+        assert slots["step"].device.type == "cpu"
+        assert int(slots["step"]) == 3
+
+
 def test_state_of_another_rule_is_refused() -> None:
     state = RuleOptimizer(parameters(), "none: v", lr=0.1).state_dict()
     with pytest.raises(InputError, match=r"'none: v'.*'none: s'"):

@@ -21,6 +21,7 @@ from evolute.compiler.generated import GeneratedSteps
 from evolute.compiler.options import (
     ADDED_LATER,
     plain_numbers,
+    refuse_capture,
     refused_gradient,
     require_options,
     require_slots,
@@ -79,7 +80,7 @@ class RuleOptimizer(Optimizer):
     ------
     InputError
         If a value is out of its range, ``total_steps`` is missing where the rule needs it, a
-        gradient is sparse, or a loaded state is another rule's.
+        gradient is sparse, a CUDA graph is being captured, or a loaded state is another rule's.
     RuleSyntaxError
         If the text is no rule.
 
@@ -189,7 +190,7 @@ class RuleOptimizer(Optimizer):
         Raises
         ------
         InputError
-            If a gradient is sparse.
+            If a gradient is sparse, or a CUDA graph is being captured.
         """
         loss = None
         if closure is not None:
@@ -226,6 +227,7 @@ class RuleOptimizer(Optimizer):
         if torch.compiler.is_compiling():
             update_traced(members, self._traced, group, curves=curves)
             return
+        refuse_capture(weights[0].device)
         if group["fused"] and weights[0].device.type != "cpu" and not group["differentiable"]:
             self._generated_steps(first).step(members, group, curves=curves)
             return

@@ -93,6 +93,15 @@ def _require_switches(options: Mapping[str, Any]) -> None:
         )
 
 
+def refuse_capture(device: torch.device) -> None:
+    """Raise InputError while a CUDA graph is captured: it would keep the numbers of this step."""
+    if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+        raise InputError(
+            "a step of a rule cannot be captured in a CUDA graph, as it reads its counter on the "
+            "host: make the step outside of the graph, or compile it with torch.compile"
+        )
+
+
 def require_slots(states: Mapping[Any, Mapping[str, Any]], names: Sequence[str]) -> None:
     """Raise InputError unless each state, by parameter, has a counter and these slots of its shape.
 

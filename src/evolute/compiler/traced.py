@@ -19,6 +19,7 @@ from evolute.compiler.elementary import Operation, Register, Sort, in_elementary
 from evolute.compiler.execute import RATE_WHERE_INFINITE, make_constants
 from evolute.compiler.program import Instruction, Program
 from evolute.compiler.step import Group, Members, apply_update, shrink
+from evolute.compiler.traced_functions import TRACED
 from evolute.lang.registry import Kind
 from evolute.lang.rule import Momentum
 
@@ -160,8 +161,9 @@ def _call(operation: Operation) -> _Call:
         (each.number, None) if isinstance(each, Register) else (-1, each)
         for each in operation.arguments
     )
-    call, instruction = operation.call, operation.instruction
+    instruction = operation.instruction
     if instruction is None:
+        call = TRACED.get(operation.name, operation.call)
         return call, arguments, operation.target.number, False
     return _row_call(instruction), arguments, operation.target.number, True
 
