@@ -7,9 +7,13 @@ import json
 from pathlib import Path
 
 import pytest
+from report.ablations import made_up_ablation
 from report.benchmarks import made_up_benchmark
+from report.eliminations import made_up_elimination
 from report.places import search_into
 
+from evolute.benchmark.elimination import EliminationResult
+from evolute.benchmark.explained import ExplainResult
 from evolute.cli.app import main
 from evolute.store.base import RunRecord
 from evolute.store.sql import open_store
@@ -78,6 +82,35 @@ def test_report_bench_shows_the_newest_benchmark_or_a_named_one(
         assert run(["report", "bench", *name, "--store", store, "--output", "b.html"]) == 0
         assert "found: better on tiny." in capsys.readouterr().out
     assert "Performance profiles" in Path("b.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("word", "kind", "result", "says"),
+    [
+        ("eliminate", "elimination", made_up_elimination(), "1 of 4 candidates came through."),
+        ("explain", "ablation", made_up_ablation(), "a rule of 3 nodes is not worse"),
+    ],
+)
+def test_report_shows_an_elimination_or_an_ablation(
+    word: str,
+    kind: str,
+    result: EliminationResult | ExplainResult,
+    says: str,
+    tmp_path: Path,
+    capsys: Capture,
+) -> None:
+    place = str(tmp_path / "s.sqlite")
+    with open_store(place) as opened:
+        opened.open_run(RunRecord(result.digest, "mine", f'{{"kind":"{kind}"}}', "1"))
+        line = "has no result yet"
+        assert line in refused(capsys, ["report", word, "--store", place])
+        opened.put_document(result.digest, kind, result.to_dict())
+    for name in ([], ["mine"], ["--run", "mine"]):
+        assert run(["report", word, *name, "--store", place, "--csv", "t"]) == 0
+        assert says in capsys.readouterr().out
+    assert "<math" in Path("report.html").read_text(encoding="utf-8")
+    assert f"unknown run '{word}ed'" in refused(capsys, ["report", word, f"{word}ed",
+                                                         "--store", place])  # fmt: skip
 
 
 def test_figures_and_tables_are_written_beside_the_page(store: str, capsys: Capture) -> None:

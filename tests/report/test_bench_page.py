@@ -14,12 +14,13 @@ from report.reading import OURS, read
 from evolute.benchmark.result import BenchResult
 from evolute.benchmark.verdict import Side
 from evolute.errors import InputError, StoreError
+from evolute.report import bench_page as bench_pages
 from evolute.report.bench_page import bench_page
 from evolute.report.build import build_page
 from evolute.report.csv_files import write_tables
 from evolute.report.html_page import page_to_html
-from evolute.report.page import Between, Page, Tendency
-from evolute.report.pictures import Heat, Line
+from evolute.report.page import Between, Page, Table, Tendency
+from evolute.report.pictures import Bars, Heat, Line
 from evolute.store.base import RunRecord
 from evolute.store.sql import open_store
 
@@ -60,12 +61,13 @@ def test_a_benchmark_without_discovered_rules_claims_nothing() -> None:
 def test_a_page_has_profiles_and_for_each_task_its_figures_and_tables() -> None:
     page = page_of(made_up_benchmark(findings=("better", "worse")))
     figures = {figure.name for figure in page.pictures()}
-    wanted = ("differences", "curves", "cross", "gain-1", "sensitivity", "tuning")
+    wanted = ("differences", "curves", "cross", "gain-1", "sensitivity", "tuning", "cost")
     assert figures == {
-        "profiles", *(f"task-{n}-{each}" for n in (1, 2) for each in wanted)
-    }  # fmt: skip
+        *("profiles", "optimizers-learning-rate", "optimizers-decays-1"),
+        *(f"task-{n}-{each}" for n in (1, 2) for each in wanted),
+    }
     tables = {table.name for table in page.tables()}
-    wanted = ("verdicts", "results", "cross-table", "gains", "ranges", "budget")
+    wanted = ("verdicts", "results", "cross-table", "gains", "ranges", "budget", "cost-table")
     assert tables == {
         "scores", "settings", *(f"task-{n}-{each}" for n in (1, 2) for each in wanted)
     }  # fmt: skip
@@ -85,6 +87,47 @@ def test_lower_and_upper_ends_stand_in_one_cell() -> None:
     (verdicts,) = [table for table in page.tables() if table.name == "task-1-verdicts"]
     column = verdicts.columns.index("interval#")
     assert [row[column] for row in verdicts.rows] == [Between(-0.13, -0.09), None]
+
+
+def table_of(page: Page, name: str) -> Table:
+    (found,) = [table for table in page.tables() if table.name == name]
+    return found
+
+
+def test_the_results_state_an_interval_of_the_loss_over_the_seeds() -> None:
+    results = table_of(page_of(made_up_benchmark()), "task-1-results")
+    seen = results.rows[0][results.columns.index("interval#")]
+    assert isinstance(seen, Between)
+    half_width = 4.302652729911275 * 0.01 / 3**0.5  # of Student's t with two degrees of freedom
+    assert (seen.lower, seen.upper) == pytest.approx((0.21 - half_width, 0.21 + half_width))
+
+
+def test_step_time_and_state_of_every_optimizer_are_a_figure_and_a_table() -> None:
+    page = page_of(made_up_benchmark())
+    costs = table_of(page, "task-1-cost-table")
+    kept = [costs.columns.index(name) for name in ("step µs#", "state bytes#", "bytes per weight#")]
+    assert [[row[at] for at in kept] for row in costs.rows] == [[100.0, 400, 4.0]] * 2
+    (figure,) = [figure for figure in page.pictures() if figure.name == "task-1-cost"]
+    bars = [mark for mark in figure.marks if isinstance(mark, Bars)]
+    assert [bar.lengths for bar in bars] == [(100.0,), (100.0,)]
+    assert bars[0].hover == ("found: 100 µs a step\nkeeps 400 bytes, 4 for each weight",)
+
+
+def test_the_reference_says_that_it_is_it() -> None:
+    verdicts = table_of(page_of(made_up_benchmark()), "task-1-verdicts")
+    assert [row[1] for row in verdicts.rows] == ["better", "what others are compared with"]
+
+
+def test_of_many_discovered_rules_the_headline_says_how_many_were_found_what(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bench_pages, "MOST_NAMED", 0)
+    page = page_of(made_up_benchmark(findings=("no difference shown", "better", "worse", "worse")))
+    assert page.verdict == (
+        "In 4 comparisons with hand-made optimizers, 1 is better, 1 shows no difference and 2 are "
+        "worse."
+    )
+    assert page.evidence == "Found is better."
 
 
 def test_a_rate_without_a_score_is_a_gap() -> None:

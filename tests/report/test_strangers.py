@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from report.ablations import made_up_ablation
 from report.benchmarks import made_up_benchmark
+from report.eliminations import made_up_elimination
 from report.places import hostile_verdict, open_run, proposal, record, run_config, trial
 from report.reading import read
 
@@ -60,6 +62,8 @@ def changed(data: Any, path: tuple[Any, ...], value: Any) -> Any:
 
 VERDICT: Any = hostile_verdict()
 BENCHMARK = made_up_benchmark().to_dict()
+ELIMINATION = made_up_elimination().to_dict()
+ABLATION = made_up_ablation().to_dict()
 CONFIG = run_config().identity()
 FACTS = proposal(0, particle=1, depth=2, parent=0).to_dict() | {"rule": "none: g"}
 
@@ -120,6 +124,24 @@ def test_a_benchmark(store: Store, path: tuple[Any, ...], value: Any) -> None:
     with contextlib.suppress(EvoluteError):
         store.put_document(run.digest, "benchmark", changed(BENCHMARK, path, value))
     show(store, "benchmark")
+
+
+@settings(max_examples=60)
+@given(path=st.sampled_from([(), *leaves(ELIMINATION)]), value=PLAIN)
+def test_an_elimination(store: Store, path: tuple[Any, ...], value: Any) -> None:
+    run = store.open_run(RunRecord(next(_DIGESTS), "made-up", '{"kind":"elimination"}', "1"))
+    with contextlib.suppress(EvoluteError):
+        store.put_document(run.digest, "elimination", changed(ELIMINATION, path, value))
+    show(store, "elimination")
+
+
+@settings(max_examples=60)
+@given(path=st.sampled_from([(), *leaves(ABLATION)]), value=PLAIN)
+def test_an_ablation(store: Store, path: tuple[Any, ...], value: Any) -> None:
+    run = store.open_run(RunRecord(next(_DIGESTS), "made-up", '{"kind":"ablation"}', "1"))
+    with contextlib.suppress(EvoluteError):
+        store.put_document(run.digest, "ablation", changed(ABLATION, path, value))
+    show(store, "ablation")
 
 
 def test_the_line_says_which_entry_is_at_fault(store: Store) -> None:

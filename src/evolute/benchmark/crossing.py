@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from evolute.benchmark.config import BenchConfig, VerdictConfig
 from evolute.benchmark.entrants import Entrant, has_inner_decays, without_decays, without_schedule
-from evolute.benchmark.findings import Cell, CrossTable, ScheduleColumn
+from evolute.benchmark.findings import Cell, CrossTable, ScheduleColumn, schedule_label
 from evolute.benchmark.measured import Setting
 from evolute.benchmark.statistics import estimate
 from evolute.benchmark.tuning import Evaluate, Tuning, tune
@@ -55,7 +55,7 @@ def columns_of(rules: Sequence[tuple[Entrant, Rule]]) -> tuple[ScheduleColumn, .
     for entrant, rule in rules:
         if rule.schedule is not None:
             text = print_expression(rule.schedule)
-            column = ScheduleColumn(f"that of {entrant.name}", "cosine", text, entrant.side)
+            column = ScheduleColumn(schedule_label(entrant.name), "cosine", text, entrant.side)
             found.setdefault(text, column)
     plain = (ScheduleColumn(PLAIN[shape], shape, None, Side.HAND_MADE) for shape in PLAIN)
     return (*found.values(), *plain)

@@ -17,8 +17,10 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass as config
 
+from evolute.benchmark.comparison import Measure
 from evolute.benchmark.plain import from_plain, to_plain
 from evolute.benchmark.result import BenchResult
+from evolute.benchmark.statistics import Interval, paired_interval
 from evolute.benchmark.tuning import Evaluate
 from evolute.lang.rule import Rule
 from evolute.runs.executors.base import TrialRequest
@@ -154,6 +156,9 @@ class Standing:
         Median of the rates trained at; the one known if none finished.
     stays
         Whether it goes on.
+    fitnesses
+        Fitness on each seed, in their order; None where a run has no score. Results of older
+        versions hold none.
     """
 
     name: str
@@ -162,6 +167,12 @@ class Standing:
     failed: int
     learning_rate: float
     stays: bool
+    fitnesses: tuple[float | None, ...] = ()
+
+    def interval(self, *, confidence: float) -> Interval | None:
+        """Return Student's interval of the mean fitness; None with fewer than two scores."""
+        scores = [value for value in self.fitnesses if value is not None]
+        return paired_interval(scores, confidence=confidence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,12 +198,28 @@ class RungResult:
     standings: tuple[Standing, ...]
 
     @property
+    def measure(self) -> Measure:
+        """What fitness stands for: minus the loss, or the metric."""
+        return Measure(Protocol.from_json(self.protocol).fitness)
+
+    @property
+    def remaining(self) -> tuple[Standing, ...]:
+        """The standings of those that go on, best first."""
+        return tuple(each for each in self.standings if each.stays and each.fitness is not None)
+
+    @property
     def survivors(self) -> tuple[Candidate, ...]:
-        """The candidates that go on, best first."""
+        """The candidates that go on, best first.
+
+        Raises
+        ------
+        RuleSyntaxError
+            If a rule is none here, as with an operation of a user's that is not loaded.
+        """
         return tuple(
             Candidate(each.name, Rule.parse(each.rule), each.fitness, each.learning_rate)
-            for each in self.standings
-            if each.stays and each.fitness is not None
+            for each in self.remaining
+            if each.fitness is not None
         )
 
 
@@ -256,6 +283,7 @@ def _standing(candidate: Candidate, trials: Sequence[Trial]) -> Standing:
         failed=len(trials) - len(scores),
         learning_rate=statistics.median_low(rates) if rates else candidate.learning_rate,
         stays=False,
+        fitnesses=tuple(None if trial.score is None else trial.score.fitness for trial in trials),
     )
 
 
@@ -322,7 +350,7 @@ class EliminationResult:
     @property
     def sentence(self) -> str:
         """What was found, in a sentence or two."""
-        began, left = len(self.rungs[0].standings), len(self.survivors)
+        began, left = len(self.rungs[0].standings), len(self.rungs[-1].remaining)
         text = f"of {began} candidates of {self.run}, {left} came through {len(self.rungs)} rounds"
         return text if self.benchmark is None else f"{text}; {self.benchmark.sentence}"
 

@@ -49,6 +49,13 @@ class PartResult:
     adjusted_p_value: float | None
     not_worse: bool
 
+    def costs(self, *, confidence: float) -> bool:
+        """Whether it finishes nowhere, or is shown worse at the corrected level and by a margin."""
+        if self.comparison is None or self.adjusted_p_value is None:
+            return True
+        shown = self.adjusted_p_value <= 1 - confidence and not self.not_worse
+        return self.comparison.finding is Finding.WORSE and shown
+
 
 @dataclass(frozen=True, slots=True)
 class Simplification:
@@ -134,7 +141,7 @@ class ExplainResult:
     @property
     def sentence(self) -> str:
         """What was found, in a sentence or two."""
-        worth = [p for p in self.parts if p.simpler and _shown_worse(p, self.config.confidence)]
+        worth = [p for p in self.parts if p.simpler and p.costs(confidence=self.config.confidence)]
         idle = sum(part.simpler and part.not_worse for part in self.parts)
         taken = sum(part.simpler for part in self.parts)
         first = (
@@ -173,13 +180,6 @@ class ExplainResult:
             If it is no ablation.
         """
         return from_plain(_ADAPTER, data, what="an ablation")
-
-
-def _shown_worse(part: PartResult, confidence: float) -> bool:
-    """Whether a variant finishes nowhere, or is worse at the corrected level."""
-    if part.comparison is None or part.adjusted_p_value is None:
-        return True
-    return part.comparison.finding is Finding.WORSE and part.adjusted_p_value <= 1 - confidence
 
 
 def _written(interval: Interval) -> Sequence[str]:

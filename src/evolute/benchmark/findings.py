@@ -11,6 +11,15 @@ from evolute.benchmark.tuning import Tuning
 from evolute.benchmark.verdict import FreshRun, Side
 
 
+def schedule_label(owner: str) -> str:
+    """Return the label of the schedule that a rule carries.
+
+    >>> schedule_label("opt6")
+    'that of opt6'
+    """
+    return f"that of {owner}"
+
+
 @dataclass(frozen=True, slots=True)
 class ScheduleColumn:
     """A schedule of the cross table.

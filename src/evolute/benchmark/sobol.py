@@ -178,7 +178,7 @@ def _wider(each: HyperParameter, *, lower: bool) -> HyperParameter:
         return replace(each, highest=min(highest, LARGEST_RATE))
     lowest = each.value(-WIDENING)
     if each.scale is Scale.COMPLEMENT:
-        lowest = max(0.0, lowest)
+        lowest = max(0.0, round(lowest, 12))  # of 1 − x, the last bits of 1 are left near 0
     return replace(each, lowest=lowest)
 
 

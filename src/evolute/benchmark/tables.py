@@ -136,7 +136,7 @@ def verdict_table(task: TaskResult) -> ResultTable:
                 verdict.entrant,
                 verdict.finding,
                 verdict.reference,
-                *_bounds(None if found is None else found.interval),
+                *interval_cells(None if found is None else found.interval),
                 verdict.adjusted_p_value,
                 verdict.seeds_needed,
             )
@@ -145,7 +145,8 @@ def verdict_table(task: TaskResult) -> ResultTable:
     return ResultTable(f"{task.task}-verdicts", title, VERDICT_COLUMNS, tuple(rows))
 
 
-def _bounds(interval: Interval | None) -> Row:
+def interval_cells(interval: Interval | None) -> Row:
+    """Return mean, lower and upper end of an interval, three empty cells for none."""
     if interval is None:
         return (None, None, None)
     return (interval.mean, interval.lower, interval.upper)
@@ -176,7 +177,7 @@ def _cell(cell: Cell | None, task: TaskResult) -> float | None:
 def gain_table(task: TaskResult) -> ResultTable:
     """Return how the gain of each discovered rule splits up."""
     rows = [
-        (each.entrant, f"{each.reference} under warm-up cosine", part, *_bounds(interval))
+        (each.entrant, f"{each.reference} under warm-up cosine", part, *interval_cells(interval))
         for each in task.attributions
         for part, interval in (
             ("total", each.total),
@@ -232,8 +233,8 @@ def score_table(result: BenchResult) -> ResultTable:
             score.area,
             score.area_by_seconds,
             score.speed_up,
-            *_bounds(score.relative),
-            *_bounds(score.probability_of_improvement),
+            *interval_cells(score.relative),
+            *interval_cells(score.probability_of_improvement),
             *score.ratios,
         )
         for score in sorted(result.scores, key=lambda score: -score.area)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from evolute.benchmark.comparison import Comparison, Finding, Measure, compare
 from evolute.benchmark.config import BenchConfig
-from evolute.benchmark.findings import EntrantVerdict
+from evolute.benchmark.findings import EntrantVerdict, schedule_label
 from evolute.benchmark.result import TaskResult
 from evolute.benchmark.statistics import MOST_SEEDS, holm
 from evolute.benchmark.verdict import Side
@@ -76,7 +76,8 @@ def reference(task: TaskResult) -> Contender | None:
 
 
 def _under(update: str, schedule: str) -> str:
-    return f"{update} under {schedule}"
+    own = schedule == schedule_label(update)
+    return f"{update} under {'its own schedule' if own else schedule}"
 
 
 def judge_tasks(tasks: Sequence[TaskResult], config: BenchConfig) -> tuple[TaskResult, ...]:

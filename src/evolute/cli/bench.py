@@ -90,7 +90,7 @@ def bench(
             workers=work.workers,
             listener=display,
         )
-    work.tell(result.to_dict(), tables(result), lambda screen: print_result(screen, result))
+    work.tell(result.to_dict(), tables(result), lambda screen: print_result(screen, result, work))
 
 
 def split_list(text: str) -> list[str]:
@@ -109,13 +109,13 @@ def split_list(text: str) -> list[str]:
     return [item.strip() for item in items if item.strip()]
 
 
-def print_result(screen: Console, result: BenchResult) -> None:
-    """Print a benchmark for people."""
+def print_result(screen: Console, result: BenchResult, work: Work) -> None:
+    """Print a benchmark for people, and how to look at it."""
     for task in result.tasks:
         _print_task(screen, task)
     print_table(screen, score_table(result), SHOWN_SCORES)
     screen.print(Text(f"\n{result.sentence}", style="bold"))
-    screen.print(Text(f"Stored as {result.name}. Next: evolute report bench {result.name}"))
+    screen.print(Text(work.next_report("bench", result.name)))
 
 
 def _print_task(screen: Console, task: TaskResult) -> None:

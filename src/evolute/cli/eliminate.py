@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.text import Text
 
 from evolute.benchmark.elimination import EliminationResult
-from evolute.benchmark.tables import ResultTable, tables
+from evolute.benchmark.round_tables import round_tables
+from evolute.benchmark.tables import tables
 from evolute.cli.bench import print_result
 from evolute.cli.display import resumable
 from evolute.cli.tables import print_table
@@ -75,39 +76,14 @@ def eliminate(
     work.tell(
         result.to_dict(),
         [*round_tables(result), *measured],
-        lambda screen: _print_for_people(screen, result),
+        lambda screen: _print_for_people(screen, result, work),
     )
 
 
-def _print_for_people(screen: Console, result: EliminationResult) -> None:
+def _print_for_people(screen: Console, result: EliminationResult, work: Work) -> None:
     for each in round_tables(result):
         print_table(screen, each)
     if result.benchmark is not None:
-        print_result(screen, result.benchmark)
+        print_result(screen, result.benchmark, work)
     screen.print(Text(f"\n{result.sentence}", style="bold"))
-    screen.print(Text(f"Stored as {result.name}."))
-
-
-def round_tables(result: EliminationResult) -> list[ResultTable]:
-    """Return a table of each round: every candidate, best first."""
-    found = []
-    for number, rung in enumerate(result.rungs, 1):
-        stay = sum(each.stays for each in rung.standings)
-        title = (
-            f"Round {number} on {rung.task}: {len(rung.standings)} candidates, "
-            f"{len(rung.seeds)} fresh seeds, {stay} stay (validation split)"
-        )
-        columns = ("candidate", "fitness#", "failed#", "rate#", "stays", "rule")
-        rows = tuple(
-            (
-                each.name,
-                each.fitness,
-                each.failed,
-                each.learning_rate,
-                "yes" if each.stays else "no",
-                each.rule,
-            )
-            for each in rung.standings
-        )
-        found.append(ResultTable(f"round-{number}", title, columns, rows))
-    return found
+    screen.print(Text(work.next_report("eliminate", result.name)))

@@ -6,8 +6,8 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from evolute.benchmark.explained import ExplainResult, PartResult
-from evolute.benchmark.tables import ResultTable
+from evolute.benchmark.explained import ExplainResult
+from evolute.benchmark.part_table import PART_COLUMNS, part_table
 from evolute.choice import RULE_HELP
 from evolute.cli.curves import draw_values
 from evolute.cli.display import resumable
@@ -25,11 +25,7 @@ Examples:
 Running the same command again resumes it: nothing that was scored is trained twice.
 """
 
-COLUMNS = (
-    *("part", "kind", "difference#", "lower#", "upper#", "corrected p#", "finding", "not worse"),
-    *("rate#", "rule"),
-)
-SHOWN = COLUMNS[:-1]
+SHOWN = PART_COLUMNS[:-1]
 
 
 @click.command(epilog=EXAMPLES, help=f"""Say what each part of a rule is worth on a task.
@@ -72,43 +68,11 @@ def explain(
     work.tell(
         result.to_dict(),
         [part_table(result)],
-        lambda screen: _print_for_people(screen, result),
+        lambda screen: _print_for_people(screen, result, work),
     )
 
 
-def part_table(result: ExplainResult) -> ResultTable:
-    """Return one row per part, those that cost most first."""
-    sign = -1.0 if result.measure == "loss" else 1.0
-
-    def place(part: PartResult) -> tuple[bool, float]:
-        interval = None if part.comparison is None else part.comparison.interval
-        return interval is not None, 0.0 if interval is None else sign * interval.mean
-
-    title = (
-        f"{result.task}: each part changed, {result.measure} beside the rule's own "
-        f"{result.own.mean:.4g} on {result.own.runs} seeds (validation split)"
-    )
-    rows = tuple(_row(part) for part in sorted(result.parts, key=place))
-    return ResultTable(f"{result.task}-parts", title, COLUMNS, rows)
-
-
-def _row(part: PartResult) -> tuple[object, ...]:
-    found = part.comparison
-    interval = None if found is None else found.interval
-    bounds = (None,) * 3 if interval is None else (interval.mean, interval.lower, interval.upper)
-    return (
-        part.part,
-        part.kind.value,
-        *bounds,
-        part.adjusted_p_value,
-        "finishes nowhere" if found is None else found.finding.value,
-        "yes" if part.not_worse else "no",
-        part.learning_rate,
-        part.rule,
-    )
-
-
-def _print_for_people(screen: Console, result: ExplainResult) -> None:
+def _print_for_people(screen: Console, result: ExplainResult, work: Work) -> None:
     screen.print(Text(f"{result.rule}", style="green"))
     screen.print(Text(f"at learning rate {result.learning_rate:.3g}, margin {result.margin:.2g}"))
     print_table(screen, part_table(result), SHOWN)
@@ -118,4 +82,4 @@ def _print_for_people(screen: Console, result: ExplainResult) -> None:
     if result.schedule is not None:
         screen.print(Text(f"\nIts schedule works with any optimizer: [{result.schedule}]"))
     screen.print(Text(f"\n{result.sentence}", style="bold"))
-    screen.print(Text(f"Stored as {result.name}."))
+    screen.print(Text(work.next_report("explain", result.name)))

@@ -1,7 +1,8 @@
-"""``evolute report``: a run or a benchmark as a page to look at."""
+"""``evolute report``: a run of any kind as a page to look at."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -9,7 +10,8 @@ import click
 from evolute.cli.choice import open_existing, store_options
 from evolute.cli.output import format_option, print_json
 from evolute.errors import InputError
-from evolute.report.build import Kind, build_page, write_page
+from evolute.leaderboard import RunKind
+from evolute.report.build import build_page, write_page
 from evolute.report.matplotlib_files import ImageFormat
 from evolute.tasks.user import load_task
 
@@ -20,14 +22,20 @@ Examples:
   evolute report digits-quick-0 --figures figures --image-format png --csv tables
   evolute report bench                            the newest benchmark
   evolute report bench NAME --output bench.html
+  evolute report eliminate                        the newest elimination: rounds and winners
+  evolute report explain                          the newest ablation: what each part is worth
 """
 
-BENCHMARK = "bench"
-"""First word that asks for the report of a benchmark."""
+KINDS: Mapping[str, RunKind] = {
+    "bench": "benchmark",
+    "eliminate": "elimination",
+    "explain": "ablation",
+}
+"""First words that ask for the report of another kind than a search: the commands that make it."""
 
 
 @click.command(epilog=EXAMPLES)
-@click.argument("what", metavar="[RUN | bench [NAME]]", nargs=-1)
+@click.argument("what", metavar="[RUN | bench|eliminate|explain [NAME]]", nargs=-1)
 @click.option("--output", default="report.html", show_default=True, type=click.Path(path_type=Path),
               help="The page: one file that needs no other and no network.")  # fmt: skip
 @click.option("--figures", type=click.Path(path_type=Path),
@@ -48,9 +56,10 @@ def report(
     task: str | None,
     output_format: str,
 ) -> None:
-    """Write what a run or a benchmark found as one HTML page to look at.
+    """Write what a search, or other work, found as one HTML page to look at.
 
-    RUN is the name or the first digits of a run, as --run; the newest by default.
+    RUN is the name or the first digits of a search, as --run; the newest by default. After bench,
+    eliminate or explain it is one of that kind.
     """
     name, kind = _chosen(what, run)
     if task is not None:
@@ -69,13 +78,12 @@ def report(
         click.echo(f"{len(written) - 1} more files are in {' and '.join(folders)}.")
 
 
-def _chosen(what: tuple[str, ...], run: str | None) -> tuple[str | None, Kind]:
+def _chosen(what: tuple[str, ...], run: str | None) -> tuple[str | None, RunKind]:
     """Return the name that is asked for, None for the newest, and what it is the name of."""
-    kind: Kind = "search"
+    kind: RunKind = "search"
     names = list(what)
-    if names[:1] == [BENCHMARK]:
-        kind = "benchmark"
-        names = names[1:]
+    if names and names[0] in KINDS:
+        kind = KINDS[names.pop(0)]
     if run is not None:
         names.append(run)
     if len(names) > 1:

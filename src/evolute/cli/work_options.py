@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,6 +17,7 @@ from evolute.cli.output import Decorator, console, format_option, print_json
 from evolute.cli.tables import write_csv, write_json
 from evolute.discover import DEFAULT_PRESET, DEFAULT_STORE
 from evolute.settings import read_toml
+from evolute.store.address import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,21 @@ class Work:
             print_json(data)
         else:
             print_for_people(console())
+
+    def next_report(self, kind: str, name: str) -> str:
+        """Say how a result is kept, and which command draws it.
+
+        Parameters
+        ----------
+        kind
+            Word by which ``evolute report`` knows its kind.
+        name
+            Its name in the store.
+        """
+        command = ["evolute", "report", kind, name]
+        if self.store != DEFAULT_STORE:
+            command += ["--store", shown(self.store)]
+        return f"Stored as {name}. Next: {shlex.join(command)}"
 
 
 def work_options(command: Callable[..., Any]) -> Callable[..., Any]:

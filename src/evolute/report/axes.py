@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterable, Sequence
 
+from evolute.errors import shorten
 from evolute.report.pictures import Axis
 
 _ROOM = 0.06
 """Part of an axis left free beyond its outermost values."""
+
+_LONGEST_NAME = 44
+"""A longer name beside an axis would leave no room for what it is about."""
+
+_FEW_VALUES = 4
+"""Of so many values none is far from the others."""
 
 _FEW_DECADES = 2.2
 """Up to so many decades, 2 and 5 are marked between the powers of ten."""
@@ -41,9 +49,34 @@ def loss_axis(title: str, values: Iterable[float]) -> Axis:
     return linear_axis(title, shown)
 
 
+def fenced_axis(title: str, values: Sequence[float], *, always: Iterable[float] = ()) -> Axis:
+    """Return a linear axis that leaves out values far from the others, which would hide them.
+
+    Far is more than three times the distance of the quartiles beyond one (Tukey 1977).
+
+    Parameters
+    ----------
+    title
+        What is shown.
+    values
+        What is to be seen.
+    always
+        Further values that are shown in any case.
+    """
+    shown = sorted(_finite(values))
+    if len(shown) > _FEW_VALUES:
+        lower, _, upper = statistics.quantiles(shown, n=4, method="inclusive")
+        reach = 3.0 * (upper - lower)
+        shown = [value for value in shown if lower - reach <= value <= upper + reach]
+    return linear_axis(title, [*shown, *always])
+
+
 def name_axis(names: Sequence[str]) -> Axis:
-    """Return an axis of names at 0, 1, 2 …, the first on top."""
-    ticks = tuple((float(place), name) for place, name in enumerate(names))
+    """Return an axis of names at 0, 1, 2 …, the first on top; a long one is cut."""
+    shown = (
+        name if len(name) <= _LONGEST_NAME else shorten(name, limit=_LONGEST_NAME) for name in names
+    )
+    ticks = tuple((float(place), name) for place, name in enumerate(shown))
     return Axis(title="", ticks=ticks, span=(len(names) - 0.4, -0.6))
 
 

@@ -19,6 +19,7 @@ from evolute.report.palette import Tone
 from evolute.report.pictures import (
     Axis,
     Band,
+    Bars,
     Figure,
     Heat,
     Line,
@@ -206,11 +207,18 @@ def tuning_figure(task: TaskResult, style: Mapping[str, Look], name: str) -> Fig
         title="Expected best result against the tuning budget",
         caption="What the best of so many tuning trials reaches on average: an optimizer that is "
         "easy to tune is good from the first trials on (Dodge et al., 2019).",
-        x=Axis(title="tuning trials"),
+        x=Axis(title="tuning trials", ticks=_count_ticks(max(len(line.x) for line in drawn))),
         y=measure.axis(values),
         marks=tuple(drawn[::-1]),
         height=380,
     )
+
+
+def _count_ticks(most: int) -> tuple[tuple[float, str], ...]:
+    """Return ticks at whole numbers, a dozen at most."""
+    every = next(step for step in (1, 2, 5, 10, 20, 50, 100, 500) if most <= 12 * step)
+    counts = sorted({1, *range(every, most + 1, every)})
+    return tuple((float(count), str(count)) for count in counts)
 
 
 def _expected(entrant: EntrantResult, look: Look, measure: Measure) -> Line | None:
@@ -309,4 +317,47 @@ def gains_figure(task: TaskResult, attribution: Attribution, name: str) -> Figur
             ),
         ),
         height=120 + 40 * len(known),
+    )
+
+
+def cost_figure(task: TaskResult, name: str) -> Figure | None:
+    """Show the time of a step of each optimizer alone, its state on hover; None without any."""
+    ordered = sorted(task.entrants, key=lambda entrant: entrant.cost.step_seconds)
+    if not ordered:
+        return None
+    places = {entrant.name: float(place) for place, entrant in enumerate(ordered)}
+    marks = []
+    for side, tone in ((Side.DISCOVERED, Tone.BLUE), (Side.HAND_MADE, Tone.VERMILION)):
+        chosen = [entrant for entrant in ordered if entrant.side is side]
+        if chosen:
+            marks.append(
+                Bars(
+                    name=str(side),
+                    y=tuple(places[entrant.name] for entrant in chosen),
+                    starts=(0.0,) * len(chosen),
+                    lengths=tuple(1e6 * entrant.cost.step_seconds for entrant in chosen),
+                    tone=tone,
+                    hover=tuple(_cost_text(entrant) for entrant in chosen),
+                )
+            )
+    weights = ordered[0].cost.parameters
+    return Figure(
+        name=f"{name}-cost",
+        title="What a step costs",
+        caption=f"Time of one step of the optimizer alone, on the {weights:,} weights of the "
+        "task's network, median of several on this machine; shorter is better. Point at a bar to "
+        "read what the optimizer keeps between steps; the table has it too.",
+        x=Axis(title="microseconds for a step", zero_line=True),
+        y=name_axis([entrant.name for entrant in ordered]),
+        marks=tuple(marks),
+        height=130 + 40 * len(ordered),
+    )
+
+
+def _cost_text(entrant: EntrantResult) -> str:
+    cost = entrant.cost
+    each = cost.state_bytes / max(1, cost.parameters)
+    return (
+        f"{entrant.name}: {1e6 * cost.step_seconds:.4g} µs a step\n"
+        f"keeps {cost.state_bytes:,} bytes, {each:.3g} for each weight"
     )

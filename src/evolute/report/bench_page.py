@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict
 
 from evolute.benchmark.comparison import Finding
+from evolute.benchmark.findings import EntrantVerdict
 from evolute.benchmark.result import BenchResult, TaskResult
 from evolute.benchmark.verdict import Side
+from evolute.benchmark.words import listed
 from evolute.report.bench_figures import (
+    cost_figure,
     cross_figure,
     curves_figure,
     gains_figure,
@@ -20,6 +24,7 @@ from evolute.report.bench_figures import (
     verdicts_figure,
 )
 from evolute.report.bench_tables import (
+    cost_table,
     cross_tables,
     results_table,
     scores_table,
@@ -27,10 +32,14 @@ from evolute.report.bench_tables import (
     verdicts_table,
 )
 from evolute.report.findings import FINDINGS
-from evolute.report.page import Block, Equation, Page, Section, Table, Tendency, present
-from evolute.report.typeset import typeset
+from evolute.report.page import Block, Page, Section, Table, Tendency, present
+from evolute.report.winners import Named, winner_blocks
 from evolute.report.wording import plural, sentence_case, version
 from evolute.store.base import RunRecord
+from evolute.train.protocol import Protocol
+
+MOST_NAMED = 3
+"""So many discovered rules are named in the headline; of more it says how many were found what."""
 
 
 def bench_page(result: BenchResult, record: RunRecord) -> Page:
@@ -42,7 +51,9 @@ def bench_page(result: BenchResult, record: RunRecord) -> Page:
         badge=badge,
         tendency=tendency,
         verdict=headline,
-        evidence=sentence_case(result.sentence),
+        evidence=sentence_case(
+            result.sentence if len(_discovered(result)) <= MOST_NAMED else best_sentence(result)
+        ),
         small_print=_small_print(result),
         figures=_key_figures(result),
         sections=(
@@ -82,20 +93,63 @@ def bench_page(result: BenchResult, record: RunRecord) -> Page:
 
 def _finding(result: BenchResult) -> tuple[str, Tendency, str]:
     """Return badge, tendency and headline from the verdicts on discovered rules."""
-    named = [score.entrant for score in result.scores if score.side is Side.DISCOVERED]
     found = {
-        name: [(v.finding, task.task) for task in result.tasks for v in task.verdicts
-               if v.entrant == name and v.finding is not None]
-        for name in named
+        name: [(verdict.finding or "", task.task) for task, verdict in _judged(result)
+               if verdict.entrant == name]
+        for name in _discovered(result)
     }  # fmt: skip
-    all_found = Counter(finding for each in found.values() for finding, _ in each)
-    if not all_found:
+    kinds = {kind for each in found.values() for kind, _ in each}
+    if not kinds:
         return "Compared", Tendency.OPEN, "Nothing discovered was compared here."
-    headline = "; ".join(f"{name}: {_said(each)}" for name, each in found.items() if each)
     badge, tendency = "Mixed", Tendency.OPEN
-    if len(all_found) == 1:
-        badge, tendency = FINDINGS[Finding(next(iter(all_found)))]
+    if len(kinds) == 1:
+        badge, tendency = FINDINGS[Finding(next(iter(kinds)))]
+    if len(found) > MOST_NAMED:
+        return badge, tendency, sentence_case(findings_text(result))
+    headline = "; ".join(f"{name}: {_said(each)}" for name, each in found.items() if each)
     return badge, tendency, f"{headline}."
+
+
+def _discovered(result: BenchResult) -> list[str]:
+    return [score.entrant for score in result.scores if score.side is Side.DISCOVERED]
+
+
+def _judged(result: BenchResult) -> Iterator[tuple[TaskResult, EntrantVerdict]]:
+    """Yield the verdicts on discovered rules that found something."""
+    names = set(_discovered(result))
+    for task in result.tasks:
+        for verdict in task.verdicts:
+            if verdict.entrant in names and verdict.finding is not None:
+                yield task, verdict
+
+
+def findings_text(result: BenchResult) -> str:
+    """Say how many comparisons of discovered rules with hand-made ones found what."""
+    counts = Counter(verdict.finding for _, verdict in _judged(result))
+    words = {
+        Finding.BETTER: ("is better", "are better"),
+        Finding.NO_DIFFERENCE: ("shows no difference", "show no difference"),
+        Finding.WORSE: ("is worse", "are worse"),
+    }
+    said = [
+        f"{counts[finding]} {one if counts[finding] == 1 else many}"
+        for finding, (one, many) in words.items()
+        if counts[finding]
+    ]
+    if not said:
+        return "no discovered rule was compared with a hand-made one"
+    compared = plural(sum(counts.values()), "comparison")
+    return f"in {compared} with hand-made optimizers, {listed(said)}"
+
+
+def best_sentence(result: BenchResult) -> str:
+    """Return what is said of the discovered rule that did best, the first of equals."""
+    order = {finding.value: place for place, finding in enumerate(Finding)}
+    judged = [verdict for _, verdict in _judged(result)]
+    best = min(
+        judged, key=lambda verdict: order.get(verdict.finding or "", len(order)), default=None
+    )
+    return result.sentence if best is None else best.sentence
 
 
 def _said(found: list[tuple[str, str]]) -> str:
@@ -134,7 +188,7 @@ def _task(result: BenchResult, task: TaskResult, name: str) -> Section:
     style = looks_of(result)
     blocks: list[Block | None] = [
         verdicts_figure(task, name),
-        results_table(task, name),
+        results_table(task, name, confidence=result.config.confidence),
         curves_figure(task, style, name),
     ]
     if task.cross is not None:
@@ -148,6 +202,8 @@ def _task(result: BenchResult, task: TaskResult, name: str) -> Section:
         sensitivity_figure(task, style, name),
         tuning_figure(task, style, name),
         *tuning_tables(task, name),
+        cost_figure(task, name),
+        cost_table(task, name),
     ]
     return Section(
         title=f"Task {task.task}",
@@ -169,23 +225,25 @@ def _target(task: TaskResult) -> str:
 
 def _rules(result: BenchResult) -> Section:
     entrants = result.tasks[0].entrants if result.tasks else ()
+    named = [
+        Named(
+            entrant.name,
+            entrant.name if entrant.title == entrant.name else f"{entrant.name} ({entrant.title})",
+            entrant.rule,
+            (("origin", str(entrant.side)), ("schedule of its own", entrant.schedule or "none")),
+        )
+        for entrant in entrants
+    ]
     return Section(
         title="The optimizers",
         lead="At their defaults. g is the gradient, v̂ and ŝ its averaged first and second moment, "
         "a with an index a base decay from 1 to 0.",
-        blocks=tuple(
-            Equation(
-                title=entrant.name if entrant.title == entrant.name
-                else f"{entrant.name} ({entrant.title})",
-                rule=typeset(entrant.rule, whole=True),
-                facts=(
-                    ("origin", str(entrant.side)),
-                    ("schedule of its own", entrant.schedule or "none"),
-                ),
-            )
-            for entrant in entrants
-        ),
-    )  # fmt: skip
+        blocks=winner_blocks(
+            named, Protocol.from_json(result.tasks[0].protocol).training, prefix="optimizers-"
+        )
+        if entrants
+        else (),
+    )
 
 
 def _settings(result: BenchResult) -> Table:

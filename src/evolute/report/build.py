@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, get_args
 
+from evolute.benchmark.elimination import EliminationResult
+from evolute.benchmark.explained import ExplainResult
 from evolute.benchmark.result import BenchResult
 from evolute.discover import DEFAULT_STORE
 from evolute.errors import InputError, shorten
-from evolute.leaderboard import find_run
+from evolute.leaderboard import RunKind, find_run
+from evolute.report.ablation_page import ablation_page
 from evolute.report.bench_page import bench_page
 from evolute.report.csv_files import write_tables
+from evolute.report.elimination_page import elimination_page
 from evolute.report.facts import read_run
 from evolute.report.html_page import page_to_html
 from evolute.report.matplotlib_files import ImageFormat, write_figures
@@ -25,14 +29,11 @@ CONTRADICTIONS = (ValueError, LookupError, ArithmeticError, TypeError)
 """What a stranger's store can raise whose parts are each of the right kind, but do not belong
 together: a curve shorter than its steps, an optimizer that only one table names."""
 
-Kind = Literal["search", "benchmark"]
-"""What a report is about."""
-
 
 def report(
     run: str | None = None,
     *,
-    kind: Kind = "search",
+    kind: RunKind = "search",
     store: str | Path = DEFAULT_STORE,
     output: str | Path = "report.html",
     figures: str | Path | None = None,
@@ -46,9 +47,10 @@ def report(
     Parameters
     ----------
     run
-        Name or first digits of a search or a benchmark; the newest by default.
+        Name or first digits of the digest of what is shown; the newest of its kind by default.
     kind
-        ``"search"`` or ``"benchmark"``: what it is.
+        What it is: ``"search"``, ``"benchmark"``, ``"elimination"`` or ``"ablation"`` (of
+        :func:`evolute.explain`).
     store
         Path or address of the store.
     output
@@ -73,8 +75,8 @@ def report(
     return written[0]
 
 
-def build_page(store: Store, run: str | None, *, kind: Kind) -> Page:
-    """Return the page of a search or a benchmark, the newest without a name.
+def build_page(store: Store, run: str | None, *, kind: RunKind) -> Page:
+    """Return the page of a run of some kind, the newest without a name.
 
     Raises
     ------
@@ -82,9 +84,8 @@ def build_page(store: Store, run: str | None, *, kind: Kind) -> Page:
         As :func:`report`.
     """
     record = find_run(store, run, kind=kind)
-    make = _search_page if kind == "search" else _bench_page
     try:
-        return make(store, record)
+        return _PAGES[kind](store, record)
     except CONTRADICTIONS as error:
         raise InputError(
             f"what is stored of {kind} {shorten(record.name)!r} contradicts itself "
@@ -97,15 +98,43 @@ def _search_page(store: Store, record: RunRecord) -> Page:
 
 
 def _bench_page(store: Store, record: RunRecord) -> Page:
-    document = store.document(record.digest, "benchmark")
+    return bench_page(BenchResult.from_dict(_document(store, record, "benchmark")), record)
+
+
+def _elimination_page(store: Store, record: RunRecord) -> Page:
+    found = EliminationResult.from_dict(_document(store, record, "elimination"))
+    return elimination_page(found, record)
+
+
+def _ablation_page(store: Store, record: RunRecord) -> Page:
+    return ablation_page(ExplainResult.from_dict(_document(store, record, "ablation")), record)
+
+
+_PAGES: Mapping[RunKind, Callable[[Store, RunRecord], Page]] = {
+    "search": _search_page,
+    "benchmark": _bench_page,
+    "elimination": _elimination_page,
+    "ablation": _ablation_page,
+}
+
+
+def _document(store: Store, record: RunRecord, kind: RunKind) -> Mapping[str, Any]:
+    """Return the result that is stored of a run of a kind.
+
+    Raises
+    ------
+    InputError
+        If there is none yet, or it is none.
+    """
+    document = store.document(record.digest, kind)
     if document is None:
         raise InputError(
-            f"the benchmark {record.name!r} has no result yet: give the same command again, it "
+            f"the {kind} {record.name!r} has no result yet: give the same command again, it "
             "goes on where it was stopped"
         )
     if not isinstance(document, Mapping):
-        raise InputError(f"not a benchmark: {shorten(str(document))}")
-    return bench_page(BenchResult.from_dict(document), record)
+        raise InputError(f"not a result of kind {kind}: {shorten(str(document))}")
+    return document
 
 
 def write_page(

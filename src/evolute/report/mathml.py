@@ -48,6 +48,12 @@ def rule_to_mathml(rule: Rule) -> str:
     return "\n".join(_block(line) for line in rule_to_latex(rule).splitlines())
 
 
+def schedule_to_mathml(rule: Rule) -> str:
+    """Return the schedule of a rule alone, as a MathML block; nothing for a rule without one."""
+    lines = rule_to_latex(rule).splitlines()
+    return "\n".join(_block(line) for line in lines if line.startswith(r"\eta_t"))
+
+
 def update_to_mathml(rule: Rule) -> str:
     """Return the update and the schedule of a rule alone, as MathML blocks.
 

@@ -42,6 +42,8 @@ _SYMBOLS = {
     Symbol.CROSS: "x",
     Symbol.DIAMOND: "D",
     Symbol.DOWN: "v",
+    Symbol.LEFT: "<",
+    Symbol.RIGHT: ">",
 }
 _STYLE: Mapping[str, Any] = {
     "font.size": 9,

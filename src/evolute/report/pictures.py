@@ -29,6 +29,8 @@ class Symbol(StrEnum):
     CROSS = "x-thin-open"
     DIAMOND = "diamond"
     DOWN = "triangle-down"
+    LEFT = "triangle-left"
+    RIGHT = "triangle-right"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,9 @@ class Winner:
     rule: Rule
 
 
-def learning_rate_figure(winners: Sequence[Winner], training: Training) -> Figure | None:
+def learning_rate_figure(
+    winners: Sequence[Winner], training: Training, *, name: str = "learning-rate"
+) -> Figure | None:
     """Show the learning rate over the training as a multiple of its peak; None without winners.
 
     Parameters
@@ -35,6 +37,8 @@ def learning_rate_figure(winners: Sequence[Winner], training: Training) -> Figur
         Rules; those without a schedule of their own are one line.
     training
         The training of the protocol.
+    name
+        Of the figure.
     """
     if not winners:
         return None
@@ -62,7 +66,7 @@ def learning_rate_figure(winners: Sequence[Winner], training: Training) -> Figur
              dash=Dash.DASHED)
     )  # fmt: skip
     return Figure(
-        name="learning-rate",
+        name=name,
         title="The learning rate over a training",
         caption="Hand-made optimizers are trained under the dashed curve alone. A rule that "
         "carries a schedule factor of its own multiplies it.",

@@ -14,8 +14,7 @@ from evolute.report.comparison_figures import (
 from evolute.report.facts import RunFacts
 from evolute.report.findings import FINDINGS
 from evolute.report.measure import Measure
-from evolute.report.page import Block, Equation, Notes, Page, Section, Tendency, present
-from evolute.report.rule_figures import Winner, decay_figure, learning_rate_figure
+from evolute.report.page import Block, Notes, Page, Section, Tendency, present
 from evolute.report.run_tables import (
     comparison_table,
     endings_table,
@@ -28,7 +27,7 @@ from evolute.report.search_figures import (
     paths_figure,
     time_figure,
 )
-from evolute.report.typeset import parse_or_none, typeset
+from evolute.report.winners import Named, winner_blocks
 from evolute.report.wording import (
     capitalised,
     count_text,
@@ -174,36 +173,25 @@ def winners_of(facts: RunFacts) -> tuple[tuple[str, str, float], ...]:
 
 
 def _winners(facts: RunFacts, measure: Measure) -> Section:
-    blocks: list[Block | None] = []
-    readable: list[Winner] = []
+    named: list[Named] = []
     fitness = {row.rule: (row.rank, row.fitness) for row in facts.leaderboard}
+    verdict = facts.verdict
+    chosen = verdict is not None and verdict.champion(Side.DISCOVERED) is not None
     for place, (name, text, rate) in enumerate(winners_of(facts)):
         stated = [("learning rate", f"{rate:.3g}")]
         if text in fitness:
             rank, value = fitness[text]
             stated.append(("rank in the search", str(rank)))
             stated.append((measure.name, f"{measure.value(value):.4g}"))
-        rule = parse_or_none(text)
-        title = f"{capitalised(name)}{', chosen in tuning' if _chosen(facts, place) else ''}"
-        equation = typeset(text, whole=True)
-        blocks.append(Equation(title=title, rule=equation, facts=tuple(stated)))
-        if rule is not None:
-            readable.append(Winner(name, rule))
-            blocks.append(decay_figure(readable[-1], name=f"decays-{place + 1}"))
-    if any(winner.rule.schedule is not None for winner in readable):
-        blocks.insert(0, learning_rate_figure(readable, facts.settings.main.training))
+        title = f"{capitalised(name)}{', chosen in tuning' if chosen and place == 0 else ''}"
+        named.append(Named(name, title, text, tuple(stated)))
     return Section(
         title="Winners",
         lead="The update u, the learning rate η with its schedule factor, and how weights w move. "
         "g is the gradient, v̂ and ŝ its averaged first and second moment, a with an index a base "
         "decay from 1 to 0.",
-        blocks=present(blocks),
+        blocks=winner_blocks(named, facts.settings.main.training),
     )
-
-
-def _chosen(facts: RunFacts, place: int) -> bool:
-    verdict = facts.verdict
-    return place == 0 and verdict is not None and verdict.champion(Side.DISCOVERED) is not None
 
 
 def _leaderboard(facts: RunFacts, measure: Measure) -> Section:

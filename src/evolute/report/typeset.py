@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from evolute.errors import InputError
 from evolute.lang.rule import Rule
-from evolute.report.mathml import rule_to_mathml, update_to_mathml
+from evolute.report.mathml import rule_to_mathml, schedule_to_mathml, update_to_mathml
 from evolute.report.page import Typeset
 
 
@@ -22,3 +22,9 @@ def typeset(text: str, *, whole: bool = False) -> Typeset:
     if rule is None:
         return Typeset(text, "")
     return Typeset(text, rule_to_mathml(rule) if whole else update_to_mathml(rule))
+
+
+def typeset_schedule(text: str) -> Typeset:
+    """Return a schedule's text in its brackets with its MathML."""
+    rule = parse_or_none(f"none: [{text}]*g")
+    return Typeset(f"[{text}]", "" if rule is None else schedule_to_mathml(rule))

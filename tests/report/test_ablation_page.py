@@ -1,0 +1,115 @@
+"""The page of an ablation says what each part is worth, and escapes strangers' texts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from report.ablations import RULE, hostile_ablation, made_up_ablation
+from report.places import HOSTILE
+from report.reading import OURS, read
+
+from evolute.benchmark.explained import ExplainResult
+from evolute.report.ablation_figures import COSTS, NOT_WORSE, OPEN
+from evolute.report.ablation_page import ablation_page
+from evolute.report.csv_files import write_tables
+from evolute.report.html_page import page_to_html
+from evolute.report.matplotlib_files import write_figures
+from evolute.report.page import Equation, Page, Tendency
+from evolute.report.pictures import Dots, Figure, Intervals, Line, Symbol
+from evolute.store.base import RunRecord
+
+
+def page_of(result: ExplainResult) -> Page:
+    return ablation_page(result, RunRecord(result.digest, result.name, "{}", "1", "2026-01-01"))
+
+
+def figure_of(page: Page, name: str) -> Figure:
+    (found,) = [figure for figure in page.pictures() if figure.name == name]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("confirmed", "badge", "tendency"),
+    [
+        (True, "Simpler rule", Tendency.GOOD),
+        (False, "Not confirmed", Tendency.OPEN),
+        (None, "No simpler rule", Tendency.OPEN),
+    ],
+)
+def test_a_simpler_rule_is_offered_only_if_fresh_seeds_confirm_it(
+    confirmed: bool | None, badge: str, tendency: Tendency
+) -> None:
+    page = page_of(made_up_ablation(confirmed=confirmed))
+    assert (page.badge, page.tendency) == (badge, tendency)
+    equations = [block.title for section in page.sections for block in section.blocks
+                 if isinstance(block, Equation)]  # fmt: skip
+    assert ("The simplest rule that is not worse" in equations) is (confirmed is True)
+
+
+def test_parts_are_coloured_by_what_is_shown_about_them() -> None:
+    figure = figure_of(page_of(made_up_ablation()), "parts")
+    marks = {mark.name: mark.x for mark in figure.marks if isinstance(mark, Intervals)}
+    assert marks == {COSTS: (0.1,), NOT_WORSE: (-0.001,), OPEN: (0.01,)}
+    assert [text for _, text in figure.y.ticks] == [
+        *("schedule removed", "constant halved", "decay [a3] on g removed")
+    ]
+    assert "1 variant finished nowhere" in figure.caption
+
+
+@pytest.mark.parametrize(("measure", "margin"), [("loss", 0.008), ("metric", -0.008)])
+def test_the_margin_is_marked_on_the_side_that_is_worse(measure: str, margin: float) -> None:
+    figure = figure_of(page_of(made_up_ablation(measure=measure)), "parts")
+    assert {mark.x for mark in figure.marks if isinstance(mark, Line)} == {(margin, margin)}
+
+
+def test_the_pointer_reads_the_variant_off_a_part() -> None:
+    figure = figure_of(page_of(made_up_ablation()), "parts")
+    (hover,) = next(
+        mark.hover for mark in figure.marks if isinstance(mark, Intervals) if mark.name == NOT_WORSE
+    )
+    assert "decay [a3] on g removed: no difference shown\n-0.001 (-0.003 to +0.001)" in hover
+    assert RULE in hover
+
+
+def test_a_part_far_off_the_others_is_a_triangle_on_the_edge() -> None:
+    result = made_up_ablation()
+    near = [result.parts[1]] * 6
+    figure = figure_of(page_of(replace(result, parts=(result.parts[0], *near))), "parts")
+    (far,) = [mark for mark in figure.marks if isinstance(mark, Dots)]
+    assert (far.name, far.symbol, far.y) == (COSTS, Symbol.RIGHT, (0.0,))
+    assert figure.x.span is not None
+    assert far.x[0] < figure.x.span[1] < 0.1
+    assert "+0.1" in far.hover[0]
+
+
+def test_the_decays_are_a_curve_beside_the_schedule_alone() -> None:
+    page = page_of(made_up_ablation())
+    lines = {mark.name: mark for mark in figure_of(page, "effect").marks if isinstance(mark, Line)}
+    assert lines["all decays together"].y[50] == pytest.approx(0.5)
+    assert lines["the schedule alone"].y[50] == pytest.approx(0.5)
+    titles = [block.title for section in page.sections for block in section.blocks
+              if isinstance(block, Equation)]  # fmt: skip
+    assert "Its schedule, which works with any optimizer" in titles
+    assert figure_of(page, "decays").marks
+    none = page_of(replace(made_up_ablation(), effect=None))
+    assert "effect" not in {figure.name for figure in none.pictures()}
+
+
+@pytest.mark.filterwarnings("error")
+def test_it_is_written_as_csv_and_figures(tmp_path: Path) -> None:
+    page = page_of(made_up_ablation())
+    (tmp_path / "tables").mkdir()
+    written = write_tables(page, tmp_path / "tables")
+    assert {path.name for path in written} == {"parts-table.csv", "settings.csv"}
+    for path in write_figures(tuple(page.pictures()), tmp_path, image_format="svg"):
+        assert path.stat().st_size > 1000
+
+
+def test_hostile_texts_add_no_element_and_are_shown() -> None:
+    reader = read(page_to_html(page_of(hostile_ablation())))
+    assert {tag for tag, _ in reader.elements} <= OURS
+    assert not [name for _, each in reader.elements for name in each if name.startswith("on")]
+    for attack in HOSTILE[:4]:
+        assert attack in reader.text, attack
