@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from evolute.presets import resolve
 from evolute.runs.config import RunConfig
 from evolute.runs.evaluate import Evaluator
 from evolute.runs.executors.base import Executor, TrialRequest
-from evolute.runs.executors.make import LOCAL, RayCluster, make_executor
+from evolute.runs.executors.make import LOCAL, RayCluster, begin_workers, make_executor
 from evolute.runs.listener import Forecast, Listener
 from evolute.runs.run import Ending, Progress, Run, run_digest
 from evolute.settings import Settings
@@ -279,18 +280,24 @@ def open_executor(
         Hears when plans are chosen.
     """
     equipment = settings.equipment()
-    if isinstance(task, str):  # for workers; this process finds a plan when it needs one
-        (listener or Listener()).choosing()
-        protocols = (settings.initial, settings.main)
-        equipment = choose_plans(loaded, protocols, seed=settings.seed, equipment=equipment)
-    return make_executor(
-        task,
-        loaded,
-        workers=workers,
-        timeout_seconds=settings.timeout_seconds,
-        equipment=equipment,
-        where=where,
-    )
+    with ExitStack() as stack:
+        begun = begin_workers(task, workers=workers, where=where)
+        stack.callback(begun.close)
+        if isinstance(task, str):  # for workers; this process finds a plan when it needs one
+            (listener or Listener()).choosing()
+            protocols = (settings.initial, settings.main)
+            equipment = choose_plans(loaded, protocols, seed=settings.seed, equipment=equipment)
+        executor = make_executor(
+            task,
+            loaded,
+            workers=workers,
+            timeout_seconds=settings.timeout_seconds,
+            equipment=equipment,
+            where=where,
+            begun=begun,
+        )
+        stack.pop_all()
+    return executor
 
 
 def _score_hand_made(settings: Settings, evaluator: Evaluator, hear: Listener) -> list[Trial]:

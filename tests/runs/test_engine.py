@@ -15,6 +15,7 @@ from evolute.cli.progress import ProgressDisplay
 from evolute.lanes.choose import PLANS
 from evolute.runs.executors.base import Executor
 from evolute.runs.executors.in_process import InProcessExecutor
+from evolute.runs.executors.process import BegunWorkers
 from evolute.runs.listener import Listener
 from evolute.runs.run import Progress
 from evolute.train.equipment import Equipment
@@ -65,7 +66,10 @@ def test_workers_are_told_the_plan_that_was_chosen_before_they_begin(
 ) -> None:
     told: list[Equipment] = []
 
-    def made(_name: str, loaded: evolute.Task, *, equipment: Equipment, **_: object) -> Executor:
+    def made(
+        _name: str, loaded: evolute.Task, *, equipment: Equipment, begun: BegunWorkers, **_: object
+    ) -> Executor:
+        begun.close()
         told.append(equipment)
         return InProcessExecutor(loaded, equipment=equipment)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from evolute.runs.executors.crowd import GRACE_SECONDS, CrowdExecutor
-from evolute.runs.executors.process import WorkerProcess
+from evolute.runs.executors.process import BegunWorkers
 from evolute.tasks.base import Task
 from evolute.train.equipment import Equipment
 
@@ -32,6 +32,8 @@ class LocalExecutor(CrowdExecutor):
         What each worker trains with.
     grace_seconds
         How much longer a worker may give no sign before it is killed.
+    begun
+        Processes for its workers that have begun.
     """
 
     def __init__(
@@ -43,13 +45,19 @@ class LocalExecutor(CrowdExecutor):
         timeout_seconds: float | None = None,
         equipment: Equipment | None = None,
         grace_seconds: float = GRACE_SECONDS,
+        begun: BegunWorkers | None = None,
     ) -> None:
+        self._begun = begun or BegunWorkers()
         super().__init__(
             task,
             loaded_task,
             workers=workers,
-            spawn=WorkerProcess,
+            spawn=self._begun.spawn,
             equipment=replace(equipment or Equipment(), shared_by=workers),
             timeout_seconds=timeout_seconds,
             grace_seconds=grace_seconds,
         )
+
+    def close(self) -> None:
+        super().close()
+        self._begun.close()

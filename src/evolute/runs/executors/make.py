@@ -10,6 +10,7 @@ from evolute.errors import InputError, UnknownNameError
 from evolute.runs.executors.base import Executor
 from evolute.runs.executors.in_process import InProcessExecutor
 from evolute.runs.executors.local import LocalExecutor
+from evolute.runs.executors.process import BegunWorkers
 from evolute.runs.executors.ray import RayExecutor, parse_resources
 from evolute.tasks.base import Task
 from evolute.train.equipment import Equipment
@@ -41,6 +42,28 @@ class RayCluster:
     working_folder: Path | None = None
 
 
+def begin_workers(
+    task: str | Task, *, workers: int | None, where: str | RayCluster = LOCAL
+) -> BegunWorkers:
+    """Begin the processes of the executor that fits a task, where they are on this machine.
+
+    They import what they need, which takes seconds, while it is found out what they will be told.
+    Whoever begins them closes them, or hands them to :func:`make_executor`, whose executor does.
+
+    Parameters
+    ----------
+    task, workers, where
+        As in :func:`make_executor`; what it refuses begins no process.
+    """
+    local = isinstance(task, str) and where == LOCAL and (workers is None or workers >= 1)
+    return BegunWorkers(_count(workers) if local else 0)
+
+
+def _count(workers: int | None) -> int:
+    """Return how many processes train on this machine: one per core unless told otherwise."""
+    return workers or len(os.sched_getaffinity(0))
+
+
 def make_executor(
     task: str | Task,
     loaded: Task,
@@ -49,6 +72,7 @@ def make_executor(
     timeout_seconds: float | None,
     equipment: Equipment,
     where: str | RayCluster = LOCAL,
+    begun: BegunWorkers | None = None,
 ) -> Executor:
     """Return the executor that fits a task.
 
@@ -66,6 +90,8 @@ def make_executor(
         What they train with.
     where
         ``"local"``, ``"ray"``, or a cluster.
+    begun
+        What :func:`begin_workers` returned for the same task; the executor's from now on.
 
     Raises
     ------
@@ -94,9 +120,10 @@ def make_executor(
         return LocalExecutor(
             task,
             loaded,
-            workers=workers or len(os.sched_getaffinity(0)),
+            workers=_count(workers),
             timeout_seconds=timeout_seconds,
             equipment=equipment,
+            begun=begun,
         )
     if workers not in (None, 1) or where != LOCAL:
         who = f"{workers} workers" if where == LOCAL else "workers of a cluster"

@@ -1,4 +1,4 @@
-"""One worker process as its owner sees it: pipes, and a thread that listens."""
+"""Worker processes as their owner sees them: pipes, and a thread that listens to each."""
 
 from __future__ import annotations
 
@@ -10,10 +10,75 @@ import subprocess
 import sys
 import tempfile
 import threading
+from dataclasses import dataclass
 from typing import IO
 
 from evolute.errors import shorten
 from evolute.runs.executors.crowd import Inbox
+
+_PROGRAM = """
+import importlib.util, sys
+sys.modules["evolute"] = importlib.util.module_from_spec(importlib.util.find_spec("evolute"))
+from evolute.runs.executors.worker import main
+main()
+"""
+"""What a worker runs: the package without its public names, which would import searches, databases
+and reports; they take a third of the time in which a worker begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Started:
+    """A process, and the file of what it prints."""
+
+    process: subprocess.Popen[str]
+    log: IO[bytes]
+
+    @classmethod
+    def new(cls) -> _Started:
+        log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the worker)
+        process = subprocess.Popen(
+            [sys.executable, "-c", _PROGRAM],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+            start_new_session=True,  # Ctrl-C is for the parent alone
+        )
+        return cls(process, log)
+
+    def close(self) -> None:
+        """Close its pipes and its file; the process has ended."""
+        for pipe in (self.process.stdin, self.process.stdout, self.log):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+
+
+class BegunWorkers:
+    """Processes that import what workers need before it is known what they will be told.
+
+    Parameters
+    ----------
+    count
+        How many are begun now.
+    """
+
+    def __init__(self, count: int = 0) -> None:
+        self._idle = [_Started.new() for _ in range(count)]
+
+    def spawn(self, greeting: str, inbox: Inbox) -> WorkerProcess:
+        """Return a worker in one of them; in a new one where none is left."""
+        return WorkerProcess(greeting, inbox, self._idle.pop() if self._idle else None)
+
+    def close(self) -> None:
+        """End those that were not needed."""
+        for started in self._idle:
+            started.process.kill()
+        while self._idle:
+            started = self._idle.pop()
+            started.process.wait()
+            started.close()
 
 
 class WorkerProcess:
@@ -25,20 +90,14 @@ class WorkerProcess:
         The first line that it is told.
     inbox
         Where its messages go, each with the worker itself; the last is None, when it has ended.
+    started
+        The process, where it has begun.
     """
 
-    def __init__(self, greeting: str, inbox: Inbox) -> None:
+    def __init__(self, greeting: str, inbox: Inbox, started: _Started | None = None) -> None:
         self._inbox = inbox
-        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the worker)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "evolute.runs.executors.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            text=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
-            start_new_session=True,  # Ctrl-C is for the parent alone
-        )
+        self._started = started or _Started.new()
+        self._process = self._started.process
         self.send(greeting)
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
@@ -62,12 +121,9 @@ class WorkerProcess:
         self._process.kill()
         status = self._process.wait()
         self._listener.join()
-        self._log.seek(0)
-        lines = self._log.read().decode(errors="replace").strip().splitlines()
-        for pipe in (self._process.stdin, self._process.stdout, self._log):
-            if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    pipe.close()
+        self._started.log.seek(0)
+        lines = self._started.log.read().decode(errors="replace").strip().splitlines()
+        self._started.close()
         return f"{_ending(status)}: {shorten(lines[-1])}" if lines else _ending(status)
 
 

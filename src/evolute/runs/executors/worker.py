@@ -1,4 +1,4 @@
-"""A worker process of the local executor: ``python -m evolute.runs.executors.worker``.
+"""A worker process of the local executor, as :mod:`.process` begins it.
 
 Reads messages on standard input and answers on standard output (:mod:`.messages`). Between two
 steps of its lanes it takes in what came, so the lanes stay full. What the user's task prints goes
@@ -40,6 +40,8 @@ def main() -> None:
     keep_freed_memory()
     try:
         first = messages.get()
+        if ":" in first["task"]:  # a program of the user's, which may use all of the package
+            complete_package()
         task = load_task(first["task"])
         trainer = make_trainer(task, Equipment.from_dict(first["equipment"]))
         answers.write(encode({"ready": task.name}))
@@ -50,6 +52,14 @@ def main() -> None:
         answers.write(encode({"error": str(error)}))
     answers.flush()
     threading.Event().wait()  # until the input closes: the owner reads the error first
+
+
+def complete_package() -> None:
+    """Import the public names of ``evolute``, where this process began without them."""
+    package = sys.modules["evolute"]
+    spec = package.__spec__
+    if not hasattr(package, "RuleOptimizer") and spec is not None and spec.loader is not None:
+        spec.loader.exec_module(package)
 
 
 def _serve(trainer: Trainer, messages: Messages) -> Iterator[dict[str, Any]]:
