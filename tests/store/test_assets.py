@@ -40,7 +40,7 @@ def old(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def test_a_store_of_every_schema_opens_with_all_it_holds(old: Path) -> None:
-    revision = inspection.revision_of(old)
+    revision = inspection.revision_of(old) or ""
     with open_store(old) as store:
         assert store.runs() == (EXPECTED.RUN,)
         run = EXPECTED.RUN.digest
@@ -48,6 +48,7 @@ def test_a_store_of_every_schema_opens_with_all_it_holds(old: Path) -> None:
         assert [held.trial for held in store.trials(order="stored")] == EXPECTED.trials()
         assert store.document(run, "verdict") == {"sentence": "kept"}
         assert store.unsettled(run)
+        assert store.checkpoint(run) == (EXPECTED.CHECKPOINT if revision >= "0003" else None)
         assert list(store.results(run).trials) == [entry.trial for entry in EXPECTED.entries()]
     assert inspection.find_faults(old) == []
     assert inspection.revision_of(old) == schema.REVISIONS[-1]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from evolute.errors import StoreError
-from evolute.store import sqlite
+from evolute.store import inspection, sqlite
 from evolute.store.base import Store
 from evolute.store.checksums import trial_checksum
 from evolute.store.sql import open_store
@@ -229,3 +229,38 @@ def test_a_text_that_no_database_can_hold_is_refused_and_the_rest_goes_on(path: 
             store.put(trial)
         store.put(example_trial(3))
         assert len(store.trials()) == 2
+
+
+CHECKPOINT_CHANGES = [
+    "UPDATE checkpoints SET content = x'00'",
+    "UPDATE checkpoints SET content = 'text'",
+    "UPDATE checkpoints SET entries = 0",
+    "UPDATE checkpoints SET name = 'other'",
+    "UPDATE checkpoints SET checksum = 0",
+    "UPDATE checkpoints SET part = 7 WHERE part = 1",
+    "DELETE FROM checkpoints WHERE part = 1",
+]
+
+
+@pytest.mark.parametrize("change", CHECKPOINT_CHANGES)
+def test_a_damaged_checkpoint_counts_as_none_and_nothing_else_is_refused(
+    path: Path, change: str
+) -> None:
+    columns = {"state": b"{}", "settled": bytes(32)}
+    with open_store(path) as store:
+        store.put_checkpoint(RUN.digest, columns, entries=1)
+    damage(path, change)
+    with open_store(path) as store:
+        assert store.checkpoint(RUN.digest) is None
+        assert len(store.run_entries(RUN.digest)) == 1
+        store.put_checkpoint(RUN.digest, columns, entries=1)
+        assert store.checkpoint(RUN.digest) == columns
+    assert inspection.find_faults(path) == []
+
+
+def test_a_damaged_checkpoint_is_told_by_the_check(path: Path) -> None:
+    with open_store(path) as store:
+        store.put_checkpoint(RUN.digest, {"state": b"{}"}, entries=1)
+    damage(path, "UPDATE checkpoints SET content = x'00'")
+    (fault,) = inspection.find_faults(path)
+    assert fault.startswith("checkpoint 1 0: its content and its checksum")

@@ -100,7 +100,7 @@ def test_a_database_of_something_else_is_refused_untouched(
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("revision", ["0003", "9999", "0000", "", "x" * 500, "1\n2"])
+@pytest.mark.parametrize("revision", ["0004", "9999", "0000", "", "x" * 500, "1\n2"])
 @pytest.mark.parametrize("read_only", [False, True])
 def test_a_store_of_a_newer_version_is_refused_untouched(
     path: Path, revision: str, *, read_only: bool

@@ -6,12 +6,18 @@ rule already trained under the same protocol costs a training.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from evolute.lang.rule import Rule
+from evolute.lang.rule import Momentum, Rule
 from evolute.search.base import Proposal
-from evolute.train.fingerprint import FingerprintIndex, Recording, fingerprint
+from evolute.train.fingerprint import (
+    Fingerprint,
+    FingerprintIndex,
+    Recording,
+    Values,
+    fingerprint,
+)
 from evolute.train.integrity import check_integrity_many
 
 
@@ -71,9 +77,42 @@ class TwinFinder:
         The first rule of its kind is remembered under ``digest`` and None is returned; so is it
         when the same digest comes again.
         """
-        index = self._indices.setdefault(protocol, FingerprintIndex(tolerance=self.tolerance))
+        index = self._indices.setdefault(protocol, self._new_index())
         print_ = fingerprint(rule, self.recording)
-        twin = index.find(print_)
-        if twin is None:
-            index.add(digest, print_)
+        found = index.find(print_)
+        if found is None:
+            index.add(f"{digest} {rule}", print_)  # by its rule it can be made anew
+            return None
+        twin, _ = _read_name(found)
         return None if twin == digest else twin
+
+    def _new_index(self) -> FingerprintIndex:
+        def recall(name: str) -> Fingerprint:
+            return fingerprint(Rule.parse(_read_name(name)[1]), self.recording)
+
+        return FingerprintIndex(self.tolerance, recall=recall)
+
+    def rows(self) -> Iterator[tuple[str, Momentum, tuple[int, ...], list[str], Values]]:
+        """Yield protocol, momentum type, layout, names and norms of all it holds."""
+        for protocol, index in self._indices.items():
+            for row in index.rows():
+                yield protocol, *row
+
+    def load(
+        self,
+        protocol: str,
+        momentum: Momentum,
+        sizes: tuple[int, ...],
+        *,
+        names: list[str],
+        norms: Values,
+    ) -> None:
+        """Hold again what :meth:`rows` yielded; ValueError if the norms do not fit the names."""
+        index = self._indices.setdefault(protocol, self._new_index())
+        index.load(momentum, sizes, names=names, norms=norms)
+
+
+def _read_name(name: str) -> tuple[str, str]:
+    """Return digest and rule of a name in an index."""
+    digest, _, rule = name.partition(" ")
+    return digest, rule

@@ -185,7 +185,10 @@ class Search(ABC):
         Exception
             One of :data:`evolute.search.state.MALFORMED`, if no search like this wrote the state.
         """
-        raise ValueError(f"a {type(self).__name__} cannot be restored: ask it anew")
+        raise ValueError(
+            f"a {type(self).__name__} keeps no state that it could come to again, such as this "
+            f"{type(state).__name__}: ask it anew"
+        )
 
     @property
     @abstractmethod

@@ -89,8 +89,7 @@ class Ledger:
         """Hold a result back for :meth:`collect`; ValueError where none is awaited."""
         if not 0 <= number < self._proposed:
             raise ValueError(
-                f"result told for proposal {number}: {self._proposed} were asked, numbered "
-                "from 0"
+                f"result told for proposal {number}: {self._proposed} were asked, numbered from 0"
             )
         if number not in self._awaited:
             raise ValueError(f"result of proposal {number} told twice: tell each result once")

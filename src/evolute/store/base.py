@@ -282,6 +282,38 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def put_checkpoint(self, run: str, columns: Mapping[str, bytes], *, entries: int) -> None:
+        """Store what a run has come to, in place of what was there: a cache of its entries.
+
+        Parameters
+        ----------
+        run
+            Digest of the run.
+        columns
+            Whatever the run can go on from, under names of its own.
+        entries
+            How many entries of the run are recorded that it builds on.
+
+        Raises
+        ------
+        StoreError
+            If there is no such run.
+        """
+
+    @abstractmethod
+    def checkpoint(self, run: str) -> Mapping[str, bytes] | None:
+        """Return what a run had come to; None if that is not known.
+
+        It is not where nothing was stored, where a byte of it was changed, or where entries it
+        builds on are gone: :meth:`forget_entries` forgets it too.
+
+        Raises
+        ------
+        StoreError
+            If there is no such run.
+        """
+
+    @abstractmethod
     def claim(self, digests: Collection[str], *, owner: str, seconds: float) -> frozenset[str]:
         """Take the leases of those trials that are free to be trained, at once or none of them.
 

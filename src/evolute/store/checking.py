@@ -8,11 +8,17 @@ from typing import Any
 from sqlalchemy import Connection, Select, Table, select, tuple_
 
 from evolute.errors import StoreError
-from evolute.store.checksums import document_checksum, entry_checksum, run_checksum
+from evolute.store.checkpoints import checkpoint_checksum
+from evolute.store.checksums import (
+    document_checksum,
+    entry_checksum,
+    require_sum,
+    run_checksum,
+)
 from evolute.store.faults import REPAIR
 from evolute.store.listing import TRIALS
 from evolute.store.rows import DAMAGE, row_to_trial
-from evolute.store.schema import documents, protocols, run_entries, runs, trials
+from evolute.store.schema import checkpoints, documents, protocols, run_entries, runs, trials
 from evolute.store.writing import text_digest
 
 ROWS_AT_ONCE = 1000
@@ -33,6 +39,12 @@ def require_sound_rows(connection: Connection, name: str) -> None:
         raise StoreError(f"store {name} is damaged ({fault}): {REPAIR}")
 
 
+def checkpoint_faults(connection: Connection) -> Iterator[str]:
+    """Yield a sentence for each damaged piece of a checkpoint: nothing is lost with it but time."""
+    return _faults_of("checkpoint", select(checkpoints), checkpoints, connection=connection,
+                      check=_summed(checkpoint_checksum), at_once=1)  # fmt: skip
+
+
 def row_faults(connection: Connection) -> Iterator[str]:
     """Yield a sentence for each row that is not what was written."""
     for what, query, table, check in (
@@ -42,18 +54,32 @@ def row_faults(connection: Connection) -> Iterator[str]:
         ("entry", _ENTRIES_AND_TRIALS, run_entries, _check_entry),
         ("document", select(documents), documents, _summed(document_checksum)),
     ):
-        for row in pages(connection, query, table):
-            try:
-                check(row)
-            except DAMAGE as error:
-                key = " ".join(str(row[column.name]) for column in table.primary_key)
-                yield f"{what} {key}: {error}"
+        yield from _faults_of(what, query, table, connection=connection, check=check)
 
 
-def pages(connection: Connection, query: Select[Any], table: Table) -> Iterator[Mapping[Any, Any]]:
+def _faults_of(
+    what: str,
+    query: Select[Any],
+    table: Table,
+    *,
+    connection: Connection,
+    check: Check,
+    at_once: int = ROWS_AT_ONCE,
+) -> Iterator[str]:
+    for row in pages(connection, query, table, at_once=at_once):
+        try:
+            check(row)
+        except DAMAGE as error:
+            key = " ".join(str(row[column.name]) for column in table.primary_key)
+            yield f"{what} {key}: {error}"
+
+
+def pages(
+    connection: Connection, query: Select[Any], table: Table, *, at_once: int = ROWS_AT_ONCE
+) -> Iterator[Mapping[Any, Any]]:
     """Yield the rows of a query in the order of a table's primary key, some at a time."""
     key = list(table.primary_key.columns)
-    page = query.order_by(*key).limit(ROWS_AT_ONCE)
+    page = query.order_by(*key).limit(at_once)
     rows = connection.execute(page).mappings().all()
     while rows:
         yield from rows
@@ -89,7 +115,6 @@ def _check_entry(row: Mapping[Any, Any]) -> None:
 
 def _summed(checksum: Callable[[Mapping[Any, Any]], int]) -> Check:
     def check(row: Mapping[Any, Any]) -> None:
-        if checksum(row) != row["checksum"]:
-            raise ValueError("its content and its checksum do not belong together")
+        require_sum(checksum(row), row)
 
     return check

@@ -52,6 +52,18 @@ def document_checksum(row: Mapping[Any, Any]) -> int:
     return _sum([row["run_id"], row["name"], row["body"]])
 
 
+def require_sum(checksum: int, row: Mapping[Any, Any]) -> None:
+    """Refuse a row that carries another checksum than this.
+
+    Raises
+    ------
+    ValueError
+        If it is.
+    """
+    if checksum != row["checksum"]:
+        raise ValueError("its content and its checksum do not belong together")
+
+
 def _sum(values: list[Any]) -> int:
     try:
         return zlib.crc32(json.dumps(values).encode())

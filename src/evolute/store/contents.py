@@ -12,7 +12,13 @@ from sqlalchemy import Connection, select
 
 from evolute.store.base import RunEntry, RunRecord
 from evolute.store.checking import pages
-from evolute.store.checksums import RUN_COLUMNS, document_checksum, entry_checksum, run_checksum
+from evolute.store.checksums import (
+    RUN_COLUMNS,
+    document_checksum,
+    entry_checksum,
+    require_sum,
+    run_checksum,
+)
 from evolute.store.listing import ENTRIES, TRIALS
 from evolute.store.rows import DAMAGE, row_to_trial
 from evolute.store.schema import documents, run_entries, runs, trials
@@ -114,21 +120,16 @@ class SqlContents(Contents):
 
 
 def _run(row: Row) -> tuple[int, RunRecord]:
-    _require(run_checksum(row) == row["checksum"])
+    require_sum(run_checksum(row), row)
     return row["id"], RunRecord(**{name: row[name] for name in RUN_COLUMNS})
 
 
 def _entry(row: Row) -> tuple[RunEntry, bool]:
-    _require(entry_checksum(row) == row["checksum"])
+    require_sum(entry_checksum(row), row)
     facts = dict(json.loads(row["facts"]))
     return RunEntry(row["position"], row["trial"], facts), bool(row["unsettled"])
 
 
 def _document(row: Row) -> Document:
-    _require(document_checksum(row) == row["checksum"])
+    require_sum(document_checksum(row), row)
     return Document(row["name"], json.loads(row["body"]))
-
-
-def _require(condition: bool) -> None:  # the one thing it is about
-    if not condition:
-        raise ValueError("its content and its checksum do not belong together")

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from evolute.errors import StoreError
 from evolute.store import postgresql, schema, sqlite
 from evolute.store.address import parse_address
-from evolute.store.checking import row_faults
+from evolute.store.checking import checkpoint_faults, row_faults
 from evolute.store.faults import translated
 from evolute.store.revisions import find_revision, require_newest
 from evolute.store.schema import documents, leases, run_entries, runs, trials
@@ -142,6 +142,7 @@ def _faults(connection: Connection, name: str) -> Iterator[str]:
                 yield str(line).replace("\n", " ")
     require_newest(find_revision(connection, name), name)
     yield from row_faults(connection)
+    yield from checkpoint_faults(connection)
 
 
 @contextmanager

@@ -27,6 +27,8 @@ from evolute.store.schema import protocols, run_entries, trials
 from evolute.store.writing import text_digest
 from evolute.trial import OutcomeKind
 
+ROWS_AT_ONCE = 10_000
+
 TRIALS = select(
     *(column for column in trials.c if column.name != "protocol_id"),
     protocols.c.text.label("protocol"),
@@ -161,3 +163,17 @@ def _cut(
             skip = 0
         rows += found
     return rows
+
+
+def result_columns(connection: Connection, run_id: int) -> tuple[tuple[Any, ...], ...]:
+    """Return positions, digests of trials, outcomes and fitnesses of a run, by position."""
+    named = [run_entries.c[name] for name in ("position", "trial", "outcome", "fitness")]
+    query = select(*named).where(run_entries.c.run_id == run_id)
+    cursor: Any = connection.execute(query.order_by(run_entries.c.position)).cursor
+    columns: tuple[list[Any], ...] = ([], [], [], [])
+    # The driver's own tuples, some at a time: SQLAlchemy's rows take three times as long, and a
+    # million tuples at once keep the garbage collector busy.
+    while rows := cursor.fetchmany(ROWS_AT_ONCE):
+        for column, values in zip(columns, zip(*rows, strict=True), strict=True):
+            column += values
+    return tuple(map(tuple, columns))

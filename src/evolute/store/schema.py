@@ -17,6 +17,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -24,7 +25,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 """Every migration, oldest first: a revision that is not here was made by a newer version."""
 
 VERSION_TABLE = "evolute_version"
@@ -134,6 +135,19 @@ documents = Table(
     Column("run_id", ROW_NUMBER, ForeignKey("runs.id"), primary_key=True),
     Column("name", Text, primary_key=True),
     Column("body", Text, nullable=False),
+    _checksum(),
+)
+
+checkpoints = Table(
+    "checkpoints",
+    METADATA,
+    Column("run_id", ROW_NUMBER, ForeignKey("runs.id"), primary_key=True),
+    Column("part", BigInteger, primary_key=True, autoincrement=False),
+    # How many parts there are, and how many entries the run had recorded before: in each row.
+    Column("parts", BigInteger, nullable=False),
+    Column("entries", BigInteger, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("content", LargeBinary, nullable=False),
     _checksum(),
 )
 

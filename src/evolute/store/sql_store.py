@@ -13,9 +13,9 @@ from typing import Any
 from sqlalchemy import Connection, Engine, RowMapping, delete, select
 
 from evolute.errors import InputError, StoreError, shorten
-from evolute.store import leases
+from evolute.store import checksums, leases
 from evolute.store.base import Order, RunEntry, RunRecord, RunResults, Store, StoredTrial
-from evolute.store.checksums import document_checksum, entry_checksum, run_checksum
+from evolute.store.checkpoints import forget_checkpoint, read_checkpoint, write_checkpoint
 from evolute.store.faults import REPAIR
 from evolute.store.listing import (
     ENTRIES,
@@ -23,6 +23,7 @@ from evolute.store.listing import (
     Choice,
     entry_rows,
     outcome_counts,
+    result_columns,
     trial_rows,
 )
 from evolute.store.rows import DAMAGE, row_to_trial, trial_to_row
@@ -38,8 +39,6 @@ from evolute.store.writing import (
     recorded,
 )
 from evolute.trial import OutcomeKind, Trial, canonical_json
-
-ROWS_AT_ONCE = 10_000
 
 KINDS = {kind.value: kind for kind in OutcomeKind}
 
@@ -167,7 +166,7 @@ class SqlStore(Store):
             record, config_json=config_json, created_at=record.created_at or utc_now()
         )
         row = asdict(stamped)
-        row["checksum"] = run_checksum(row)
+        row["checksum"] = checksums.run_checksum(row)
 
         def work(connection: Connection) -> RunRecord:
             connection.execute(insert_into(connection, runs).on_conflict_do_nothing(), [row])
@@ -225,6 +224,7 @@ class SqlStore(Store):
     def forget_entries(self, run: str) -> None:
         def work(connection: Connection) -> None:
             run_id = self._run_id(connection, run, lock=True)
+            forget_checkpoint(connection, run_id)
             connection.execute(delete(run_entries).where(run_entries.c.run_id == run_id))
 
         self._session.write(work)
@@ -237,18 +237,10 @@ class SqlStore(Store):
         return tuple(self._entry(row) for row in self._session.read(work))
 
     def results(self, run: str) -> RunResults:
-        named = [run_entries.c[name] for name in ("position", "trial", "outcome", "fitness")]
-
         def work(connection: Connection) -> RunResults:
-            query = select(*named).where(run_entries.c.run_id == self._run_id(connection, run))
-            cursor: Any = connection.execute(query.order_by(run_entries.c.position)).cursor
-            columns: tuple[list[Any], ...] = ([], [], [], [])
-            # The driver's own tuples, some at a time: SQLAlchemy's rows take three times as long,
-            # and a million tuples at once keep the garbage collector busy.
-            while rows := cursor.fetchmany(ROWS_AT_ONCE):
-                for column, values in zip(columns, zip(*rows, strict=True), strict=True):
-                    column += values
-            positions, digests, outcomes, fitnesses = map(tuple, columns)
+            positions, digests, outcomes, fitnesses = result_columns(
+                connection, self._run_id(connection, run)
+            )
             with self._undamaged(f"an outcome of run {run[:12]}"):
                 kinds = tuple([KINDS[outcome] for outcome in outcomes])
             return RunResults(positions, digests, kinds, fitnesses)
@@ -284,7 +276,7 @@ class SqlStore(Store):
 
         def work(connection: Connection) -> None:
             row = {"run_id": self._run_id(connection, run), "name": name, "body": body}
-            row["checksum"] = document_checksum(row)
+            row["checksum"] = checksums.document_checksum(row)
             statement = insert_into(connection, documents).values(row)
             connection.execute(
                 statement.on_conflict_do_update(
@@ -305,8 +297,20 @@ class SqlStore(Store):
         if row is None:
             return None
         with self._undamaged(f"document {name!r} of run {run[:12]}"):
-            _require_sum(document_checksum(row), row)
+            checksums.require_sum(checksums.document_checksum(row), row)
             return json.loads(row["body"])
+
+    def put_checkpoint(self, run: str, columns: Mapping[str, bytes], *, entries: int) -> None:
+        def work(connection: Connection) -> None:
+            run_id = self._run_id(connection, run, lock=True)
+            write_checkpoint(connection, run_id, columns, entries=entries)
+
+        self._session.write(work)
+
+    def checkpoint(self, run: str) -> Mapping[str, bytes] | None:
+        return self._session.read(
+            lambda connection: read_checkpoint(connection, self._run_id(connection, run))
+        )
 
     # Leases
 
@@ -351,13 +355,13 @@ class SqlStore(Store):
 
     def _run_record(self, row: RowMapping) -> RunRecord:
         with self._undamaged(f"run {shorten(str(row['digest']), limit=12)}"):
-            _require_sum(run_checksum(row), row)
+            checksums.require_sum(checksums.run_checksum(row), row)
             names = [name for name in row if name not in {"id", "checksum"}]
             return RunRecord(**{name: row[name] for name in names})
 
     def _entry(self, row: RowMapping) -> RunEntry:
         with self._undamaged(f"position {row['position']} of a run"):
-            _require_sum(entry_checksum(row), row)
+            checksums.require_sum(checksums.entry_checksum(row), row)
             return RunEntry(row["position"], row["trial"], dict(json.loads(row["facts"])))
 
     # Faults
@@ -391,8 +395,3 @@ def _stamped(trial: Trial) -> Trial:
     if trial.provenance.created_at:
         return trial
     return replace(trial, provenance=replace(trial.provenance, created_at=utc_now()))
-
-
-def _require_sum(checksum: int, row: Mapping[Any, Any]) -> None:
-    if checksum != row["checksum"]:
-        raise ValueError("its content and its checksum do not belong together")

@@ -134,6 +134,29 @@ class RunContract(ABC):
         with pytest.raises(StoreError):
             store.forget_entries("ef" * 32)
 
+    def test_a_checkpoint_is_read_as_it_was_written_last(self, store: Store) -> None:
+        store.open_run(RUN)
+        assert store.checkpoint(RUN.digest) is None
+        large = bytes(range(256)) * 40_000
+        for columns in ({"state": b"{}", "large": large, "empty": b""}, {"state": b"[]"}):
+            store.put_checkpoint(RUN.digest, columns, entries=0)
+            assert store.checkpoint(RUN.digest) == columns
+        with pytest.raises(StoreError, match="holds no run"):
+            store.checkpoint("ef" * 32)
+
+    def test_a_checkpoint_is_forgotten_with_the_entries_that_it_builds_on(
+        self, store: Store
+    ) -> None:
+        store.open_run(RUN)
+        store.put_checkpoint(RUN.digest, {"state": b"{}"}, entries=1)
+        assert store.checkpoint(RUN.digest) is None
+        store.record_many(RUN.digest, [example_entry(0, store.put(example_trial(1)))])
+        assert store.checkpoint(RUN.digest) == {"state": b"{}"}
+        store.forget_entries(RUN.digest)
+        assert store.checkpoint(RUN.digest) is None
+        store.put_checkpoint(RUN.digest, {"state": b"{}"}, entries=0)
+        assert store.checkpoint(RUN.digest) == {"state": b"{}"}
+
     def test_every_position_of_a_run_is_counted_once(self, store: Store) -> None:
         store.open_run(RUN)
         finished = store.put(example_trial(0, fitness=0.5))

@@ -7,6 +7,7 @@ gradient sizes: no canonical form can see that, a relative difference of updates
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -53,6 +54,9 @@ TOLERANCE = 1e-3
 
 
 Values = npt.NDArray[np.float64]
+
+Recall = Callable[[str], "Fingerprint"]
+"""Makes the fingerprint of a name anew."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -216,8 +220,9 @@ class _Shelf:
     """Fingerprints of one momentum type and one layout, in rows.
 
     A row holds each block divided by its norm (so that float32 holds blocks of any size) and the
-    norms. Norms are compared first: they differ for almost every pair that does not match. Arrays
-    are NumPy's, which starts no threads: beside busy workers those of torch cost milliseconds.
+    norms. Norms are compared first: they differ for almost every pair that does not match; so the
+    blocks of rows that were taken from elsewhere are made only when they are wanted. Arrays are
+    NumPy's, which starts no threads: beside busy workers those of torch cost milliseconds.
     """
 
     sizes: tuple[int, ...]
@@ -225,30 +230,53 @@ class _Shelf:
 
     def __post_init__(self) -> None:
         self._norms = np.empty((0, len(self.sizes)))
-        self._directions = np.empty((0, sum(self.sizes)), dtype=np.float32)
+        self._directions: list[npt.NDArray[np.float32] | None] = []
+
+    @property
+    def norms(self) -> Values:
+        """Norms of the blocks, a row for each name."""
+        return self._norms[: len(self.names)]
 
     def add(self, name: str, added: Fingerprint) -> None:
         count = len(self.names)
         if count == len(self._norms):  # full: double it, so that adding costs the same on average
             self._norms = _doubled(self._norms)
-            self._directions = _doubled(self._directions)
-        scale = np.where(added.norms > 0, added.norms, 1.0)
         self._norms[count] = added.norms
-        self._directions[count] = added.values / np.repeat(scale, self.sizes)
+        self._directions.append(_directions(added))
         self.names.append(name)
 
-    def find(self, wanted: Fingerprint, tolerance: float) -> str | None:
+    def load(self, names: list[str], norms: Values) -> None:
+        """Hold rows whose blocks are not at hand, in place of what was there."""
+        self.names, self._norms, self._directions = names, norms, [None] * len(names)
+
+    def find(self, wanted: Fingerprint, tolerance: float, recall: Recall) -> str | None:
         norms = self._norms[: len(self.names)]
         allowed = tolerance * np.maximum(norms, wanted.norms)
         near = np.flatnonzero((np.abs(norms - wanted.norms) <= allowed).all(axis=1))
         for first in range(0, len(near), COMPARED_AT_ONCE):
             rows = near[first : first + COMPARED_AT_ONCE]
-            values = self._directions[rows] * np.repeat(norms[rows], self.sizes, axis=1)
+            directions = np.stack([self._direction(int(row), recall) for row in rows])
+            values = directions * np.repeat(norms[rows], self.sizes, axis=1)
             distances = _block_norms(values - wanted.values, self.sizes)
             matches = np.flatnonzero((distances <= allowed[rows]).all(axis=1))
             if len(matches):
                 return self.names[int(rows[matches[0]])]
         return None
+
+    def _direction(self, row: int, recall: Recall) -> npt.NDArray[np.float32]:
+        held = self._directions[row]
+        if held is None:
+            held = self._directions[row] = _directions(recall(self.names[row]))
+        return held
+
+
+def _directions(of: Fingerprint) -> npt.NDArray[np.float32]:
+    """Return each block divided by its norm."""
+    scale = np.where(of.norms > 0, of.norms, 1.0)
+    directions: npt.NDArray[np.float32] = (of.values / np.repeat(scale, of.sizes)).astype(
+        np.float32
+    )
+    return directions
 
 
 def _doubled(table: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -267,6 +295,8 @@ class FingerprintIndex:
     ----------
     tolerance
         Largest relative difference.
+    recall
+        Makes the fingerprint of a name anew; needed once rows were taken from elsewhere.
 
     Examples
     --------
@@ -279,8 +309,9 @@ class FingerprintIndex:
     True
     """
 
-    def __init__(self, tolerance: float = TOLERANCE) -> None:
+    def __init__(self, tolerance: float = TOLERANCE, *, recall: Recall | None = None) -> None:
         self.tolerance = tolerance
+        self._recall = recall or _forgotten
         self._shelves: dict[tuple[Momentum, tuple[int, ...]], _Shelf] = {}
 
     def find(self, wanted: Fingerprint) -> str | None:
@@ -288,10 +319,36 @@ class FingerprintIndex:
         shelf = self._shelves.get((wanted.momentum, wanted.sizes))
         if shelf is None or not wanted.is_finite:
             return None
-        return shelf.find(wanted, self.tolerance)
+        return shelf.find(wanted, self.tolerance, self._recall)
 
     def add(self, name: str, added: Fingerprint) -> None:
         """Remember a fingerprint; one that is not finite matches none and is not kept."""
         if added.is_finite:
             key = (added.momentum, added.sizes)
             self._shelves.setdefault(key, _Shelf(added.sizes)).add(name, added)
+
+    def rows(self) -> list[tuple[Momentum, tuple[int, ...], list[str], Values]]:
+        """Return momentum type, layout, names and norms of what it holds; :meth:`load` reverses."""
+        return [
+            (momentum, sizes, shelf.names, shelf.norms)
+            for (momentum, sizes), shelf in self._shelves.items()
+        ]
+
+    def load(
+        self, momentum: Momentum, sizes: tuple[int, ...], *, names: list[str], norms: Values
+    ) -> None:
+        """Hold what an index had of one momentum type and layout; ``recall`` makes the rest anew.
+
+        Raises
+        ------
+        ValueError
+            If there is not one row of norms, one for each block, for each name.
+        """
+        if norms.shape != (len(names), len(sizes)):
+            raise ValueError(f"{len(names)} names of {len(sizes)} norms each, not {norms.shape}")
+        shelf = self._shelves[momentum, sizes] = _Shelf(sizes)
+        shelf.load(names, norms)
+
+
+def _forgotten(name: str) -> Fingerprint:
+    raise ValueError(f"nothing is known of {name!r} but its norms: give the index a recall")

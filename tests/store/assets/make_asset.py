@@ -17,6 +17,8 @@ from evolute.trial import EpochRecord, Outcome, OutcomeKind, Provenance, Score, 
 
 RUN = RunRecord("ab" * 32, "kept", '{"seed":0}', "1", "2026-11-22T12:00:00.000+00:00")
 
+CHECKPOINT = {"state": b'{"format":1}', "settled": bytes(64)}
+
 
 def trials() -> list[Trial]:
     """Return a trial of each kind that differs in its columns."""
@@ -54,5 +56,6 @@ if __name__ == "__main__":
             store.put_many(trials())
             store.record_many(RUN.digest, entries())
             store.put_document(RUN.digest, "verdict", {"sentence": "kept"})
+            store.put_checkpoint(RUN.digest, CHECKPOINT, entries=len(entries()))
         with closing(sqlite3.connect(path)) as connection:
             sys.stdout.write("\n".join(connection.iterdump()) + "\n")
