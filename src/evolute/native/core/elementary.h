@@ -44,15 +44,15 @@ struct div_hypot_ {
     EVOLUTE_INLINE Floats of(Floats x, Floats y) { return x / square_root(all(1.0f) + y * y); }
 };
 struct max_ {
-    EVOLUTE_INLINE Floats of(Floats x, Floats y) { return select((x > y) | (x != x), x, y); }
+    EVOLUTE_INLINE Floats of(Floats x, Floats y) { return select(x != x, x, greater(x, y)); }
 };
 struct min_ {
-    EVOLUTE_INLINE Floats of(Floats x, Floats y) { return select((x < y) | (x != x), x, y); }
+    EVOLUTE_INLINE Floats of(Floats x, Floats y) { return select(x != x, x, lesser(x, y)); }
 };
 struct clip_ {
     EVOLUTE_INLINE Floats of(Floats x, Floats y) {
         const Floats bound = magnitude(y);
-        return max_::of(min_::of(x, bound), -bound);
+        return select(x != x, x, greater(lesser(x, bound), -bound));
     }
 };
 

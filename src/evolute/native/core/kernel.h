@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "opcodes.h"
 
@@ -53,8 +54,10 @@ struct Kernel {
     void (*(*apply)(Momentum momentum))();
     // Whether a function has handlers for arguments that are not the running value.
     bool (*direct)(Opcode opcode);
-    // Walks the steps over the elements from ≤ at < to, a whole number of tiles.
-    void (*walk)(const Step* steps, std::ptrdiff_t from, std::ptrdiff_t to);
+    // Walks the steps over the elements from ≤ at < to, a whole number of tiles; the streams are
+    // the memory that it passes over.
+    void (*walk)(const Step* steps, std::ptrdiff_t from, std::ptrdiff_t to,
+                 const std::vector<const float*>& streams);
 };
 
 const Kernel& kernel_baseline();

@@ -14,11 +14,16 @@ using Kind = PlannedStep::Kind;
 
 Place running() { return {Place::Kind::running, 0}; }
 
+bool is_stream(const Place& place) {
+    return place.kind == Place::Kind::gradient || place.kind == Place::Kind::weight ||
+           place.kind == Place::Kind::slot;
+}
+
 // Makes the plan of one walk: the instructions that lead to `goal`, then its end.
 class Planner {
    public:
-    Planner(const EvoluteProgram& program, std::int32_t goal, bool maximize, Plan& plan)
-        : program_(program), goal_(goal), maximize_(maximize), plan_(plan) {
+    Planner(const EvoluteProgram& program, std::int32_t goal, bool maximize, bool shrinks, Plan& plan)
+        : program_(program), goal_(goal), maximize_(maximize), shrinks_(shrinks), plan_(plan) {
         places_.resize(program.registers());
         places_[gradient_register] = {Place::Kind::gradient, 0};
         places_[weight_register] = {Place::Kind::weight, 0};
@@ -33,13 +38,14 @@ class Planner {
             prepare(gradient_register, Opcode::neg, {});
         }
         // The rule reads the weight after its decay.
-        if (last_use_[weight_register] >= 0) {
+        if (shrinks_ && last_use_[weight_register] >= 0) {
             prepare(weight_register, Opcode::mul,
                     {Place::Kind::number, program_.shrink_register()});
         }
         for (std::size_t i = 0; i < needed_.size(); ++i) add(i);
         if (place_of(goal_).kind != Place::Kind::running) load(goal_);
         plan_.steps.push_back(end);
+        find_streams();
     }
 
    private:
@@ -69,6 +75,18 @@ class Planner {
             if (each.second >= 0) use(each.second, static_cast<std::int32_t>(i));
         }
         use(goal_, static_cast<std::int32_t>(needed_.size()));
+    }
+
+    void find_streams() {
+        for (const PlannedStep& step : plan_.steps) {
+            for (const Place& place : {step.a, step.b, step.c}) {
+                const bool known = std::any_of(
+                    plan_.streams.begin(), plan_.streams.end(), [&](const Place& other) {
+                        return other.kind == place.kind && other.index == place.index;
+                    });
+                if (is_stream(place) && !known) plan_.streams.push_back(place);
+            }
+        }
     }
 
     void use(std::int32_t value, std::int32_t at) {
@@ -146,7 +164,7 @@ class Planner {
 
     const EvoluteProgram& program_;
     const std::int32_t goal_;
-    const bool maximize_;
+    const bool maximize_, shrinks_;
     Plan& plan_;
     std::vector<Place> places_;
     std::vector<std::int32_t> needed_, first_use_, last_use_, free_;
@@ -168,24 +186,30 @@ void find_numbers(EvoluteProgram& program) {
 
 }  // namespace
 
+static void make_passes(const EvoluteProgram& program, bool maximize, bool shrinks,
+                        std::vector<Plan>& passes) {
+    for (std::size_t i = 0; i < program.instructions.size(); ++i) {
+        const EvoluteInstruction& each = program.instructions[i];
+        if (static_cast<Opcode>(each.opcode) != Opcode::clip_norm) continue;
+        Plan pass;
+        pass.keeps_states = false;
+        pass.norm_of = static_cast<std::int32_t>(i);
+        Planner(program, each.first, maximize, shrinks, pass).make({Kind::add_squares, {}, {}, {}});
+        passes.push_back(std::move(pass));
+    }
+    Plan last;
+    PlannedStep end{Kind::apply, {Place::Kind::weight, 0}, {}, {}};
+    if (program.momentum != Momentum::none) end.c = {Place::Kind::slot, program.slot_count};
+    Planner(program, program.output, maximize, shrinks, last).make(end);
+    passes.push_back(std::move(last));
+}
+
 void make_plans(EvoluteProgram& program) {
     find_numbers(program);
-    for (int maximize = 0; maximize < 2; ++maximize) {
-        std::vector<Plan>& passes = program.passes[maximize];
-        for (std::size_t i = 0; i < program.instructions.size(); ++i) {
-            const EvoluteInstruction& each = program.instructions[i];
-            if (static_cast<Opcode>(each.opcode) != Opcode::clip_norm) continue;
-            Plan pass;
-            pass.keeps_states = false;
-            pass.norm_of = static_cast<std::int32_t>(i);
-            Planner(program, each.first, maximize, pass).make({Kind::add_squares, {}, {}, {}});
-            passes.push_back(std::move(pass));
+    for (const bool maximize : {false, true}) {
+        for (const bool shrinks : {false, true}) {
+            make_passes(program, maximize, shrinks, program.passes[maximize][shrinks]);
         }
-        Plan last;
-        PlannedStep end{Kind::apply, {Place::Kind::weight, 0}, {}, {}};
-        if (program.momentum != Momentum::none) end.c = {Place::Kind::slot, program.slot_count};
-        Planner(program, program.output, maximize, last).make(end);
-        passes.push_back(std::move(last));
     }
 }
 

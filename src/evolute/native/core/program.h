@@ -32,6 +32,7 @@ struct Plan {
     bool keeps_states = true;        // false: a walk that only finds the norm of an instruction
     std::int32_t norm_of = -1;       // that instruction
     std::int32_t tiles = 0;          // scratch tiles it needs
+    std::vector<Place> streams;      // memory of the job that it passes over
 };
 
 }  // namespace evolute
@@ -43,9 +44,10 @@ struct EvoluteProgram {
     evolute::Momentum momentum;
 
     // Derived: which registers are one number for all elements; the plans of a job, in order, for
-    // g as it is and for −g.
+    // g as it is and for −g, and for a weight that does not shrink before the rule reads it and for
+    // one that does.
     std::vector<char> is_number;
-    std::vector<evolute::Plan> passes[2];
+    std::vector<evolute::Plan> passes[2][2];
 
     std::int32_t registers() const {
         return first_result() + static_cast<std::int32_t>(instructions.size());

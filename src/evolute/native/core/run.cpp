@@ -15,6 +15,8 @@ namespace {
 // Norms are summed chunk by chunk, so that threads change nothing.
 constexpr std::int64_t chunk = 4096;
 constexpr float infinity = std::numeric_limits<float>::infinity();
+// Memory of so many bytes is not in the caches near the processor, and is asked for ahead.
+constexpr std::int64_t far_away = 4 << 20;
 // A tensor of fewer elements than this is not worth a second thread.
 constexpr std::int64_t worth_sharing = 1 << 15;
 
@@ -33,7 +35,6 @@ std::atomic<const Kernel*>& chosen() {
 
 // Memory of one thread; it grows and is kept.
 struct Workspace {
-    std::vector<Step> steps;
     std::vector<float> scratch;
     std::vector<double> noise;
 
@@ -94,35 +95,46 @@ struct Shared {
         if (each.second >= 0) steps[1].b = &numbers[each.second];
         steps[2].run = kernel.extra(Extra::end, Source::running);
         steps[2].c = result;
-        kernel.walk(steps, 0, kernel.tile);
+        kernel.walk(steps, 0, kernel.tile, {});
         numbers[program.first_result() + at] = result[0];
     }
 };
 
-// Where the memory of a stretch of elements begins.
+// Where the memory of a job, or of its last elements, begins.
 struct Memory {
     float* weight;
     const float* gradient;
     float* const* slots;
     const double* const* noise;
-    std::ptrdiff_t offset;
 };
 
+// Walks of one plan over parts of a job, on one thread.
 class Walk {
    public:
-    Walk(const Shared& shared, const Plan& plan, double* sums)
-        : shared_(shared), plan_(plan), sums_(sums) {}
-
-    // Walks the elements from ≤ i < to; a norm's squares are added to `sums`.
-    void run(std::int64_t from, std::int64_t to) {
-        const EvoluteJob& job = shared_.job;
-        const std::int64_t whole = (to - from) / shared_.kernel.tile * shared_.kernel.tile;
-        if (whole > 0) {
-            Memory memory{job.weight, job.gradient, job.slots, job.noise,
-                          static_cast<std::ptrdiff_t>(from)};
-            walk(memory, nullptr, whole);
+    Walk(const Shared& shared, const Plan& plan) : shared_(shared), plan_(plan) {
+        const EvoluteJob& job = shared.job;
+        const Memory memory{job.weight, job.gradient, job.slots, job.noise};
+        steps_ = ready(memory, nullptr);
+        const std::int64_t arrays = static_cast<std::int64_t>(plan.streams.size());
+        if (4 * arrays * job.count < far_away) return;
+        for (const Place& place : plan.streams) {
+            const float* from = nullptr;
+            std::ptrdiff_t mask;
+            argument(place, memory, from, mask);
+            streams_.push_back(from);
         }
+    }
+    Walk(const Walk&) = delete;  // its steps point to its sums
+
+    // Walks the elements from ≤ i < to, and returns their sum of squares if it is a norm's walk.
+    double run(std::int64_t from, std::int64_t to) {
+        std::fill(std::begin(sums_), std::end(sums_), 0.0);
+        const std::int64_t whole = (to - from) / shared_.kernel.tile * shared_.kernel.tile;
+        if (whole > 0) shared_.kernel.walk(steps_.data(), from, from + whole, streams_);
         if (from + whole < to) run_rest(from + whole, to - from - whole);
+        double sum = 0.0;
+        for (const double each : sums_) sum += each;
+        return sum;
     }
 
    private:
@@ -147,15 +159,16 @@ class Walk {
             std::memcpy(&room[i * largest_tile], job.noise[i] + from, 2 * size);
             noise[i] = &room[i * largest_tile];
         }
-        walk({tiles, tiles + largest_tile, slots.data(), noise.data(), 0}, tiles + 2 * largest_tile,
-             shared_.kernel.tile);
+        float* values = tiles + 2 * largest_tile;
+        const Memory memory{tiles, tiles + largest_tile, slots.data(), noise.data()};
+        shared_.kernel.walk(ready(memory, values).data(), 0, shared_.kernel.tile, {});
         if (plan_.keeps_states) {
             std::memcpy(job.weight + from, tiles, size);
             for (std::int32_t i = 0; i < buffers; ++i) {
                 std::memcpy(job.slots[i] + from, slots[i], size);
             }
         } else {
-            add_squares(tiles + 2 * largest_tile, static_cast<int>(count));
+            add_squares(values, static_cast<int>(count));
         }
     }
 
@@ -167,21 +180,20 @@ class Walk {
         steps[0].a = values;
         steps[1].run = shared_.kernel.extra(Extra::add_squares, Source::running);
         steps[1].sums = sums_;
-        shared_.kernel.walk(steps, 0, shared_.kernel.tile);
+        shared_.kernel.walk(steps, 0, shared_.kernel.tile, {});
     }
 
-    // `rest` is where the values of a norm go in a tile that is not full, else null.
-    void walk(const Memory& memory, float* rest, std::int64_t count) {
-        Workspace& mine = workspace();
-        tiles_ = mine.tiles(plan_.tiles + 3 + shared_.program.buffers());
-        mine.steps.resize(plan_.steps.size());
-        for (std::size_t i = 0; i < plan_.steps.size(); ++i) {
-            mine.steps[i] = ready(plan_.steps[i], memory, rest);
-        }
-        shared_.kernel.walk(mine.steps.data(), 0, static_cast<std::ptrdiff_t>(count));
+    // The steps for this memory; `rest` is where the values of a norm go in a tile that is not full,
+    // else null.
+    std::vector<Step> ready(const Memory& memory, float* rest) {
+        tiles_ = workspace().tiles(plan_.tiles + 3 + shared_.program.buffers());
+        std::vector<Step> steps;
+        steps.reserve(plan_.steps.size());
+        for (const PlannedStep& each : plan_.steps) steps.push_back(ready(each, memory, rest));
+        return steps;
     }
 
-    Step ready(const PlannedStep& planned, const Memory& memory, float* rest) const {
+    Step ready(const PlannedStep& planned, const Memory& memory, float* rest) {
         Step step{};
         const Source a = argument(planned.a, memory, step.a, step.mask_a);
         const Source b = argument(planned.b, memory, step.b, step.mask_b);
@@ -221,7 +233,7 @@ class Walk {
                 step.r = shared_.corrections[planned.instruction];
                 break;
             case Opcode::dropout:
-                step.noise = memory.noise[each.noise] + memory.offset;
+                step.noise = memory.noise[each.noise];
                 step.mask_b = -1;
                 step.number = each.parameter;
                 step.r = static_cast<float>(1.0 - each.parameter);
@@ -239,9 +251,9 @@ class Walk {
                     std::ptrdiff_t& mask) const {
         mask = -1;
         switch (place.kind) {
-            case Place::Kind::gradient: address = memory.gradient + memory.offset; break;
-            case Place::Kind::weight: address = memory.weight + memory.offset; break;
-            case Place::Kind::slot: address = memory.slots[place.index] + memory.offset; break;
+            case Place::Kind::gradient: address = memory.gradient; break;
+            case Place::Kind::weight: address = memory.weight; break;
+            case Place::Kind::slot: address = memory.slots[place.index]; break;
             case Place::Kind::tile:
                 address = tiles_ + place.index * largest_tile;
                 mask = 0;
@@ -256,7 +268,9 @@ class Walk {
 
     const Shared& shared_;
     const Plan& plan_;
-    double* sums_;
+    std::vector<Step> steps_;
+    std::vector<const float*> streams_;
+    double sums_[sums_of_squares];
     float* tiles_ = nullptr;
 };
 
@@ -264,13 +278,12 @@ void find_norm(Shared& shared, const Plan& plan, int threads) {
     const std::int64_t count = shared.job.count;
     const std::int64_t chunks = (count + chunk - 1) / chunk;
     std::vector<double> sums(static_cast<std::size_t>(chunks));
-    in_parallel(threads, chunks, [&](std::int64_t i) {
-        double parts[sums_of_squares] = {};
-        const std::int64_t from = i * chunk, to = std::min(count, from + chunk);
-        Walk(shared, plan, parts).run(from, to);
-        double sum = 0.0;
-        for (const double each : parts) sum += each;
-        sums[static_cast<std::size_t>(i)] = sum;
+    const std::int64_t tasks = threads > 1 ? 4 * threads : 1;
+    in_parallel(threads, tasks, [&](std::int64_t task) {
+        Walk walk(shared, plan);
+        for (std::int64_t i = chunks * task / tasks; i < chunks * (task + 1) / tasks; ++i) {
+            sums[static_cast<std::size_t>(i)] = walk.run(i * chunk, std::min(count, (i + 1) * chunk));
+        }
     });
     double sum = 0.0;
     for (const double each : sums) sum += each;
@@ -281,7 +294,8 @@ void find_norm(Shared& shared, const Plan& plan, int threads) {
 void run_job(const EvoluteJob& job, int threads) {
     if (job.count <= 0) return;
     Shared shared(job);
-    for (const Plan& plan : shared.program.passes[job.maximize != 0]) {
+    const bool shrinks = shared.numbers[shared.program.shrink_register()] != 1.0f;
+    for (const Plan& plan : shared.program.passes[job.maximize != 0][shrinks]) {
         if (plan.norm_of >= 0) {
             find_norm(shared, plan, threads);
             continue;
@@ -291,7 +305,7 @@ void run_job(const EvoluteJob& job, int threads) {
         const std::int64_t part = (tiles + tasks - 1) / tasks * largest_tile;
         in_parallel(threads, tasks, [&](std::int64_t i) {
             const std::int64_t from = i * part, to = std::min(job.count, from + part);
-            if (from < to) Walk(shared, plan, nullptr).run(from, to);
+            if (from < to) Walk(shared, plan).run(from, to);
         });
     }
 }

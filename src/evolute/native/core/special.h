@@ -1,11 +1,11 @@
 // Functions that are approximated; the bound of each in units in the last place stands in
-// evolute.compiler.native.BOUNDS and is tested over all floats.
+// evolute.native.bounds.BOUNDS and is tested over all floats.
 //
 // Each reduces its argument to an interval where a polynomial of coefficients.h holds. Where floats
 // would not carry enough digits (powers, erfc) it computes in doubles. Which formula gives the result
-// of an element depends on that element alone. The one branch there is skips a formula that no
-// element of a vector needs, as that for large arguments at the size of gradients. A comparison with
-// NaN is false, and selections are written so that NaN passes.
+// of an element depends on that element alone. A branch skips only what no element of a vector, or of
+// a tile, needs: `near` has the bits of `of` where |x| < near_below. A comparison with NaN is false,
+// and selections are written so that NaN passes.
 #pragma once
 
 #include "coefficients.h"
@@ -40,15 +40,21 @@ EVOLUTE_INLINE Doubles polynomial(const double (&c)[N], Doubles x) {
     }
 }
 
-EVOLUTE_INLINE Floats at_most(Floats x, float most) { return select(x > all(most), all(most), x); }
-EVOLUTE_INLINE Floats at_least(Floats x, float least) {
-    return select(x < all(least), all(least), x);
-}
+EVOLUTE_INLINE Floats at_most(Floats x, float most) { return lesser(all(most), x); }
+EVOLUTE_INLINE Floats at_least(Floats x, float least) { return greater(all(least), x); }
 
 // x + x³·q(x²), the form of odd functions near 0.
 template <std::size_t N>
 EVOLUTE_INLINE Floats odd(const float (&q)[N], Floats x, Floats squared) {
     return fma(x * squared, polynomial(q, squared), x);
+}
+
+// Below this magnitude the exponential needs no reduction: n is 0 and r is x.
+constexpr float unreduced = 0.34f;
+
+// eʳ for |r| ≤ ln 2 / 2.
+EVOLUTE_INLINE Floats exponential_near(Floats r) {
+    return fma(r * r, polynomial(coefficients::exp_tail, r), r) + 1.0f;
 }
 
 // eˣ = 2ⁿ·eʳ with |r| ≤ ln 2 / 2.
@@ -57,7 +63,7 @@ EVOLUTE_INLINE Floats exponential(Floats x) {
     const Floats shifted = fma(x, all(1.44269504f), all(rounding));
     const Floats n = shifted - rounding;
     const Floats r = fma(n, all(-ln2_low), fma(n, all(-ln2_high), x));
-    const Floats power = fma(r * r, polynomial(coefficients::exp_tail, r), r) + 1.0f;
+    const Floats power = exponential_near(r);
 #if defined(__AVX512F__)
     return (Floats)_mm512_scalef_ps((__m512)power, (__m512)n);
 #else
@@ -77,6 +83,7 @@ EVOLUTE_INLINE Split split(Floats x) {
 }
 
 struct log_ {  // |x| + ε is a normal number
+    static constexpr float near_below = 0.0f;
     EVOLUTE_INLINE Floats of(Floats x) {
         const Floats y = magnitude(x) + epsilon;
         const Split s = split(y);
@@ -89,14 +96,18 @@ struct log_ {  // |x| + ε is a normal number
 };
 
 struct exp_ {
+    static constexpr float near_below = unreduced;
+    EVOLUTE_INLINE Floats near(Floats x) { return exponential_near(x); }
     EVOLUTE_INLINE Floats of(Floats x) { return exponential(x); }
 };
 
 struct sigmoid_ {  // 1/(1+e⁻ˣ) = eˣ/(1+eˣ): the exponential never overflows
-    EVOLUTE_INLINE Floats of(Floats x) {
-        const Floats e = exponential(-magnitude(x));
+    static constexpr float near_below = unreduced;
+    EVOLUTE_INLINE Floats of(Floats x, Floats e) {
         return select(x < all(0.0f), e, all(1.0f)) / (e + 1.0f);
     }
+    EVOLUTE_INLINE Floats near(Floats x) { return of(x, exponential_near(-magnitude(x))); }
+    EVOLUTE_INLINE Floats of(Floats x) { return of(x, exponential(-magnitude(x))); }
 };
 
 // e/(1+e)², which neither overflows nor cancels.
@@ -106,10 +117,16 @@ EVOLUTE_INLINE Floats bell(Floats e) {
 }
 
 struct dsigmoid_ {
+    static constexpr float near_below = unreduced;
+    EVOLUTE_INLINE Floats near(Floats x) { return bell(exponential_near(-magnitude(x))); }
     EVOLUTE_INLINE Floats of(Floats x) { return bell(exponential(-magnitude(x))); }
 };
 
 struct dtanh_ {  // 1 − tanh²(x) = 4e/(1+e)² with e = e^(−2|x|)
+    static constexpr float near_below = unreduced / 2;
+    EVOLUTE_INLINE Floats near(Floats x) {
+        return bell(exponential_near(magnitude(x) * -2.0f)) * 4.0f;
+    }
     EVOLUTE_INLINE Floats of(Floats x) {
         return bell(exponential(magnitude(x) * -2.0f)) * 4.0f;
     }
@@ -121,32 +138,45 @@ EVOLUTE_INLINE Floats twice_atanh(Floats doubled) {
 }
 
 struct softplus_ {  // max(x, 0) + ln(1+e), e = e^(−|x|); ln(1+e) = 2·atanh(e/(2+e))
-    EVOLUTE_INLINE Floats of(Floats x) {
-        const Floats e = exponential(-magnitude(x));
+    static constexpr float near_below = unreduced;
+    EVOLUTE_INLINE Floats of(Floats x, Floats e) {
         return max0_::of(x) + twice_atanh((e + e) / (e + 2.0f));
     }
+    EVOLUTE_INLINE Floats near(Floats x) { return of(x, exponential_near(-magnitude(x))); }
+    EVOLUTE_INLINE Floats of(Floats x) { return of(x, exponential(-magnitude(x))); }
 };
 
 struct tanh_ {
+    static constexpr float near_below = 0.625f;
+    EVOLUTE_INLINE Floats near(Floats x) {
+        const Floats a = magnitude(x);
+        return with_sign_of(odd(coefficients::tanh_tail, a, a * a), x);
+    }
     EVOLUTE_INLINE Floats of(Floats x) {
-        const Floats a = magnitude(x), near = odd(coefficients::tanh_tail, a, a * a);
-        const Ints small = a < all(0.625f);
-        if (everywhere(small)) return with_sign_of(near, x);
-        const Floats far = all(1.0f) - all(2.0f) / (exponential(a + a) + 1.0f);
-        return with_sign_of(select(small, near, far), x);
+        const Ints small = magnitude(x) < all(near_below);
+        if (everywhere(small)) return near(x);
+        const Floats e = exponential(magnitude(x) * 2.0f);
+        const Floats far = all(1.0f) - all(2.0f) / (e + 1.0f);
+        return select(small, near(x), with_sign_of(far, x));
     }
 };
 
 // ln t = k·ln 2 + 2·atanh((m−1)/(m+1)) with t = a + √(a²+1); where a is small
 // 2·atanh(a/(1+√(a²+1))), which does not cancel; where it is large t = 2a, which may be no float.
 struct arcsinh_ {
+    static constexpr float near_below = 0.75f;
+    EVOLUTE_INLINE Floats root(Floats a) { return square_root(fma(a, a, all(1.0f))); }
+    EVOLUTE_INLINE Floats near(Floats x) {
+        const Floats a = magnitude(x);
+        return with_sign_of(twice_atanh((a + a) / (root(a) + 1.0f)), x);
+    }
     EVOLUTE_INLINE Floats of(Floats x) {
-        const Floats a = magnitude(x), root = square_root(fma(a, a, all(1.0f)));
-        const Ints small = a < all(0.75f), large = a > all(8192.0f);
-        if (everywhere(small)) return with_sign_of(twice_atanh((a + a) / (root + 1.0f)), x);
-        const Split s = split(select(large, a, a + root));
+        const Floats a = magnitude(x), r = root(a);
+        const Ints small = a < all(near_below), large = a > all(8192.0f);
+        if (everywhere(small)) return near(x);
+        const Split s = split(select(large, a, a + r));
         const Floats above = select(small, a, s.m - 1.0f);
-        const Floats below = select(small, root, s.m) + 1.0f;
+        const Floats below = select(small, r, s.m) + 1.0f;
         const Floats rest = twice_atanh((above + above) / below);
         const Floats k = select(small, all(0.0f), select(large, s.k + 1.0f, s.k));
         const Floats sum = fma(k, all(ln2_high), fma(k, all(ln2_low), rest));
@@ -155,37 +185,51 @@ struct arcsinh_ {
 };
 
 struct arctan_ {  // π/2 − atan(1/a) where a > 1
+    static constexpr float near_below = 1.0f;
+    EVOLUTE_INLINE Floats near(Floats x) {
+        const Floats a = magnitude(x);
+        return with_sign_of(odd(coefficients::atan_tail, a, a * a), x);
+    }
     EVOLUTE_INLINE Floats of(Floats x) {
         const Floats a = magnitude(x);
         const Ints large = a > all(1.0f);
         const Floats s = select(large, all(-1.0f), a) / select(large, a, all(1.0f));
-        const Floats near = odd(coefficients::atan_tail, s, s * s);
-        const Floats far = (near + -4.37113883e-8f) + 1.57079637f;
-        return with_sign_of(select(large, far, near), x);
+        const Floats small = odd(coefficients::atan_tail, s, s * s);
+        const Floats far = (small + -4.37113883e-8f) + 1.57079637f;
+        return with_sign_of(select(large, far, small), x);
     }
 };
 
 struct erf_ {
+    static constexpr float near_below = 0.921875f;
+    EVOLUTE_INLINE Floats near(Floats x) {
+        const Floats a = magnitude(x);
+        return with_sign_of(fma(a, polynomial(coefficients::erf_near, a * a), a), x);
+    }
     EVOLUTE_INLINE Floats of(Floats x) {
         const Floats a = magnitude(x);
-        const Floats near = fma(a, polynomial(coefficients::erf_near, a * a), a);
-        const Ints small = a < all(0.921875f);
-        if (everywhere(small)) return with_sign_of(near, x);
+        const Ints small = a < all(near_below);
+        if (everywhere(small)) return near(x);
         const Floats exponent = polynomial(coefficients::erf_far, at_most(a, 4.0f));
         const Floats far = all(1.0f) - exponential(-exponent);
-        return with_sign_of(select(small, near, far), x);
+        return select(small, near(x), with_sign_of(far, x));
     }
 };
 
 struct bessel_i1e_ {  // e^(−|x|)·I₁(x)
+    static constexpr float near_below = 1.0f;
+    EVOLUTE_INLINE Floats near(Floats x) {
+        const Floats a = magnitude(x);
+        return with_sign_of(a * polynomial(coefficients::i1e_least, a), x);
+    }
     EVOLUTE_INLINE Floats of(Floats x) {
-        const Floats a = magnitude(x), least = a * polynomial(coefficients::i1e_least, a);
-        const Ints small = a < all(1.0f);
-        if (everywhere(small)) return with_sign_of(least, x);
-        const Floats near = a * polynomial(coefficients::i1_near, a * a) * exponential(-a);
+        const Floats a = magnitude(x);
+        const Ints small = a < all(near_below);
+        if (everywhere(small)) return near(x);
+        const Floats middle = a * polynomial(coefficients::i1_near, a * a) * exponential(-a);
         const Floats r = all(1.0f) / a;
         const Floats far = square_root(r) * polynomial(coefficients::i1e_far, r);
-        return with_sign_of(select(small, least, select(a < all(6.5f), near, far)), x);
+        return select(small, near(x), with_sign_of(select(a < all(6.5f), middle, far), x));
     }
 };
 

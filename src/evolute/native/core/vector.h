@@ -96,6 +96,39 @@ EVOLUTE_INLINE Floats magnitude(Floats x) { return bits(bits(x) & 0x7fffffff); }
 EVOLUTE_INLINE Floats with_sign_of(Floats x, Floats y) {
     return bits(bits(x) | (bits(y) & static_cast<std::int32_t>(0x80000000)));
 }
+// x < y ? x : y and x > y ? x : y: y where one of them is NaN.
+EVOLUTE_INLINE Floats lesser(Floats x, Floats y) {
+#if defined(__AVX512F__)
+    return (Floats)_mm512_min_ps((__m512)x, (__m512)y);
+#elif defined(__AVX2__)
+    return (Floats)_mm256_min_ps((__m256)x, (__m256)y);
+#elif defined(__SSE2__)
+    return (Floats)_mm_min_ps((__m128)x, (__m128)y);
+#else
+    return x < y ? x : y;
+#endif
+}
+EVOLUTE_INLINE Floats greater(Floats x, Floats y) {
+#if defined(__AVX512F__)
+    return (Floats)_mm512_max_ps((__m512)x, (__m512)y);
+#elif defined(__AVX2__)
+    return (Floats)_mm256_max_ps((__m256)x, (__m256)y);
+#elif defined(__SSE2__)
+    return (Floats)_mm_max_ps((__m128)x, (__m128)y);
+#else
+    return x > y ? x : y;
+#endif
+}
+EVOLUTE_INLINE Ints larger(Ints x, Ints y) {
+#if defined(__AVX512F__)
+    return (Ints)_mm512_max_epi32((__m512i)x, (__m512i)y);
+#elif defined(__AVX2__)
+    return (Ints)_mm256_max_epi32((__m256i)x, (__m256i)y);
+#else
+    return x > y ? x : y;
+#endif
+}
+
 EVOLUTE_INLINE Floats select(Ints where, Floats yes, Floats no) { return where ? yes : no; }
 EVOLUTE_INLINE Doubles select(Longs where, Doubles yes, Doubles no) { return where ? yes : no; }
 
