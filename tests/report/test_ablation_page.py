@@ -10,8 +10,9 @@ from report.ablations import RULE, hostile_ablation, made_up_ablation
 from report.places import HOSTILE
 from report.reading import OURS, read
 
+from evolute.benchmark.comparison import Finding
 from evolute.benchmark.explained import ExplainResult
-from evolute.report.ablation_figures import COSTS, NOT_WORSE, OPEN
+from evolute.report.ablation_figures import BETTER, COSTS, NOT_WORSE, OPEN, group_of
 from evolute.report.ablation_page import ablation_page
 from evolute.report.csv_files import write_tables
 from evolute.report.html_page import page_to_html
@@ -56,6 +57,22 @@ def test_parts_are_coloured_by_what_is_shown_about_them() -> None:
         *("schedule removed", "constant halved", "decay [a3] on g removed")
     ]
     assert "1 variant finished nowhere" in figure.caption
+
+
+def test_a_variant_shown_better_by_the_margin_is_said_to_be() -> None:
+    result = made_up_ablation()
+    part = result.parts[0]
+    assert part.comparison is not None
+    assert part.comparison.interval is not None
+    gain = replace(part.comparison.interval, mean=-0.1, lower=-0.11, upper=-0.09)
+    for known, said in ((0.001, BETTER), (0.2, NOT_WORSE)):
+        better = replace(
+            part,
+            comparison=replace(part.comparison, interval=gain, finding=Finding.BETTER),
+            adjusted_p_value=known,
+            not_worse=True,
+        )
+        assert group_of(better, result) == said
 
 
 @pytest.mark.parametrize(("measure", "margin"), [("loss", 0.008), ("metric", -0.008)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from evolute.benchmark.comparison import Finding
 from evolute.benchmark.comparison import Measure as Compared
 from evolute.benchmark.explained import ExplainResult, PartResult
 from evolute.benchmark.part_table import by_cost
@@ -12,8 +13,8 @@ from evolute.report.pictures import Axis, Dash, Figure, Line, Mark
 from evolute.report.typeset import parse_or_none
 from evolute.report.wording import plural, wrapped
 
-COSTS, NOT_WORSE, OPEN = "costs something", "not worse", "nothing shown"
-_TONES = {COSTS: Tone.VERMILION, NOT_WORSE: Tone.BLUE, OPEN: Tone.GREY}
+COSTS, BETTER, NOT_WORSE, OPEN = "costs something", "better", "not worse", "nothing shown"
+_TONES = {COSTS: Tone.VERMILION, OPEN: Tone.GREY, NOT_WORSE: Tone.BLUE, BETTER: Tone.GREEN}
 
 
 def measured_name(result: ExplainResult) -> str:
@@ -37,18 +38,32 @@ def parts_figure(result: ExplainResult) -> Figure | None:
         f"rule itself: mean paired difference on {plural(result.own.runs, 'seed')} with its "
         f"{100 * result.config.confidence:g}% interval. {'Left' if is_loss else 'Right'} of zero "
         "is better. A part is not worse if its whole interval lies on the good side of the dashed "
-        f"margin; that it costs something is said after correction for their number.{missing}",
+        f"margin; that it costs something, or that the variant is better, is said after correction "
+        f"for their number.{missing}",
         axis=f"difference in validation {measured_name(result)}",
         tones=_TONES,
         bounds={"margin": result.margin if is_loss else -result.margin},
     )
 
 
-def group_of(part: PartResult, confidence: float) -> str:
-    """Say in a word or two what is shown about a part."""
-    if part.costs(confidence=confidence):
+def group_of(part: PartResult, result: ExplainResult) -> str:
+    """Say in a word or two what is shown about a variant."""
+    if part.costs(confidence=result.config.confidence):
         return COSTS
+    if _is_better(part, result):
+        return BETTER
     return NOT_WORSE if part.not_worse else OPEN
+
+
+def _is_better(part: PartResult, result: ExplainResult) -> bool:
+    """Whether a variant is shown better at the corrected level, and may be so by the margin."""
+    found = part.comparison
+    if found is None or found.interval is None or part.adjusted_p_value is None:
+        return False
+    is_loss = result.measure is Compared.LOSS
+    gain = -found.interval.lower if is_loss else found.interval.upper
+    shown = part.adjusted_p_value <= 1 - result.config.confidence
+    return shown and found.finding is Finding.BETTER and gain > result.margin
 
 
 def _row(part: PartResult, result: ExplainResult) -> Shown | None:
@@ -60,7 +75,7 @@ def _row(part: PartResult, result: ExplainResult) -> Shown | None:
     return Shown(
         label=part.part,
         interval=seen,
-        group=group_of(part, result.config.confidence),
+        group=group_of(part, result),
         hover=f"{part.part}: {found.finding}\n{seen.mean:+.4g} ({seen.lower:+.4g} to "
         f"{seen.upper:+.4g}){rate}\n{wrapped(part.rule)}",
     )

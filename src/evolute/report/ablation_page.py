@@ -104,8 +104,7 @@ def _finding(result: ExplainResult) -> tuple[str, Tendency, str]:
 
 
 def _key_figures(result: ExplainResult) -> tuple[tuple[str, str, str], ...]:
-    confidence = result.config.confidence
-    costly = sum(group_of(part, confidence) == COSTS for part in result.parts)
+    costly = sum(group_of(part, result) == COSTS for part in result.parts)
     harmless = sum(part.not_worse for part in result.parts)
     sign = "" if result.own.standard_error is None else f"± {result.own.standard_error:.2g}, "
     return (
@@ -163,8 +162,9 @@ def _parts(result: ExplainResult) -> Table:
         rows.append((
             *(part.part, typeset(part.rule), None if seen is None else seen.mean),
             None if seen is None else Between(seen.lower, seen.upper),
-            *(part.adjusted_p_value, "finishes nowhere" if found is None else str(found.finding)),
-            *("yes" if part.not_worse else "no", part.learning_rate),
+            part.adjusted_p_value,
+            "finishes nowhere" if found is None else group_of(part, result),
+            part.learning_rate,
         ))  # fmt: skip
     return Table(
         name="parts-table",
@@ -172,7 +172,7 @@ def _parts(result: ExplainResult) -> Table:
         f"{result.own.mean:.4g} on {plural(result.own.runs, 'seed')} (validation split)",
         columns=(
             *("change", "rule with it", "difference#", "interval#", "corrected p#"),
-            *("finding", "not worse", "rate#"),
+            *("what is shown", "rate#"),
         ),
         rows=tuple(rows),
         shown=12,
