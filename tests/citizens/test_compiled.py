@@ -88,6 +88,47 @@ def test_rates_and_momenta_that_are_numbers_change_without_compiling_anew(rule: 
     torch.testing.assert_close(*ends, rtol=2e-6, atol=1e-6)
 
 
+KINDS = (
+    torch.zeros(0),
+    torch.ones(()),
+    torch.linspace(-2, 2, 28).reshape(4, 7).t(),
+    torch.linspace(-2, 2, 48).reshape(6, 8)[:, ::2],
+    torch.linspace(-2, 2, 120).reshape(2, 3, 4, 5).to(memory_format=torch.channels_last),
+    torch.tensor([0.5, -2.0], dtype=torch.float64),
+    torch.tensor([0.5, -2.0], dtype=torch.bfloat16),
+    torch.tensor([0.5 - 1.0j, 2.0j], dtype=torch.complex64),
+)
+EVERY_SORT = "nesterov: [a3]*bessel_i1e(v) + clip_norm(erf(delta(g))) + 0.1*w"
+
+
+def test_a_captured_step_takes_parameters_of_every_kind() -> None:
+    torch._dynamo.reset()
+    ends = []
+    for is_compiled in (False, True):
+        weights = [  # with the gaps that a clone would close
+            nn.Parameter(torch.empty_strided(each.shape, each.stride(), dtype=each.dtype))
+            for each in KINDS
+        ]
+        for weight, each in zip(weights, KINDS, strict=True):
+            weight.data.copy_(each)
+        weights.append(nn.Parameter(torch.ones(2)))  # which never has a gradient
+        optimizer = RuleOptimizer(
+            weights, EVERY_SORT, lr=0.05, total_steps=9, maximize=True, foreach=False
+        )
+        step = torch.compile(optimizer.step, backend="eager") if is_compiled else optimizer.step
+        for count in range(4):
+            for weight in weights[:-1]:
+                weight.grad = torch.full_like(weight, 0.3 - 0.2 * count)
+            with torch.compiler.set_stance("fail_on_recompile" if count >= 2 else "default"):
+                step()
+        ends.append([weight.detach() for weight in weights])
+    for one, other, start in zip(*ends, (*KINDS, torch.ones(2)), strict=True):
+        tolerance = 1e-2 if start.dtype is torch.bfloat16 else 1e-5
+        torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance)
+    assert all(torch.equal(each[0], KINDS[0]) and each[-1].tolist() == [1, 1] for each in ends)
+    assert not any(map(torch.equal, ends[1][1:-1], KINDS[1:]))
+
+
 def test_noise_is_the_same_under_the_compiler() -> None:
     torch._dynamo.reset()
     ends = []

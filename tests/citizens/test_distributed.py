@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import subprocess
 import sys
@@ -16,7 +17,9 @@ from filelock import FileLock
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_optimizer_state_dict,
+    get_state_dict,
     set_optimizer_state_dict,
+    set_state_dict,
 )
 from torch.distributed.checkpoint.state_dict_saver import save
 
@@ -173,6 +176,25 @@ def test_the_state_helpers_of_torch_hand_a_state_over(flat: bool) -> None:
     other, resumed = resumable(lr=0.5)
     other.load_state_dict(model.state_dict())
     set_optimizer_state_dict(other, resumed, state, options=options)
+    for each, its in ((model, optimizer), (other, resumed)):
+        ranks.train(each, its, range(ranks.SAVED_AT, ranks.STEPS))
+    assert_equal(ranks.whole(model), ranks.whole(other))
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_the_state_helpers_of_torch_resume_every_entry_to_the_bit(name: str) -> None:
+    """They make a step with a rate and gradients of 0 first, which must leave the weights."""
+
+    def made(lr: float) -> tuple[torch.nn.Module, RuleOptimizer]:
+        model = ranks.network()
+        return model, zoo.create(name, model.parameters(), lr=lr, total_steps=ranks.STEPS)
+
+    model, optimizer = made(0.01)
+    ranks.train(model, optimizer, range(ranks.SAVED_AT))
+    weights, state = copy.deepcopy(get_state_dict(model, optimizer))
+    other, resumed = made(0.5)
+    set_state_dict(other, resumed, model_state_dict=weights, optim_state_dict=state)
+    assert_equal(ranks.whole(model), ranks.whole(other))
     for each, its in ((model, optimizer), (other, resumed)):
         ranks.train(each, its, range(ranks.SAVED_AT, ranks.STEPS))
     assert_equal(ranks.whole(model), ranks.whole(other))
