@@ -36,7 +36,7 @@ from evolute.lang.rule import Momentum
 from evolute.native import Instruction, load
 from evolute.native.bounds import BOUNDS as BOUNDS
 
-_JOB = np.dtype(
+JOB = np.dtype(
     [
         ("program", np.uint64),
         ("weight", np.uint64),
@@ -154,19 +154,7 @@ def lower(program: Program) -> NativeProgram | None:
 def _lower(program: Program) -> NativeProgram:
     library = load().library
     assert library is not None
-    rows = (Instruction * len(program.instructions))()
-    noise: list[str] = []
-    for row, each in zip(rows, program.instructions, strict=True):
-        row.opcode = library.evolute_opcode(each.function.name.encode())
-        row.first = each.arguments[0]
-        row.second = each.arguments[1] if len(each.arguments) == 2 else -1
-        row.slot = -1 if each.slot is None else each.slot
-        row.noise = -1
-        if each.function.kind is Kind.RANDOM:
-            assert each.noise is not None
-            row.noise = len(noise)
-            noise.append(each.noise)
-        row.parameter = each.parameters[0] if each.parameters else 0.0
+    rows, noise = instructions_of(program)
     message = ctypes.create_string_buffer(_MESSAGE_SIZE)
     address = library.evolute_create(
         rows,
@@ -182,7 +170,27 @@ def _lower(program: Program) -> NativeProgram:
         _MESSAGE_SIZE,
     )
     assert address, message.value.decode()
-    return NativeProgram(program, address, tuple(noise))
+    return NativeProgram(program, address, noise)
+
+
+def instructions_of(program: Program) -> tuple[ctypes.Array[Instruction], tuple[str, ...]]:
+    """Return a program's instructions as the core reads them, and the texts of its random nodes."""
+    library = load().library
+    assert library is not None
+    rows = (Instruction * len(program.instructions))()
+    noise: list[str] = []
+    for row, each in zip(rows, program.instructions, strict=True):
+        row.opcode = library.evolute_opcode(each.function.name.encode())
+        row.first = each.arguments[0]
+        row.second = each.arguments[1] if len(each.arguments) == 2 else -1
+        row.slot = -1 if each.slot is None else each.slot
+        row.noise = -1
+        if each.function.kind is Kind.RANDOM:
+            assert each.noise is not None
+            row.noise = len(noise)
+            noise.append(each.noise)
+        row.parameter = each.parameters[0] if each.parameters else 0.0
+    return rows, tuple(noise)
 
 
 class JobTable:
@@ -211,7 +219,7 @@ class JobTable:
     """
 
     def __init__(self, size: int) -> None:
-        self._jobs = np.zeros(size, dtype=_JOB)
+        self._jobs = np.zeros(size, dtype=JOB)
         self._jobs["momentum"], self._jobs["shrink"] = 0.9, 1.0
         self.rates: npt.NDArray[np.float64] = self._jobs["rate"]
         self.momenta: npt.NDArray[np.float64] = self._jobs["momentum"]
