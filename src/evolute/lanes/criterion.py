@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from evolute.lanes import losses
+
 IGNORED = -100
 """The class index that cross-entropy leaves out of its mean (torch's default)."""
 
@@ -85,6 +87,8 @@ class LaneCriterion:
         with torch.no_grad():
             together = _together(targets)
             known = self.named_metric == "accuracy" and isinstance(outputs, Tensor)
+            if known and together is not None and losses.serves_classes(outputs, together):
+                return losses.accuracies(outputs, together)
             if known and together is not None:
                 classes = outputs.argmax(dim=2)
                 if classes.shape[1:] == together.shape[1:]:
@@ -111,6 +115,8 @@ def _cross_entropies(outputs: Tensor, targets: Tensor) -> Tensor:
 
     As :func:`torch.nn.functional.cross_entropy` with its defaults, over the examples of one lane.
     """
+    if losses.serves_classes(outputs, targets):
+        return losses.cross_entropies(outputs, targets, ignored=IGNORED)
     lanes = len(outputs)
     targets = targets.expand(lanes, *targets.shape[1:])
     if outputs.ndim == 3 and not targets.is_floating_point():

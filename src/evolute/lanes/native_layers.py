@@ -16,7 +16,7 @@ from torch import Tensor
 
 import evolute.native
 
-ABI = 3
+ABI = 4
 """Version of the interface of ``native/core/layers*.cpp`` that this file speaks."""
 
 LIBRARY = "libevolute_layers.so"
@@ -76,6 +76,33 @@ class Gelu(Structure):
     )
 
 
+class Linear(Structure):
+    """``Linear`` of layers_products.cpp: a linear layer, forward or backward."""
+
+    _fields_ = (
+        *(
+            (name, c_int64)
+            for name in ("lanes", "rows", "inputs", "outputs", "rectified", "x_stride")
+        ),
+        *(
+            (name, c_void_p)
+            for name in (
+                "x", "weight", "bias", "gradient", "out",
+                "x_gradient", "weight_gradient", "bias_gradient",
+            )
+        ),
+    )  # fmt: skip
+
+
+class Entropy(Structure):
+    """``Entropy`` of layers_loss.cpp: a cross-entropy, or the share of right answers."""
+
+    _fields_ = (
+        *((name, c_int64) for name in ("lanes", "rows", "classes", "target_stride", "ignored")),
+        *((name, c_void_p) for name in ("x", "targets", "losses", "gradient")),
+    )
+
+
 _FORWARD = (c_int32, *[c_void_p] * 2, *[c_int64] * 2, *[c_void_p] * 2, c_double, *[c_void_p] * 3)
 _BACKWARD = (c_int32, *[c_void_p] * 3, *[c_int64] * 2, *[c_void_p] * 6)
 _CONVOLUTION = (POINTER(Shape), *[c_void_p] * 3)
@@ -90,7 +117,11 @@ _ARGUMENTS = {
     "evolute_norm_planes": (POINTER(Norm),),
     "evolute_layer_norm": (POINTER(Rows),),
     "evolute_gelu": (POINTER(Gelu),),
+    "evolute_linear": (POINTER(Linear),),
+    "evolute_cross_entropy": (POINTER(Entropy),),
+    "evolute_accuracy": (POINTER(Entropy),),
 }
+_RESULTS = {"evolute_cross_entropy": c_int32}
 
 
 @cache
@@ -108,7 +139,7 @@ def layers() -> ctypes.CDLL | None:
             return None
         for name, types in _ARGUMENTS.items():
             function = getattr(library, name)
-            function.argtypes, function.restype = types, None
+            function.argtypes, function.restype = types, _RESULTS.get(name)
     except (OSError, AttributeError):
         return None
     return library

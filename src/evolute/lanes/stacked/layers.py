@@ -8,23 +8,66 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from evolute.lanes import fused, images, sequences
+from evolute.lanes import fused, images, products, sequences
 from evolute.lanes.base import CannotStackError
 from evolute.lanes.native_layers import serves
 from evolute.lanes.stacked.functions import dropout
 from evolute.lanes.stacked.table import Step, row
 from evolute.lanes.stacked.value import Lanes, aligned, apart, widened
 
+ACTIVATED: dict[Any, str] = {
+    functional.relu: "relu",
+    torch.relu: "relu",
+    functional.silu: "silu",
+}
+"""Activations that one pass may compute together with the layer before them."""
 
-@row(functional.linear)
-def linear(step: Step, x: Any, weight: Any, bias: Any = None) -> Lanes:
-    """Return x·Wᵀ + b lane by lane, as W·xᵀ: [L, O, I]·[L, I, N].
+_PLAIN: dict[str | None, Any] = {
+    None: lambda y: y,
+    "relu": functional.relu,
+    "silu": functional.silu,
+}
 
-    The examples of a lane then lie side by side in memory, so that what follows (softmax over ten
-    classes, sums over the examples) runs over long rows.
+
+def activated_norm(*args: Any, activation: str | None = None, **kwargs: Any) -> Tensor:
+    """Return f(batch_norm(…)), where ``activation`` names f."""
+    result: Tensor = _PLAIN[activation](functional.batch_norm(*args, **kwargs))
+    return result
+
+
+def activated_linear(*args: Any, activation: str | None = None, **kwargs: Any) -> Tensor:
+    """Return f(linear(…)), where ``activation`` names f."""
+    result: Tensor = _PLAIN[activation](functional.linear(*args, **kwargs))
+    return result
+
+
+FUSED: dict[Any, tuple[Any, tuple[str, ...]]] = {
+    functional.batch_norm: (activated_norm, ("relu", "silu")),
+    functional.linear: (activated_linear, ("relu",)),
+}
+"""Layers that may be run together with an activation after them: what does both, and which."""
+
+
+@row(functional.linear, activated_linear)
+def linear(
+    step: Step, x: Any, weight: Any, bias: Any = None, *, activation: str | None = None
+) -> Lanes:
+    """Return f(x·Wᵀ + b) lane by lane, natively or as W·xᵀ: [L, O, I]·[L, I, N].
+
+    Without the native layers the examples of a lane then lie side by side in memory, so that what
+    follows (softmax over ten classes, sums over the examples) runs over long rows.
     """
     data = apart(x, step.count)
     own = apart(weight, step.count)
+    if data.ndim > 2 and serves(data, own):
+        given = None if bias is None else apart(bias, step.count)
+        rectified = activation == "relu"
+        return Lanes(products.linear(data, own, given, rectified=rectified), step.count)
+    result = _linear_by_torch(step, data, own, bias)
+    return result if activation is None else Lanes(_PLAIN[activation](result.data), step.count)
+
+
+def _linear_by_torch(step: Step, data: Tensor, own: Tensor, bias: Any) -> Lanes:
     if data.ndim > 3:  # sequences: their features stay side by side for what normalises them
         flat, turned = data.reshape(step.count, -1, data.shape[-1]), own.transpose(1, 2)
         offset = None if bias is None else apart(bias, step.count).unsqueeze(1)
@@ -87,26 +130,6 @@ def _native(step: Step, x: Any, weight: Any, bias: Any, stride: Any, padding: An
 
 _convolution(functional.conv1d, 1)
 _convolution(functional.conv2d, 2)
-
-
-ACTIVATED: dict[Any, str] = {
-    functional.relu: "relu",
-    torch.relu: "relu",
-    functional.silu: "silu",
-}
-"""Activations that one pass computes together with the batch normalisation before them."""
-
-_PLAIN: dict[str | None, Any] = {
-    None: lambda y: y,
-    "relu": functional.relu,
-    "silu": functional.silu,
-}
-
-
-def activated_norm(*args: Any, activation: str | None = None, **kwargs: Any) -> Tensor:
-    """Return f(batch_norm(…)), where ``activation`` names f."""
-    result: Tensor = _PLAIN[activation](functional.batch_norm(*args, **kwargs))
-    return result
 
 
 @row(functional.batch_norm, activated_norm)

@@ -39,7 +39,7 @@ class StackedNetwork(BatchedNetwork):
         leaves = {name: weight.detach().requires_grad_() for name, weight in lot.weights.items()}
         outputs = self._run(lot, {**leaves, **lot.held}, training=True)
         losses = criterion.losses(outputs, lot.targets)
-        # Of a sum: given one gradient for each loss, torch imports a library of algebra to check it.
+        # Of a sum: given a gradient for each loss, torch imports a library of algebra to check it.
         gradients = torch.autograd.grad(losses.sum(), list(leaves.values()))
         return Found(losses.detach(), outputs, gradients)
 

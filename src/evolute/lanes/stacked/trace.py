@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
-from torch.nn import functional
 
 from evolute.errors import shorten
 from evolute.lanes.base import CannotStackError
@@ -257,19 +256,21 @@ def _as_calls(graph: fx.Graph, tracer: _Tracer) -> Trace:
             call = _call(node, index, args, kwargs, last)
             if node in activated:
                 named = {**kwargs, "activation": layers.ACTIVATED[activated[node].target]}
-                call = replace(call, function=layers.activated_norm, kwargs=named)
+                call = replace(call, function=layers.FUSED[node.target][0], kwargs=named)
             calls.append(call)
     return Trace(tuple(calls), names, constants, output, len(places))
 
 
 def _activated(graph: fx.Graph) -> dict[fx.Node, Any]:
-    """Return the batch normalisations of which an activation alone reads the result, with it."""
-    return {
-        node: next(iter(node.users))
-        for node in graph.nodes
-        if node.target is functional.batch_norm
-        and [each.target in layers.ACTIVATED for each in node.users] == [True]
-    }
+    """Return the layers of which an activation alone reads the result, run together with it."""
+    found: dict[fx.Node, Any] = {}
+    for node in graph.nodes:
+        if node.op == "call_function" and node.target in layers.FUSED and len(node.users) == 1:
+            user = next(iter(node.users))
+            _, known = layers.FUSED[node.target]
+            if layers.ACTIVATED.get(user.target) in known:
+                found[node] = user
+    return found
 
 
 def _last_user(node: fx.Node) -> fx.Node:

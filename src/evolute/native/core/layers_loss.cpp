@@ -1,0 +1,131 @@
+// Cross-entropy of each lane with its gradient, and the share of right answers.
+//
+// One lane follows the other, each row by the same instructions on its own numbers.
+
+#include "layers_dispatch.h"
+#include "layers_vector.h"
+
+namespace {
+
+typedef std::int64_t Int;
+
+// Scores [lanes, rows, classes] and the class wanted of each row; ctypes builds it
+// (lanes/native_layers.py).
+struct Entropy {
+    Int lanes, rows, classes;
+    Int target_stride;  // numbers from one lane's targets to the next; 0 where they share them
+    Int ignored;        // the class that leaves a row out
+    const float* x;
+    const std::int64_t* targets;
+    float* losses;    // [lanes], the mean over the rows counted
+    float* gradient;  // of each lane's loss, as x
+};
+
+// The scores of W rows, class by class: rows of ten classes fill no vector, classes of W rows do.
+// Rows past `here` are zeros.
+template <int W>
+EVOLUTE_INLINE void turn(const float* x, Int here, Int classes, float* to) {
+    for (Int row = 0; row < W; ++row) {
+        for (Int c = 0; c < classes; ++c) to[c * W + row] = row < here ? x[row * classes + c] : 0.0f;
+    }
+}
+
+// Makes softmax times `factor` of scores turned; writes the largest of each row, and
+// Σ exp(score − largest).
+template <int W>
+EVOLUTE_INLINE void softmax(float* turned, Int classes, float factor, float* most, float* sum) {
+    typedef typename Vector<W>::Floats Floats;
+    Floats largest = load<W>(turned);
+    for (Int c = 1; c < classes; ++c) {
+        const Floats value = load<W>(turned + c * W);
+        largest = value > largest ? value : largest;
+    }
+    Floats sums = {};
+    for (Int c = 0; c < classes; ++c) {
+        const Floats power = exponential<W>(load<W>(turned + c * W) - largest);
+        store<W>(turned + c * W, power);
+        sums += power;
+    }
+    const Floats share = factor / sums;
+    for (Int c = 0; c < classes; ++c) store<W>(turned + c * W, load<W>(turned + c * W) * share);
+    store<W>(most, largest);
+    store<W>(sum, sums);
+}
+
+template <int W>
+EVOLUTE_INLINE void entropy_lane(const Entropy& work, Int lane, float* turned) {
+    const std::int64_t* targets = work.targets + lane * work.target_stride;
+    Int counted = 0;
+    for (Int row = 0; row < work.rows; ++row) counted += targets[row] != work.ignored;
+    const float factor = 1.0f / static_cast<float>(counted);
+    double loss = 0.0;
+    for (Int first = 0; first < work.rows; first += W) {
+        const Int here = work.rows - first < W ? work.rows - first : W;
+        const Int at = (lane * work.rows + first) * work.classes;
+        float most[W], sum[W];
+        turn<W>(work.x + at, here, work.classes, turned);
+        softmax<W>(turned, work.classes, factor, most, sum);
+        double powers = 1.0;  // one logarithm of their product in place of many
+        for (Int row = 0; row < here; ++row) {
+            const std::int64_t target = targets[first + row];
+            const bool counts = target != work.ignored;
+            float* gradient = work.gradient + at + row * work.classes;
+            for (Int c = 0; c < work.classes; ++c) {
+                gradient[c] = counts ? turned[c * W + row] : 0.0f;
+            }
+            if (counts) {
+                gradient[target] -= factor;
+                loss += static_cast<double>(most[row]) - work.x[at + row * work.classes + target];
+                powers *= sum[row];
+            }
+        }
+        loss += std::log(powers);
+    }
+    work.losses[lane] = static_cast<float>(loss / static_cast<double>(counted));
+}
+
+template <int W>
+EVOLUTE_INLINE void entropy(const Entropy& work) {
+    std::vector<float> turned(work.classes * W);
+    for (Int lane = 0; lane < work.lanes; ++lane) entropy_lane<W>(work, lane, turned.data());
+}
+
+EVOLUTE_DISPATCH(entropy, Entropy)
+
+}  // namespace
+
+// Returns 0; or 1, nothing done, where a target is no class.
+EVOLUTE_EXPORT std::int32_t evolute_cross_entropy(const Entropy* work) {
+    const Int lanes = work->target_stride == 0 ? 1 : work->lanes;
+    for (Int lane = 0; lane < lanes; ++lane) {
+        const std::int64_t* targets = work->targets + lane * work->target_stride;
+        for (Int row = 0; row < work->rows; ++row) {
+            const std::int64_t each = targets[row];
+            if ((each < 0 || each >= work->classes) && each != work->ignored) return 1;
+        }
+    }
+    entropy_any(*work);
+    return 0;
+}
+
+// Writes to losses the share of rows whose largest score is that of the target: the first of equal
+// ones, NaN counting as the largest, as torch's argmax has it.
+EVOLUTE_EXPORT void evolute_accuracy(const Entropy* work) {
+    for (Int lane = 0; lane < work->lanes; ++lane) {
+        const std::int64_t* targets = work->targets + lane * work->target_stride;
+        Int right = 0;
+        for (Int row = 0; row < work->rows; ++row) {
+            const float* x = work->x + (lane * work->rows + row) * work->classes;
+            Int best = 0;
+            float most = x[0];
+            for (Int c = 1; c < work->classes && most == most; ++c) {
+                if (!(x[c] <= most)) {
+                    best = c;
+                    most = x[c];
+                }
+            }
+            right += best == targets[row];
+        }
+        work->losses[lane] = static_cast<float>(right) / static_cast<float>(work->rows);
+    }
+}

@@ -1,0 +1,244 @@
+// Linear layers of many lanes, forward and backward, and the product of matrices that they and
+// attention are made of.
+//
+// A block of rows and columns of the result stays in registers while the common dimension is gone
+// through; the second factor is packed in panels as wide as such a block. One lane follows the
+// other, each by the same instructions on its own numbers; products and sums contract.
+//
+// Source of the blocking: Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplication
+// (2008).
+
+#include "layers_products.h"
+
+#include "layers_dispatch.h"
+#include "layers_vector.h"
+
+namespace {
+
+typedef std::int64_t Int;
+
+constexpr Int most_depth = 256;  // of panels, which then stay in the first cache
+constexpr Int most_rows = 96;    // of the first factor, likewise
+
+// Calls part(vectors of the panel, its first column): panels of two vectors, then one of one.
+template <int W, class Part>
+EVOLUTE_INLINE void over_panels(Int columns, const Part& part) {
+    Int c = 0;
+    for (; c + W < columns; c += 2 * W) part(std::integral_constant<int, 2>{}, c);
+    if (c < columns) part(std::integral_constant<int, 1>{}, c);
+}
+
+template <int W>
+EVOLUTE_INLINE void pack(const Packing& work) {
+    float* to = work.panels;
+    over_panels<W>(work.columns, [&](auto v, Int first) __attribute__((always_inline)) {
+        constexpr Int wide = decltype(v)::value * W;
+        const Int here = work.columns - first < wide ? work.columns - first : wide;
+        const float* from = work.b + first * work.right;
+        if (here < wide) {
+            for (Int i = 0; i < work.depth * wide; ++i) to[i] = 0.0f;
+        }
+        if (work.right == 1 && here == wide) {
+            for (Int k = 0; k < work.depth; ++k) {
+                for (int i = 0; i < decltype(v)::value; ++i) {
+                    store<W>(to + k * wide + i * W, load<W>(from + k * work.down + i * W));
+                }
+            }
+        } else {
+            for (Int k = 0; k < work.depth; ++k) {
+                for (Int c = 0; c < here; ++c) {
+                    to[k * wide + c] = from[k * work.down + c * work.right];
+                }
+            }
+        }
+        to += work.depth * wide;
+    });
+}
+
+EVOLUTE_DISPATCH(pack, Packing)
+
+// M rows and V vectors of columns of the result, of which the first `here` columns are wanted.
+template <int W, int M, int V>
+EVOLUTE_INLINE void tile(const Product& work, Int row, Int column, Int here, const float* panel) {
+    typedef typename Vector<W>::Floats Floats;
+    constexpr Int wide = V * W;
+    float* out = work.out + row * work.out_down + column;
+    float edge[M * wide];
+    const bool whole = here == wide;
+    float* to = whole ? out : edge;
+    const Int down = whole ? work.out_down : wide;
+    Floats sums[M][V];
+    if (work.add && !whole) {
+        for (int m = 0; m < M; ++m) {
+            for (Int c = 0; c < wide; ++c) {
+                edge[m * wide + c] = c < here ? out[m * work.out_down + c] : 0.0f;
+            }
+        }
+    }
+#pragma GCC unroll 16
+    for (int m = 0; m < M; ++m) {
+#pragma GCC unroll 2
+        for (int v = 0; v < V; ++v) {
+            if (work.add) sums[m][v] = load<W>(to + m * down + v * W);
+            else if (work.start) sums[m][v] = load<W>(work.start + column + v * W);
+            else sums[m][v] = Floats{};
+        }
+    }
+    const float* a = work.a + row * work.a_down;
+    const Int a_down = work.a_down, a_right = work.a_right;
+    for (Int k = 0; k < work.depth; ++k, a += a_right, panel += wide) {
+        Floats b[V];
+#pragma GCC unroll 2
+        for (int v = 0; v < V; ++v) b[v] = load<W>(panel + v * W);
+#pragma GCC unroll 16
+        for (int m = 0; m < M; ++m) {
+            const float factor = a[m * a_down];
+#pragma GCC unroll 2
+            for (int v = 0; v < V; ++v) sums[m][v] += b[v] * factor;
+        }
+    }
+#pragma GCC unroll 16
+    for (int m = 0; m < M; ++m) {
+#pragma GCC unroll 2
+        for (int v = 0; v < V; ++v) store<W>(to + m * down + v * W, sums[m][v]);
+    }
+    if (!whole) {
+        for (int m = 0; m < M; ++m) {
+            for (Int c = 0; c < here; ++c) out[m * work.out_down + c] = edge[m * wide + c];
+        }
+    }
+}
+
+template <int W>
+EVOLUTE_INLINE void product(const Product& work) {
+    constexpr int most = W == 16 ? 12 : 6;
+    for (Int begin = 0; begin < work.rows; begin += most_rows) {
+        const Int end = begin + most_rows < work.rows ? begin + most_rows : work.rows;
+        const float* panel = work.panels;
+        over_panels<W>(work.columns, [&](auto v, Int c) __attribute__((always_inline)) {
+            constexpr int V = decltype(v)::value;
+            const Int here = work.columns - c < V * W ? work.columns - c : V * W;
+            Int row = begin;
+            for (; row + most <= end; row += most) tile<W, most, V>(work, row, c, here, panel);
+            for (; row + 4 <= end; row += 4) tile<W, 4, V>(work, row, c, here, panel);
+            for (; row < end; ++row) tile<W, 1, V>(work, row, c, here, panel);
+            panel += work.panel_depth * V * W;
+        });
+    }
+}
+
+EVOLUTE_DISPATCH(product, Product)
+
+// Linear layers; ctypes builds it (lanes/native_layers.py).
+struct Linear {
+    Int lanes, rows, inputs, outputs;
+    Int rectified;          // whether the result is max(0, x·Wᵀ + b)
+    Int x_stride;           // numbers from one lane's x to the next; 0 where they share it
+    const float* x;         // [rows, inputs] of each lane
+    const float* weight;    // [lanes, outputs, inputs]
+    const float* bias;      // [lanes, outputs]; null where there is none
+    const float* gradient;  // of the result; null in the forward pass
+    float* out;             // the result, [lanes, rows, outputs], read backward where rectified
+    float* x_gradient;      // null where it is not wanted
+    float* weight_gradient;
+    float* bias_gradient;
+};
+
+void linear_forward(const Linear& work, Int lane, std::vector<float>& panels) {
+    const float* weight = work.weight + lane * work.outputs * work.inputs;
+    const Int wide = padded(work.outputs);
+    std::vector<float> start(wide, 0.0f);
+    if (work.bias != nullptr) {
+        std::memcpy(start.data(), work.bias + lane * work.outputs, work.outputs * sizeof(float));
+    }
+    for (Int k = 0; k < work.inputs; k += most_depth) {
+        const Int depth = work.inputs - k < most_depth ? work.inputs - k : most_depth;
+        panels.resize(depth * wide);
+        pack_panels({depth, work.outputs, weight + k, 1, work.inputs, panels.data()});
+        multiply({work.rows, work.outputs, depth, work.x + lane * work.x_stride + k, work.inputs,
+                  1, panels.data(), depth, work.out + lane * work.rows * work.outputs,
+                  work.outputs, start.data(), k > 0});
+    }
+    if (work.rectified) {
+        float* out = work.out + lane * work.rows * work.outputs;
+        const Int size = work.rows * work.outputs;
+        for (Int i = 0; i < size; ++i) out[i] = out[i] <= 0.0f ? 0.0f : out[i];
+    }
+}
+
+// Returns the gradient of a lane before the rectifier: its own, or a copy in `kept`.
+const float* before_rectifier(const Linear& work, Int lane, std::vector<float>& kept) {
+    const Int size = work.rows * work.outputs;
+    const float* gradient = work.gradient + lane * size;
+    if (!work.rectified) return gradient;
+    kept.resize(size);
+    const float* out = work.out + lane * size;
+    for (Int i = 0; i < size; ++i) kept[i] = out[i] <= 0.0f ? 0.0f : gradient[i];
+    return kept.data();
+}
+
+void linear_input_gradient(const Linear& work, Int lane, const float* gradient,
+                           std::vector<float>& panels) {
+    const float* weight = work.weight + lane * work.outputs * work.inputs;
+    for (Int k = 0; k < work.outputs; k += most_depth) {
+        const Int depth = work.outputs - k < most_depth ? work.outputs - k : most_depth;
+        panels.resize(depth * padded(work.inputs));
+        pack_panels({depth, work.inputs, weight + k * work.inputs, work.inputs, 1, panels.data()});
+        multiply({work.rows, work.inputs, depth, gradient + k, work.outputs, 1,
+                  panels.data(), depth, work.x_gradient + lane * work.rows * work.inputs,
+                  work.inputs, nullptr, k > 0});
+    }
+}
+
+void linear_weight_gradient(const Linear& work, Int lane, const float* gradient,
+                            std::vector<float>& panels) {
+    const float* x = work.x + lane * work.x_stride;
+    for (Int k = 0; k < work.rows; k += most_depth) {
+        const Int depth = work.rows - k < most_depth ? work.rows - k : most_depth;
+        panels.resize(depth * padded(work.inputs));
+        pack_panels({depth, work.inputs, x + k * work.inputs, work.inputs, 1, panels.data()});
+        multiply({work.outputs, work.inputs, depth, gradient + k * work.outputs, 1, work.outputs,
+                  panels.data(), depth, work.weight_gradient + lane * work.outputs * work.inputs,
+                  work.inputs, nullptr, k > 0});
+    }
+}
+
+// Sums over the rows: over most_depth in float, then on in double.
+void linear_bias_gradient(const Linear& work, Int lane, const float* gradient,
+                          std::vector<double>& sums, std::vector<float>& some) {
+    sums.assign(work.outputs, 0.0);
+    for (Int begin = 0; begin < work.rows; begin += most_depth) {
+        const Int end = begin + most_depth < work.rows ? begin + most_depth : work.rows;
+        some.assign(work.outputs, 0.0f);
+        for (Int row = begin; row < end; ++row) {
+            const float* from = gradient + row * work.outputs;
+            for (Int o = 0; o < work.outputs; ++o) some[o] += from[o];
+        }
+        for (Int o = 0; o < work.outputs; ++o) sums[o] += some[o];
+    }
+    float* to = work.bias_gradient + lane * work.outputs;
+    for (Int o = 0; o < work.outputs; ++o) to[o] = static_cast<float>(sums[o]);
+}
+
+}  // namespace
+
+void pack_panels(const Packing& work) { pack_any(work); }
+
+void multiply(const Product& work) { product_any(work); }
+
+EVOLUTE_EXPORT void evolute_linear(const Linear* work) {
+    std::vector<float> panels, some, kept;
+    std::vector<double> sums;
+    for (Int lane = 0; lane < work->lanes; ++lane) {
+        if (work->gradient == nullptr) {
+            linear_forward(*work, lane, panels);
+            continue;
+        }
+        const float* gradient = before_rectifier(*work, lane, kept);
+        if (work->x_gradient != nullptr) linear_input_gradient(*work, lane, gradient, panels);
+        if (work->weight_gradient != nullptr) linear_weight_gradient(*work, lane, gradient, panels);
+        if (work->bias_gradient != nullptr) {
+            linear_bias_gradient(*work, lane, gradient, sums, some);
+        }
+    }
+}
