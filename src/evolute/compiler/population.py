@@ -86,6 +86,7 @@ class LaneOptimizer:
         size = len(weights[0]) if weights else 0
         self._table = JobTable(size * len(weights))
         self._rows = np.arange(len(self._table), dtype=np.int64).reshape(size, len(weights))
+        self._rows_of: list[list[int]] = self._rows.tolist()
         self._plain = all(
             each.dtype is torch.float32 and each.device.type == "cpu" for each in self._weights
         )
@@ -164,11 +165,17 @@ class LaneOptimizer:
         noise: dict[tuple[int, int, int, str], Tensor] = {}
         for position, slot in enumerate(slots):
             lane = self._lanes[slot]
-            if lane.native is None:
+            program = lane.native
+            if program is None:
                 self._step_alone(slot, lane, rates[position], momenta[position])
                 continue
+            rate = rates[position]
+            if lane.curves is not None:
+                rate = self._scheduled(slot, lane.curves, rate, lane.steps)
+            if program.noise:
+                self._give_noise(slot, lane, program.noise, noise)
             native.append(position)
-            signed.append(self._prepare(slot, lane, rates[position], noise))
+            signed.append(program.sign * rate)
             counts.append(lane.steps)
             lane.steps += 1
         if native:
@@ -180,28 +187,35 @@ class LaneOptimizer:
             self._table.steps[flat] = np.repeat(counts, width)
             self._table.run(flat)
 
-    def _prepare(
-        self, slot: int, lane: _Lane, rate: float, noise: dict[tuple[int, int, int, str], Tensor]
+    def _scheduled(
+        self, slot: int, curves: npt.NDArray[np.float64], rate: float, step: int
     ) -> float:
-        """Write a lane's decays and noise into the table; return its signed rate."""
-        native, step = lane.native, lane.steps
-        assert native is not None
-        if lane.curves is not None:
-            values = lane.curves[min(step, lane.total_steps - 1)]
-            rate = scheduled_rate(rate, float(values[0]), step=step)
-            if len(values) > 1:
-                for row in self._rows[slot]:
-                    self._table.set_decays(row, values[1:])
-        for at, row in enumerate(self._rows[slot] if native.noise else ()):
+        """Write the decays of a lane into the table; return its rate times its schedule."""
+        values = curves[min(step, len(curves) - 1)]
+        if len(values) > 1:
+            decays = values[1:]
+            for row in self._rows_of[slot]:
+                self._table.set_decays(row, decays)  # type: ignore[arg-type]  # an array will do
+        return scheduled_rate(rate, float(values[0]), step=step)
+
+    def _give_noise(
+        self,
+        slot: int,
+        lane: _Lane,
+        nodes: Sequence[str],
+        noise: dict[tuple[int, int, int, str], Tensor],
+    ) -> None:
+        """Write the noise of a lane into the table; ``noise`` holds what this step has drawn."""
+        step = lane.steps
+        for at, row in enumerate(self._rows_of[slot]):
             drawn, index = [], self._indices[at]
-            for node in native.noise:  # lanes of one seed at one step draw the same
+            for node in nodes:  # lanes of one seed at one step draw the same
                 key = lane.seed, index, step, node
                 if key not in noise:
                     like = self._weights[at][slot]
                     noise[key] = uniform_noise(lane.seed, index, step, node=node, like=like)
                 drawn.append(noise[key])
-            self._table.set_noise(int(row), drawn)
-        return native.sign * rate
+            self._table.set_noise(row, drawn)
 
     def _step_alone(self, slot: int, lane: _Lane, rate: float, momentum: float) -> None:
         """Step a lane in lists of tensors."""

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from evolute.compiler.population import LaneOptimizer
 from evolute.lanes.base import LaneNetwork
+from evolute.lanes.batched import BatchedNetwork
 from evolute.lang.rule import Rule
 from evolute.schedules import base_schedule
 from evolute.seeds import derive
@@ -66,7 +67,12 @@ class Lane:
     ticket: int
     slot: int = -1
     steps: int = 0
+    epoch_end: int = 0
+    schedule: tuple[tuple[float, float], ...] = ()
     cohort: Cohort | None = None
+
+    def __post_init__(self) -> None:
+        self.epoch_end, self.schedule = self.course.next_end, _schedule(self.course.plan)
 
 
 Floats = npt.NDArray[np.float64]
@@ -123,6 +129,11 @@ class Deck:
         """Number of slots without a lane."""
         return self.network.size - len(self._lanes)
 
+    @property
+    def keeps_models(self) -> bool:
+        """Whether the network trains the models themselves that lanes begin with, not copies."""
+        return not isinstance(self.network, BatchedNetwork)
+
     def begin(self, lane: Lane, model: nn.Module) -> None:
         """Put a course at its beginning into a free slot.
 
@@ -131,7 +142,7 @@ class Deck:
         lane
             The course.
         model
-            The first weights of its seed; given away.
+            The first weights of its seed; given away where :attr:`keeps_models`.
         """
         lane.slot = next(slot for slot in range(self.network.size) if slot not in self._lanes)
         lane.cohort = self._cohort(lane.seed)
@@ -193,7 +204,7 @@ class Deck:
         self._sums.metrics[slots] += metrics
         for lane in going:
             lane.steps += 1
-        self._end_epochs([lane for lane in going if lane.steps == lane.course.next_end])
+        self._end_epochs([lane for lane in going if lane.steps == lane.epoch_end])
         share = (time.perf_counter() - began) / len(lanes)
         for lane in lanes:
             lane.account.seconds += share
@@ -226,7 +237,7 @@ class Deck:
         """Let the rules move the weights of these lanes."""
         rates, momenta = [], []
         for lane in lanes:
-            fraction, momentum = _schedule(lane.course.plan)[lane.steps]
+            fraction, momentum = lane.schedule[lane.steps]
             rates.append(lane.course.learning_rate * fraction)
             momenta.append(momentum)
         self._optimizer.step([lane.slot for lane in lanes], rates=rates, momenta=momenta)
@@ -245,6 +256,7 @@ class Deck:
                 float(self._sums.metrics[slot]) / steps,
                 broken_weight=None if is_finite else broken_weight(self.network.module(slot)),
             )
+            lane.epoch_end = course.next_end
         self._sums.losses[slots] = self._sums.metrics[slots] = 0.0
         while wanting := [lane for lane in lanes if lane.course.wants is not None]:
             for split in Split:

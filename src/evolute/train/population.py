@@ -216,7 +216,8 @@ class Population:
                 deck.resize(min(2 * deck.network.size, self._most))
             _, _, job, course = heapq.heappop(self._ready)
             if job.scoring.result is None:
-                model = self._model(job.seed, job.protocol.width)
+                first = self._model if deck.keeps_models else self._first_model
+                model = first(job.seed, job.protocol.width)
                 deck.begin(Lane(course, job.rule, job.seed, job.account, job.ticket), model)
         self._shrink()
 
@@ -288,13 +289,17 @@ class Population:
 
     def _model(self, seed: int, width: int | None) -> nn.Module:
         """Return a model of its own with the first weights of a seed."""
+        return copy.deepcopy(self._first_model(seed, width))
+
+    def _first_model(self, seed: int, width: int | None) -> nn.Module:
+        """Return the model that is kept with the first weights of a seed, not to be changed."""
         key = seed, width
         if key not in self._models:
-            self._models[key] = first_model(self._task, seed, width)
+            self._models[key] = first_model(self._task, seed, width).train()
             if len(self._models) > REMEMBERED_MODELS:
                 self._models.popitem(last=False)
         self._models.move_to_end(key)
-        return copy.deepcopy(self._models[key]).train()
+        return self._models[key]
 
     def _ended(self, lane: Lane) -> list[tuple[int, Trial]]:
         """Go on with the trial of a course that ended; return the trial if it ended too."""

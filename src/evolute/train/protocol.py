@@ -7,6 +7,7 @@ Probe a few learning rates for a short while, train at the best of them, stop ho
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import Annotated, Literal, Self
 
 import pydantic
@@ -199,7 +200,7 @@ class Protocol:
 
     def to_json(self) -> str:
         """Return canonical JSON, equal for equal protocols; :meth:`from_json` reverses it."""
-        return canonical_json(asdict(self))
+        return _json(self)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -219,6 +220,12 @@ class Protocol:
                 f"a protocol in JSON cannot be read: {place}: {shorten(fault['msg'])}; got "
                 f"{shorten(text)}"
             ) from None
+
+
+# A search asks for it many times for each candidate, and writing it takes half a millisecond.
+@lru_cache(maxsize=256)
+def _json(protocol: Protocol) -> str:
+    return canonical_json(asdict(protocol))
 
 
 @dataclass(frozen=True, slots=True)

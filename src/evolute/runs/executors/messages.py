@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from evolute.lang.rule import Rule
@@ -39,7 +40,10 @@ def decode_request(message: Mapping[str, Any]) -> tuple[int, TrialRequest, float
     """Read what :func:`encode_request` wrote: ticket, request, and time limit in seconds."""
     request = TrialRequest(
         rule=Rule.from_json(message["rule"]),
-        protocol=Protocol.from_json(message["protocol"]),
+        protocol=_read_protocol(message["protocol"]),
         seed=message["seed"],
     )
     return message["ticket"], request, message["timeout_seconds"]
+
+
+_read_protocol = lru_cache(maxsize=64)(Protocol.from_json)  # a search has two, and asks often
