@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ from evolute.search.algorithms import find_algorithm
 from evolute.search.base import Search, Stage
 from evolute.search.space import SearchSpace
 from evolute.train.protocol import Protocol
+from evolute.trial import PROGRAM_VERSION, canonical_json
 
 
 @dataclass(frozen=True)
@@ -67,3 +69,13 @@ class RunConfig:
             "main": self.main.to_json(),
             "duplicate_tolerance": self.duplicate_tolerance,
         }
+
+
+def run_digest(config: RunConfig, task_version: str) -> str:
+    """Return the name of a run in the store: the same for the same search on the same task."""
+    facts = {
+        "config": config.identity(),
+        "task_version": task_version,
+        "program_version": PROGRAM_VERSION,
+    }
+    return hashlib.sha256(canonical_json(facts).encode()).hexdigest()

@@ -1,25 +1,33 @@
 """Run: ask, screen, evaluate, tell, save, until the search or its budget ends.
 
 A run is a deterministic program that asks the store: what was scored is looked up, what was not is
-trained. So resuming is running the same command again, and nothing but trials is saved.
+trained. So resuming is running the same command again. A checkpoint, saved from time to time, only
+spares it to ask the search from the beginning.
 """
 
 from __future__ import annotations
 
-import hashlib
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 
 from evolute.runs.answers import Answers
 from evolute.runs.budget import Budget
+from evolute.runs.candidate import Candidate
+from evolute.runs.checkpoint import Checkpoint, from_columns, to_columns
 from evolute.runs.config import RunConfig
+from evolute.runs.config import run_digest as run_digest
 from evolute.runs.evaluate import Evaluator
 from evolute.runs.executors.base import TrialRequest
+from evolute.runs.progress import KEPT_FIGURES, Observer
+from evolute.runs.progress import Ending as Ending
+from evolute.runs.progress import Progress as Progress
 from evolute.runs.screening import Screened, TwinFinder, screen
+from evolute.runs.settled import Settled
 from evolute.search.base import Proposal, Result, Search, Stage
+from evolute.search.state import MALFORMED
 from evolute.store.base import RunEntry, RunRecord
 from evolute.train.environment import one_thread
 from evolute.train.fingerprint import record
@@ -40,89 +48,11 @@ takes a quarter of the time of checking one by one, and workers should not wait 
 ENTRIES_AT_ONCE = 32
 """Entries of a run that are written in one transaction, of which each waits for the disk."""
 
+CHECKPOINT_SECONDS = 60.0
+"""How often a checkpoint is saved at most."""
 
-class Ending(StrEnum):
-    """Why a run ended."""
-
-    COMPLETE = "the search is complete"
-    BUDGET = "the budget is used up"
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a run stands; handed to the observer after every change.
-
-    Parameters
-    ----------
-    phase
-        What the search is doing, in words.
-    sampled
-        Rules proposed.
-    degenerate, duplicate
-        Proposals that cost no training: unsound ones, and repetitions of a trained rule.
-    trained
-        Distinct candidates scored, the failed ones included.
-    failed
-        Of these, how many diverged, stayed below a threshold, timed out or crashed.
-    reused
-        Of these, how many the store already held.
-    best_rule, best_fitness
-        The best so far.
-    seconds
-        Time spent on the search phase, earlier sittings included.
-    fraction
-        Part of the budget or of the search that is done, 0 to 1; None if unknown.
-    under_way
-        Trials that workers have, trained side by side.
-    """
-
-    phase: str = ""
-    sampled: int = 0
-    degenerate: int = 0
-    duplicate: int = 0
-    trained: int = 0
-    failed: int = 0
-    reused: int = 0
-    best_rule: str | None = None
-    best_fitness: float | None = None
-    seconds: float = 0.0
-    fraction: float | None = None
-    under_way: int = 0
-
-    @property
-    def seconds_left(self) -> float | None:
-        """Time left at the pace so far; None while it cannot be told."""
-        if not self.fraction:
-            return None
-        return self.seconds * (1 - self.fraction) / self.fraction
-
-
-Observer = Callable[[Progress], None]
-
-
-def run_digest(config: RunConfig, task_version: str) -> str:
-    """Return the name of a run in the store: the same for the same search on the same task."""
-    facts = {
-        "config": config.identity(),
-        "task_version": task_version,
-        "program_version": PROGRAM_VERSION,
-    }
-    return hashlib.sha256(canonical_json(facts).encode()).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    """A sound proposal waiting for its score: trained itself, or answered by its twin's trial."""
-
-    screened: Screened
-    request: TrialRequest
-    digest: str
-    twin: str | None
-
-    @property
-    def answer(self) -> str:
-        """Digest of the trial that answers it."""
-        return self.twin or self.digest
+SHARE_OF_CHECKPOINTS = 0.02
+"""Part of the time that may be spent on saving checkpoints."""
 
 
 @dataclass
@@ -155,16 +85,19 @@ class Run:
 
     def __post_init__(self) -> None:
         self.digest = run_digest(self.config, self.evaluator.task.version)
-        self._results: dict[str, Result] = {}
-        self._failures: dict[OutcomeKind, list[str]] = {}
+        self._settled = Settled(self.evaluator.store)
+        self._failures: dict[OutcomeKind, tuple[int, str]] = {}
         self._twins: TwinFinder | None = None
         self._asked: set[str] = set()
-        self._pending: deque[list[_Candidate]] = deque()
-        self._told_early: list[_Candidate] = []
+        self._pending: deque[list[Candidate]] = deque()
+        self._told_early: list[Candidate] = []
         self._degenerate: list[Trial] = []
         self._entries: list[RunEntry] = []
-        self._reused_seconds = 0.0
-        self._started = self.clock()
+        self._recorded = 0
+        self._trial_seconds = self._reused_seconds = 0.0
+        self._at_rest = False
+        self._saved: tuple[int, int] | None = None
+        self._started = self._save_after = self.clock()
 
     def execute(self) -> Ending:
         """Run to the end of the search or of the budget; a run begun before goes on.
@@ -192,22 +125,92 @@ class Run:
             self._twins = TwinFinder(recording, self.config.duplicate_tolerance)
         self._started = self.clock()
         with one_thread(), self.evaluator.answers(self._out_of_time) as answers:
+            self._resume(answers)
+            self._save_after = self.clock() + CHECKPOINT_SECONDS
             try:
                 ending = self._search(answers)
+            except KeyboardInterrupt:
+                if self._at_rest:  # else it fell in the middle of something
+                    self._save()
+                raise
             finally:
                 self._write_down()
         self._show(phase=str(ending))
         return ending
 
+    def _resume(self, answers: Answers) -> None:
+        """Go on from the checkpoint, where there is one that can be used."""
+        columns = self.evaluator.store.checkpoint(self.digest)
+        if columns is None:
+            return
+        twins = self._twins and TwinFinder(self._twins.recording, self._twins.tolerance)
+        store, limit = self.evaluator.store, self.budget.evaluations
+        try:
+            found = from_columns(columns, self.search, store=store, run=self.digest, twins=twins)
+            pending = [[self._read(data) for data in group] for group in found.pending]
+            early = [self._read(data) for data in found.told_early]
+            progress = replace(self.progress, **found.progress)
+        except MALFORMED:
+            return
+        if limit is not None and found.asked > limit:
+            self._save_after = math.inf  # it has come further than this budget does
+            return
+        self.search, self._twins, self._settled = found.search, twins, found.settled
+        self._pending, self._told_early = deque(pending), early
+        self._failures, self._recorded = found.failures, found.entries
+        self._trial_seconds = found.seconds
+        self._reused_seconds = found.seconds / self.evaluator.executor.workers
+        self.progress = replace(progress, reused=len(self._settled))
+        self._saved = self._position
+        waiting = sorted((item for group in pending for item in group), key=_number)
+        self._ask(waiting, answers)
+
+    def _read(self, data: object) -> Candidate:
+        return Candidate.from_json(data, self.config, digest_of=self.evaluator.digest)
+
+    @property
+    def _position(self) -> tuple[int, int]:
+        """How far it has come: what was proposed, and what is recorded."""
+        return self.progress.sampled, self._recorded + len(self._entries)
+
+    def _save(self) -> None:
+        """Save a checkpoint, unless nothing has happened since the last."""
+        if self._position == self._saved or self._save_after == math.inf:
+            return
+        started = self.clock()
+        self._write_down()
+        checkpoint = Checkpoint(
+            search=self.search,
+            settled=self._settled,
+            progress={name: getattr(self.progress, name) for name in KEPT_FIGURES},
+            failures=self._failures,
+            seconds=self._trial_seconds,
+            pending=[[item.to_json() for item in group] for group in self._pending],
+            told_early=[item.to_json() for item in self._told_early],
+            asked=self._settled.earlier + len(self._asked),
+            entries=self._recorded,
+        )
+        columns = to_columns(checkpoint, self._twins, run=self.digest)
+        if columns is not None:
+            self.evaluator.store.put_checkpoint(self.digest, columns, entries=self._recorded)
+            self._saved = self._position
+        now = self.clock()
+        pause = max(CHECKPOINT_SECONDS, (now - started) / SHARE_OF_CHECKPOINTS)
+        self._save_after = now + pause
+
     def _search(self, answers: Answers) -> Ending:
         """Ask, screen, train and tell until nothing is left or the budget is used up."""
         while True:
+            if self.clock() >= self._save_after:
+                self._save()
             proposals = self.search.ask()
             if proposals:
                 self._admit(proposals, answers)
             elif not self._pending:
+                self._save()
                 return Ending.COMPLETE
             elif not self._settle_next(answers):
+                self._save()  # now: a larger budget goes on from here, not from what follows
                 while self._pending:
                     self._tell_trained(self._pending.popleft())
                 return Ending.BUDGET
@@ -215,17 +218,17 @@ class Run:
     @property
     def settled(self) -> frozenset[str]:
         """Digests of the trials that this run has seen, trained now or looked up."""
-        return frozenset(self._results)
+        return self._settled.digests
 
     @property
     def failures(self) -> tuple[tuple[OutcomeKind, int, str], ...]:
         """Each kind of failure, the commonest first: how often, and the sentence of the first."""
-        kinds = sorted(self._failures.items(), key=lambda item: -len(item[1]))
-        return tuple((kind, len(sentences), sentences[0]) for kind, sentences in kinds)
+        kinds = sorted(self._failures.items(), key=lambda item: -item[1][0])
+        return tuple((kind, count, first) for kind, (count, first) in kinds)
 
     def _admit(self, proposals: Sequence[Proposal], answers: Answers) -> None:
         """Tell the search of degenerate proposals at once; ask for the trials of the sound ones."""
-        groups: dict[int | None, list[_Candidate]] = {}
+        groups: dict[int | None, list[Candidate]] = {}
         for first in range(0, len(proposals), SCREENED_AT_ONCE):
             batch = screen(proposals[first : first + SCREENED_AT_ONCE])
             self._reject([item for item in batch if item.fault is not None])
@@ -237,19 +240,23 @@ class Run:
                     self.search.tell(number, Result(OutcomeKind.DUPLICATE))
                 else:
                     groups.setdefault(item.screened.proposal.particle, []).append(item)
-            trained = [item for item in sound if item.twin is None and self._allowed(item.digest)]
-            answers.ask({item.digest: item.request for item in trained})
+            self._ask(sound, answers)
             self._show(sampled=self.progress.sampled + len(batch))
         self._pending.extend(groups.values())
 
-    def _candidate(self, item: Screened) -> _Candidate:
+    def _ask(self, candidates: Sequence[Candidate], answers: Answers) -> None:
+        """Ask for the trials of candidates that have no twin, as far as the budget goes."""
+        trained = [item for item in candidates if item.twin is None and self._allowed(item.digest)]
+        answers.ask({item.digest: item.request for item in trained})
+
+    def _candidate(self, item: Screened) -> Candidate:
         """Return a sound proposal with the trial that answers it, its own or its twin's."""
         protocol = self.config.protocol(item.proposal.stage)
         request = TrialRequest(item.rule, protocol, self.config.seed)
         digest, twin = self.evaluator.digest(request), None
         if self._twins is not None:
             twin = self._twins.find_or_add(item.rule, protocol=protocol.to_json(), digest=digest)
-        return _Candidate(item, request, digest, twin)
+        return Candidate(item, request, digest, twin)
 
     def _reject(self, faulty: Sequence[Screened]) -> None:
         """Store degenerate proposals with their reasons, and tell the search."""
@@ -265,8 +272,10 @@ class Run:
 
     def _allowed(self, digest: str) -> bool:
         """Whether the budget has room for a trial; the first come are the first served."""
-        limit = self.budget.evaluations
-        if digest not in self._asked and limit is not None and len(self._asked) >= limit:
+        if self._settled.is_earlier(digest):
+            return False  # its result is known
+        limit, asked = self.budget.evaluations, self._settled.earlier + len(self._asked)
+        if digest not in self._asked and limit is not None and asked >= limit:
             return False
         self._asked.add(digest)
         return True
@@ -278,19 +287,21 @@ class Run:
         end: so the search takes the same path at any pace.
         """
         group = self._pending[0]
-        while not all(item.answer in self._results for item in group):
+        while not all(item.answer in self._settled for item in group):
+            self._at_rest = True
             answer = answers.next()
+            self._at_rest = False
             if answer is None:
                 return False
             self._note_trial(*answer)
         self._tell_trained(self._pending.popleft())
         return True
 
-    def _tell_trained(self, group: Sequence[_Candidate]) -> None:
+    def _tell_trained(self, group: Sequence[Candidate]) -> None:
         """Tell the search of those of a group that have a result; record them."""
-        settled = [item for item in group if item.answer in self._results]
+        settled = [item for item in group if item.answer in self._settled]
         self._tell([(item.screened, item.answer, self._result(item)) for item in settled])
-        early = [item for item in self._told_early if item.answer in self._results]
+        early = [item for item in self._told_early if item.answer in self._settled]
         self._told_early = [item for item in self._told_early if item not in early]
         self._record(
             [(item.screened, item.answer, Result(OutcomeKind.DUPLICATE)) for item in early]
@@ -298,11 +309,11 @@ class Run:
         twins = sum(item.twin is not None for item in settled)
         self._show(duplicate=self.progress.duplicate + twins + len(early))
 
-    def _result(self, item: _Candidate) -> Result:
+    def _result(self, item: Candidate) -> Result:
         """Return what a candidate is told: its own result, or as a duplicate its twin's fitness."""
         if item.twin is None:
-            return self._results[item.digest]
-        return Result(OutcomeKind.DUPLICATE, self._results[item.twin].fitness)
+            return self._settled[item.digest]
+        return Result(OutcomeKind.DUPLICATE, self._settled[item.twin].fitness)
 
     def _tell(self, told: Sequence[tuple[Screened, str, Result]]) -> None:
         """Record proposals with the digests of the trials that answer them; tell the search."""
@@ -324,19 +335,22 @@ class Run:
             store.put_many(self._degenerate)
         if self._entries:
             store.record_many(self.digest, self._entries)
+            self._recorded += len(self._entries)
         self._degenerate, self._entries = [], []
 
     def _note_trial(self, trial: Trial, trained: bool) -> None:
         """Keep a trial's result and show it."""
         fitness = None if trial.score is None else trial.score.fitness
-        self._results[trial.key.digest] = Result(trial.outcome.kind, fitness)
-        changes: dict[str, object] = {"trained": len(self._results)}
+        self._settled.add(trial)
+        self._trial_seconds += trial.provenance.seconds
+        changes: dict[str, object] = {"trained": len(self._settled)}
         if not trained:
             changes["reused"] = self.progress.reused + 1
             self._reused_seconds += trial.provenance.seconds / self.evaluator.executor.workers
         if fitness is None:
             changes["failed"] = self.progress.failed + 1
-            self._failures.setdefault(trial.outcome.kind, []).append(trial.outcome.sentence)
+            count, first = self._failures.get(trial.outcome.kind, (0, trial.outcome.sentence))
+            self._failures[trial.outcome.kind] = count + 1, first
         elif self.progress.best_fitness is None or fitness > self.progress.best_fitness:
             changes |= {"best_rule": trial.key.rule, "best_fitness": fitness}
         self._show(**changes)
@@ -352,7 +366,7 @@ class Run:
         settled = self.search.progress
         parts = [] if settled is None else [settled]
         for limit, spent in (
-            (self.budget.evaluations, len(self._results)),
+            (self.budget.evaluations, len(self._settled)),
             (self.budget.seconds, self._seconds()),
         ):
             if limit:
@@ -369,3 +383,7 @@ class Run:
             under_way=self.evaluator.executor.under_way,
         )
         self.observe(self.progress)
+
+
+def _number(item: Candidate) -> int:
+    return item.screened.proposal.number

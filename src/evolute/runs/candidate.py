@@ -1,0 +1,55 @@
+"""Candidate: a sound proposal that waits for its score."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
+
+from evolute.lang.rule import Rule
+from evolute.runs.config import RunConfig
+from evolute.runs.executors.base import TrialRequest
+from evolute.runs.screening import Screened
+from evolute.search.state import proposal_from_json
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A sound proposal waiting for its score: trained itself, or answered by its twin's trial.
+
+    Parameters
+    ----------
+    screened
+        The proposal and the rule to train.
+    request
+        The trial that scores it.
+    digest
+        Digest of that trial.
+    twin
+        Digest of an equal rule's trial, that scores it instead.
+    """
+
+    screened: Screened
+    request: TrialRequest
+    digest: str
+    twin: str | None
+
+    @property
+    def answer(self) -> str:
+        """Digest of the trial that answers it."""
+        return self.twin or self.digest
+
+    def to_json(self) -> Any:
+        """Return plain data; :meth:`from_json` reverses it for the same run."""
+        return [self.screened.proposal.to_dict(), self.screened.rule.to_json(), self.twin]
+
+    @classmethod
+    def from_json(
+        cls, data: Any, config: RunConfig, *, digest_of: Callable[[TrialRequest], str]
+    ) -> Self:
+        """Read what :meth:`to_json` wrote; one of ``MALFORMED`` if it is anything else."""
+        proposal, rule, twin = data
+        screened = Screened(proposal_from_json(proposal), Rule.from_json(rule), None)
+        protocol = config.protocol(screened.proposal.stage)
+        request = TrialRequest(screened.rule, protocol, config.seed)
+        return cls(screened, request, digest_of(request), None if twin is None else str(twin))

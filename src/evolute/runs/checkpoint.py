@@ -1,0 +1,152 @@
+"""Checkpoint: what a run has come to, as columns of bytes, and back.
+
+A cache: a run of a million proposals goes on from it in a second or two, instead of drawing and
+checking all of them anew. Nothing of it is needed: without one, or with one that is damaged, of
+another version, or a stranger's, the run asks its search from the beginning and finds the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from evolute.lang.rule import Momentum
+from evolute.runs.screening import TwinFinder
+from evolute.runs.settled import Settled
+from evolute.search.base import Search
+from evolute.store.base import Store
+from evolute.trial import OutcomeKind
+
+FORMAT = 1
+"""To be raised with every change of what a checkpoint holds, or of how searches draw or go on."""
+
+STATE, SETTLED = "state", "settled"
+
+
+@dataclass
+class Checkpoint:
+    """What a run has come to.
+
+    Parameters
+    ----------
+    search
+        The search, all of whose proposals were screened.
+    settled
+        What became of the trials.
+    progress
+        Figures of the progress, by name.
+    failures
+        How often trials ended in each way, with the sentence of the first.
+    seconds
+        Seconds that the trials took.
+    pending
+        Groups of candidates that wait for their trials.
+    told_early
+        Candidates that were told, but not recorded.
+    asked
+        How many trials were asked for.
+    entries
+        How many entries of the run are recorded.
+    """
+
+    search: Search
+    settled: Settled
+    progress: dict[str, Any]
+    failures: dict[OutcomeKind, tuple[int, str]]
+    seconds: float
+    pending: list[list[Any]]
+    told_early: list[Any]
+    asked: int
+    entries: int
+
+
+def to_columns(
+    checkpoint: Checkpoint, twins: TwinFinder | None, *, run: str
+) -> dict[str, bytes] | None:
+    """Return the columns of a checkpoint; None of a search that cannot say its state."""
+    state = checkpoint.search.state()
+    if state is None:
+        return None
+    columns, shelves = {SETTLED: checkpoint.settled.column()}, []
+    for number, (protocol, momentum, sizes, names, norms) in enumerate(
+        twins.rows() if twins else ()
+    ):
+        shelves.append([protocol, momentum.value, list(sizes)])
+        columns[f"names {number}"] = "\n".join(names).encode()
+        columns[f"norms {number}"] = norms.astype("<f8").tobytes()
+    plain = {
+        "format": FORMAT,
+        "run": run,
+        "search": state,
+        "progress": checkpoint.progress,
+        "failures": [[kind.value, *each] for kind, each in checkpoint.failures.items()],
+        "seconds": checkpoint.seconds,
+        "pending": checkpoint.pending,
+        "told_early": checkpoint.told_early,
+        "asked": checkpoint.asked,
+        "entries": checkpoint.entries,
+        "shelves": shelves,
+    }
+    return columns | {STATE: json.dumps(plain).encode()}
+
+
+def from_columns(
+    columns: Mapping[str, bytes],
+    search: Search,
+    *,
+    store: Store,
+    run: str,
+    twins: TwinFinder | None,
+) -> Checkpoint:
+    """Read what :func:`to_columns` wrote of this run.
+
+    Parameters
+    ----------
+    columns
+        What the store holds.
+    search
+        A search at its beginning; it stays as it is.
+    store
+        Where the trials are.
+    run
+        Digest of the run.
+    twins
+        A new finder of equal rules; what was found before is added to it.
+
+    Raises
+    ------
+    Exception
+        One of :data:`evolute.search.state.MALFORMED`, if it is anything else.
+    """
+    plain = json.loads(columns[STATE])
+    if (plain["format"], plain["run"]) != (FORMAT, run):
+        raise ValueError("a checkpoint of another version or run")
+    _load_twins(columns, plain["shelves"], twins)
+    return Checkpoint(
+        search=search.restored(plain["search"]),
+        settled=Settled(store, columns[SETTLED]),
+        progress={str(name): value for name, value in plain["progress"].items()},
+        failures={
+            OutcomeKind(kind): (int(count), str(first)) for kind, count, first in plain["failures"]
+        },
+        seconds=float(plain["seconds"]),
+        pending=list(plain["pending"]),
+        told_early=list(plain["told_early"]),
+        asked=int(plain["asked"]),
+        entries=int(plain["entries"]),
+    )
+
+
+def _load_twins(columns: Mapping[str, bytes], shelves: Any, twins: TwinFinder | None) -> None:
+    for number, (protocol, momentum, sizes) in enumerate(shelves):
+        text = columns[f"names {number}"].decode()
+        names = text.split("\n") if text else []
+        norms = np.frombuffer(columns[f"norms {number}"], dtype="<f8").reshape(-1, len(sizes))
+        if twins is None:
+            raise ValueError("fingerprints of a run that compares none")
+        twins.load(str(protocol), Momentum(momentum), tuple(map(int, sizes)), names=names,
+                   norms=norms)  # fmt: skip

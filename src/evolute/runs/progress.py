@@ -1,0 +1,70 @@
+"""Progress: where a run stands, and why it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Ending(StrEnum):
+    """Why a run ended."""
+
+    COMPLETE = "the search is complete"
+    BUDGET = "the budget is used up"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a run stands; handed to the observer after every change.
+
+    Parameters
+    ----------
+    phase
+        What the search is doing, in words.
+    sampled
+        Rules proposed.
+    degenerate, duplicate
+        Proposals that cost no training: unsound ones, and repetitions of a trained rule.
+    trained
+        Distinct candidates scored, the failed ones included.
+    failed
+        Of these, how many diverged, stayed below a threshold, timed out or crashed.
+    reused
+        Of these, how many the store already held.
+    best_rule, best_fitness
+        The best so far.
+    seconds
+        Time spent on the search phase, earlier sittings included.
+    fraction
+        Part of the budget or of the search that is done, 0 to 1; None if unknown.
+    under_way
+        Trials that workers have, trained side by side.
+    """
+
+    phase: str = ""
+    sampled: int = 0
+    degenerate: int = 0
+    duplicate: int = 0
+    trained: int = 0
+    failed: int = 0
+    reused: int = 0
+    best_rule: str | None = None
+    best_fitness: float | None = None
+    seconds: float = 0.0
+    fraction: float | None = None
+    under_way: int = 0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Time left at the pace so far; None while it cannot be told."""
+        if not self.fraction:
+            return None
+        return self.seconds * (1 - self.fraction) / self.fraction
+
+
+Observer = Callable[[Progress], None]
+
+KEPT_FIGURES = ("sampled", "degenerate", "duplicate", "trained", "failed", "best_rule",
+                "best_fitness")  # fmt: skip
+"""Figures that a checkpoint keeps; the others say how a sitting goes."""
