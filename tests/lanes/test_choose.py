@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,9 +17,13 @@ from torch import Tensor, nn
 
 from evolute.errors import InputError, TaskError, UnknownNameError
 from evolute.lanes import choose as module
+from evolute.lanes.base import LaneMeasurement
 from evolute.lanes.choose import Choice, choose
 from evolute.lanes.criterion import LaneCriterion
+from evolute.lanes.plans import PLANS, Plan
 from evolute.lanes.remembered import plans_file
+from evolute.lanes.stacked.network import StackedNetwork
+from evolute.lanes.trimmed import EXAMPLES
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +60,17 @@ class Rolls(nn.Module):
         return x[:, 3:] * self.weight + x[:, :3].roll(1, 1) * self.bias
 
 
+class Scales(nn.Module):
+    """Scales its inputs; without a product of matrices, as :class:`Rolls`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((6,), 0.5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.weight
+
+
 def test_what_the_table_does_not_hold_may_run_by_vmap() -> None:
     with pytest.raises(InputError, match="it calls roll, which has no form for many lanes"):
         chosen(Rolls, plan="stacked")
@@ -86,11 +102,89 @@ def test_a_remembered_plan_that_no_longer_serves_is_not_taken(
 
 def test_a_faster_plan_wins_only_by_a_margin(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = {"stacked": 1.0, "loop": 0.9}
-    monkeypatch.setattr(module._Trial, "refusal", lambda self, plan, size: None)
+    monkeypatch.setattr(module._Trial, "refusal", lambda self, plan: None)
     monkeypatch.setattr(module._Trial, "_time", lambda self, plan, size: seconds.get(plan, 2.0))
     assert chosen(CASES["perceptron"].build, remembering=False).plan == "stacked"
     seconds["loop"] = 0.8
     assert chosen(CASES["perceptron"].build, remembering=False).plan == "loop"
+
+
+def test_after_the_longest_time_the_fastest_plan_so_far_is_taken_and_a_line_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "MOST_SECONDS", -1.0)
+    monkeypatch.setattr(
+        module._Trial, "refusal", lambda self, plan: "no" if plan == "stacked" else None
+    )
+    with caplog.at_level(logging.WARNING, "evolute"):
+        assert chosen(CASES["perceptron"].build, remembering=False).plan == "stacked/16"
+    (line,) = [line for line in caplog.messages if "not tried" in line]
+    assert "stacked/4" in line
+    assert "stacked/16" not in line
+
+
+class OddAmongSeven(StackedNetwork):
+    """Rounds otherwise among exactly seven lanes."""
+
+    def train_step(self, batches: Any, slots: Any, *more: Any) -> LaneMeasurement:
+        found = super().train_step(batches, slots, *more)
+        return replace(found, losses=found.losses + (1e-3 if len(slots) == 7 else 0.0))
+
+
+def test_a_lane_is_tried_among_as_many_as_will_be_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PLANS, "stacked", Plan(OddAmongSeven, together=64))
+    assert chosen(Scales, plan="stacked", lanes=6).plan == "stacked"
+    with pytest.raises(InputError, match="other bits among 7 lanes"):
+        chosen(Scales, plan="stacked", lanes=7)
+
+
+def test_the_lanes_of_one_pass_are_the_most_among_which_a_lane_is_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried: list[list[int]] = []
+    monkeypatch.setattr(
+        module, "check_company", lambda make, subject, *, most, counts: tried.append(counts)
+    )
+    monkeypatch.setattr(module, "COMPANY_SECONDS", 1e9)
+    chosen(CASES["perceptron"].build, plan="stacked", lanes=37)
+    chosen(CASES["perceptron"].build, plan="stacked/4", lanes=37)
+    monkeypatch.setattr(module, "COMPANY_SECONDS", 0.0)
+    chosen(CASES["perceptron"].build, plan="stacked", lanes=37)
+    assert tried == [[1, 2, 3, 5, 16, 37], [1, 2, 3, 4], [1, 37]]
+
+
+def test_slow_networks_are_tried_one_by_one_on_batches_cut_short(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "QUICK_STEP_SECONDS", 0.0)
+    monkeypatch.setattr(module, "SLOW_STEP_SECONDS", 0.0)
+    seen: set[int] = set()
+
+    class Sees(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.add(len(x))
+            return super().forward(x)
+
+    inputs, targets = torch.zeros(40, 6), torch.zeros(40, dtype=torch.int64)
+    choice = choose(
+        lambda: Sees(6, 3), (inputs, targets), CLASSES, name="t", version="1", remembering=False
+    )
+    assert choice.plan == "loop"
+    assert seen == {EXAMPLES}
+
+
+def test_a_network_that_counts_its_examples_is_tried_on_whole_batches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "QUICK_STEP_SECONDS", 0.0)
+
+    class Counted(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x.reshape(40, 6))
+
+    batch = torch.zeros(40, 6), torch.zeros(40, dtype=torch.int64)
+    choice = choose(lambda: Counted(6, 3), batch, CLASSES, name="t", version="1", plan="loop")
+    assert choice.plan == "loop"
 
 
 def test_a_task_that_measures_in_its_own_way_runs_in_the_loop_and_is_asked() -> None:

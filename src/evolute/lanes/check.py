@@ -8,7 +8,7 @@ mode, and the loss of evaluation mode.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -105,8 +105,19 @@ def check_against_plain(make: MakeNetwork, subject: Subject) -> None:
         _compare(_plain(subject, lane), found, TOLERANCES[subject.precision])
 
 
-def check_company(make: MakeNetwork, subject: Subject, *, most: int) -> None:
+def check_company(
+    make: MakeNetwork, subject: Subject, *, most: int, counts: Iterable[int] = COMPANIES
+) -> None:
     """Compare the bits of one lane among several numbers of lanes, slots and batches.
+
+    Parameters
+    ----------
+    make, subject
+        What is tried.
+    most
+        The largest number of lanes.
+    counts
+        The numbers of lanes; ``most`` in place of larger ones.
 
     Raises
     ------
@@ -114,7 +125,7 @@ def check_company(make: MakeNetwork, subject: Subject, *, most: int) -> None:
         If they differ.
     """
     first: dict[int, _Seen] = {}
-    for count in sorted({min(company, most) for company in COMPANIES}):
+    for count in sorted({min(company, most) for company in counts}):
         lanes = [(place + 1) % 3 for place in range(count)]
         lanes[-1] = 0
         seen = _lanes(make, subject, lanes=lanes, apart=count == APART)

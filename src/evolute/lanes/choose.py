@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from evolute.errors import InputError, TaskError, UnknownNameError, shorten
-from evolute.lanes.base import Batch, CannotStackError, LaneNetwork
+from evolute.lanes.base import Batch, CannotStackError
 from evolute.lanes.check import (
+    APART,
+    COMPANIES,
     MakeNetwork,
     Subject,
     check_against_plain,
@@ -24,10 +26,10 @@ from evolute.lanes.check import (
     trained_names,
 )
 from evolute.lanes.criterion import LaneCriterion
-from evolute.lanes.loop import LoopNetwork
+from evolute.lanes.plans import PLANS as PLANS
+from evolute.lanes.plans import Plan
 from evolute.lanes.remembered import plan_key, recall, remember
-from evolute.lanes.stacked.network import StackedNetwork
-from evolute.lanes.vmap import VmapNetwork
+from evolute.lanes.trimmed import EXAMPLES, examples_of, trimmed
 from evolute.seeds import torch_generator
 
 MARGIN = 1.15
@@ -43,58 +45,25 @@ SECONDS_PER_PASS = 1.0
 """Plans of 16 and 64 lanes are left out where as many plain steps take longer: such networks gain
 nothing from more lanes in a pass, and trying them would take most of a minute."""
 
+QUICK_STEP_SECONDS = 0.02
+"""Networks of which a plain step takes longer are compared with the plain module on batches cut
+short."""
+
+SLOW_STEP_SECONDS = 0.5
+"""Networks of which a plain step takes longer are trained one by one in any case, as nothing is
+gained by a pass of several; these plans too are timed on batches cut short."""
+
+COMPANY_SECONDS = 1.0
+"""A lane is tried among one lane and among as many as will be trained; among other numbers of
+lanes, while the steps that takes are shorter than this."""
+
+MOST_SECONDS = 7.0
+"""After so long the fastest plan so far is taken, if one was found to serve."""
+
 SPREAD = 0.01
 """Standard deviation by which the weights of the models of the check differ."""
 
 _log = logging.getLogger("evolute")
-
-Make = Callable[..., LaneNetwork]
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A way to run lanes.
-
-    Parameters
-    ----------
-    make
-        (template, size, device=, precision=, without=) -> LaneNetwork.
-    whole_module
-        Whether it calls plain modules, and so serves a task that measures in a way of its own.
-    images_only
-        Whether it differs from another plan for convolutional networks alone.
-    substitute
-        Whether it is tried only where the stacked plan cannot serve.
-    together
-        Lanes of one pass.
-    """
-
-    make: Make
-    whole_module: bool = False
-    images_only: bool = False
-    substitute: bool = False
-    together: int = 1
-
-
-def _stacked(together: int) -> Make:
-    return lambda *args, **named: StackedNetwork(*args, together=together, **named)
-
-
-def _channels_last(*args: Any, **named: Any) -> LaneNetwork:
-    return LoopNetwork(*args, channels_last=True, **named)
-
-
-PLANS: dict[str, Plan] = {
-    "stacked": Plan(_stacked(64), together=64),
-    "stacked/16": Plan(_stacked(16), together=16),
-    "stacked/4": Plan(_stacked(4), together=4),
-    "stacked/1": Plan(_stacked(1)),
-    "vmap": Plan(VmapNetwork, substitute=True),
-    "loop channels_last": Plan(_channels_last, whole_module=True, images_only=True),
-    "loop": Plan(LoopNetwork, whole_module=True),
-}
-"""Plans by name, in the order in which they are preferred; a number is how many lanes run together
-in one pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +94,7 @@ def choose(
     version: str,
     device: torch.device | str = "cpu",
     size: int = LANES_TIMED,
+    lanes: int | None = None,
     plan: str | None = None,
     precision: str = "float32",
     remembering: bool = True,
@@ -134,7 +104,8 @@ def choose(
     Each plan is checked against the plain module (losses, gradients and buffers of two steps) and,
     on the CPU, for the same bits in any company; one that fails is refused with a line in the log
     of ``evolute``. Those left are timed once and the fastest is remembered in the user's cache
-    directory. Workers that must agree bit for bit are given the name that one of them chose.
+    directory; after :data:`MOST_SECONDS` no further plan is tried. Workers that must agree bit for
+    bit are given the name that one of them chose.
 
     Parameters
     ----------
@@ -149,7 +120,9 @@ def choose(
     device
         Where the lanes will run.
     size
-        Lanes that will run together.
+        Lanes with which plans are timed.
+    lanes
+        Most lanes that will be trained side by side; None: ``size``.
     plan
         Name of a plan to take without timing.
     precision
@@ -176,16 +149,17 @@ def choose(
     >>> choice.make(8).size
     8
     """
-    trial = _Trial(_subject(build, batch, criterion, precision, torch.device(device)), name)
+    subject = _subject(build, batch, criterion, precision, torch.device(device))
+    trial = _Trial(subject, name, lanes=lanes or size)
     if plan is not None:
         if plan not in PLANS:
             raise UnknownNameError("plan", plan, PLANS)
-        return trial.only(plan, size)
+        return trial.only(plan)
     shapes = [tuple(part.shape) if isinstance(part, Tensor) else type(part) for part in batch]
     more = f"{precision} {size}"
     key = plan_key(name, version, shapes, device=str(device), more=more)
     known = recall(key) if remembering else None
-    if known in PLANS and trial.refusal(known, size) is None:
+    if known in PLANS and trial.refusal(known) is None:
         return Choice(known, "remembered from an earlier run", trial.maker(known))
     choice = trial.fastest(size)
     if remembering:
@@ -196,23 +170,34 @@ def choose(
 class _Trial:
     """Plans tried on one network."""
 
-    def __init__(self, subject: Subject, name: str) -> None:
-        self._subject = subject
-        self._name = name
+    def __init__(self, subject: Subject, name: str, *, lanes: int) -> None:
+        self._begun = time.perf_counter()
+        self._subject = self._brief = subject
+        self._name, self._lanes = name, lanes
         self._convolves = any(isinstance(each, nn.Conv2d) for each in subject.models[0].modules())
-        trained = trained_names(subject)
+        self._faults: dict[str, Exception] = {}
+        trained, self._plain_seconds = self._first_steps()
         if not trained:
             raise TaskError(
                 f"task {name!r}: no weight of its model gets a gradient from the loss: check "
                 "requires_grad, and that the loss depends on the output"
             )
-        begun = time.perf_counter()
-        trained_names(subject)  # once more: the first time torch warms up
-        self._plain_seconds = (time.perf_counter() - begun) / len(subject.batches)
         self._spare: set[str] = set()
         self._without = (
             frozenset(each for each, _ in subject.models[0].named_parameters()) - trained
         )
+
+    def _first_steps(self) -> tuple[frozenset[str], float]:
+        """Return the trained weights and the seconds of a plain step; see what it is tried on."""
+        short = trimmed(self._subject)
+        if short is not None:
+            with contextlib.suppress(Exception):  # it may want batches of one size
+                trained, seconds = _timed(short)
+                seconds *= examples_of(self._subject.batches[0]) / EXAMPLES
+                if seconds > QUICK_STEP_SECONDS:
+                    self._brief = short
+                    return trained, seconds
+        return _timed(self._subject)
 
     def maker(self, plan: str) -> MakeNetwork:
         """Return what makes a network of a plan."""
@@ -227,45 +212,63 @@ class _Trial:
             **more,
         )
 
-    def refusal(self, plan: str, size: int) -> str | None:
+    def refusal(self, plan: str) -> str | None:
         """Return why a plan cannot serve; None if it can."""
         row, subject = PLANS[plan], self._subject
         if subject.criterion.measure is not None and not row.whole_module:
             return "the task measures in a way of its own"
         try:
-            check_against_plain(self.maker(plan), subject)
+            self._check_against_plain(plan)
             if subject.device.type == "cpu" and not row.whole_module:
-                self._check_company(plan, size)
+                self._check_company(plan)
         except CannotStackError as fault:
             return str(fault)
         except TaskError:
             raise
         except Exception as fault:  # noqa: BLE001 - a module may do anything, and each is a reason
+            self._faults[plan] = fault
             return f"{type(fault).__name__}: {shorten(str(fault), limit=120)}"
         return None
 
-    def _check_company(self, plan: str, size: int) -> None:
-        """Check for the same bits in any company; with a spare lane if it is needed."""
-        # A pass of a large network takes seconds: it is tried among fewer.
-        most = min(size, max(5, int(SECONDS_PER_PASS / self._plain_seconds)))
+    def _check_against_plain(self, plan: str) -> None:
         try:
-            check_company(self.maker(plan), self._subject, most=most)
+            check_against_plain(self.maker(plan), self._brief)
+        except Exception:
+            if self._brief is self._subject:
+                raise
+            check_against_plain(self.maker(plan), self._subject)  # it may count its examples
+
+    def _check_company(self, plan: str) -> None:
+        """Check for the same bits in any company; with a spare lane if it is needed."""
+        counts = self._companies(PLANS[plan].together)
+        try:
+            check_company(self.maker(plan), self._subject, most=counts[-1], counts=counts)
         except CannotStackError:
             self._spare.add(plan)
-            check_company(self.maker(plan), self._subject, most=most)
+            check_company(self.maker(plan), self._subject, most=counts[-1], counts=counts)
 
-    def only(self, plan: str, size: int) -> Choice:
+    def _companies(self, together: int) -> list[int]:
+        """Return the numbers of lanes among which one lane must have the same bits."""
+        most = min(self._lanes, together if together > 1 else APART)
+        counts = {1, most}
+        for count in sorted(each for each in COMPANIES if each < most):
+            if 2 * sum({*counts, count}) * self._plain_seconds > COMPANY_SECONDS:
+                break
+            counts.add(count)
+        return sorted(counts)
+
+    def only(self, plan: str) -> Choice:
         """Return this plan, checked."""
-        reason = self.refusal(plan, size)
+        reason = self.refusal(plan)
         if reason is not None:
             raise InputError(
                 f"plan {plan!r} cannot serve task {self._name!r}: {reason}; leave the plan out to "
                 f"take one that can, or name another of {', '.join(PLANS)}"
-            )
+            ) from self._faults.get(plan)
         return Choice(plan, "named by the user", self.maker(plan))
 
     def fastest(self, size: int) -> Choice:
-        """Return the fastest plan that can serve."""
+        """Return the fastest plan that can serve, of those that there was time to try."""
         refused: dict[str, str] = {}
         seconds: dict[str, float] = {}
         for plan, row in PLANS.items():
@@ -275,7 +278,10 @@ class _Trial:
                 continue
             if self._too_long(row, size):
                 continue
-            reason = self.refusal(plan, size)
+            if seconds and time.perf_counter() - self._begun > MOST_SECONDS:
+                self._report_untried(plan)
+                break
+            reason = self.refusal(plan)
             if reason is None:
                 seconds[plan] = self._time(plan, min(size, LANES_TIMED))
             else:
@@ -285,7 +291,7 @@ class _Trial:
                 f"task {self._name!r}: no plan trains its network as the plain module does: "
                 f"{refused['loop']}; let model= return a network whose loss, gradients and "
                 "buffers follow from weights, buffers, inputs and draws alone"
-            )
+            ) from self._faults.get("loop")
         self._report(refused)
         best = next(iter(seconds))
         for plan, taken in seconds.items():
@@ -295,8 +301,19 @@ class _Trial:
         return Choice(best, f"lane-steps per second: {times}", self.maker(best))
 
     def _too_long(self, row: Plan, size: int) -> bool:
+        if self._plain_seconds > SLOW_STEP_SECONDS and not row.whole_module:
+            return True
         lanes = min(row.together, size)
         return row.together > 4 and lanes * self._plain_seconds > SECONDS_PER_PASS
+
+    def _report_untried(self, plan: str) -> None:
+        """Say in one line that there was no time for this plan and those after it."""
+        left = [each for each in PLANS if list(PLANS).index(each) >= list(PLANS).index(plan)]
+        _log.warning(
+            "task %r: after %.0f seconds the fastest plan so far is taken, and these are not "
+            "tried: %s; name one with plan= to have it",
+            self._name, time.perf_counter() - self._begun, ", ".join(left),
+        )  # fmt: skip
 
     def _report(self, refused: dict[str, str]) -> None:
         """Say in one line why the faster plans cannot serve."""
@@ -308,8 +325,9 @@ class _Trial:
         """Return the seconds of a lane-step: the median of several steps."""
         # Passes are alike: one of them tells the time of a lane-step.
         lanes = min(size, max(2, PLANS[plan].together))
+        subject = self._brief if self._plain_seconds > SLOW_STEP_SECONDS else self._subject
+        models, batch = subject.models, subject.batches[0]
         network = self.maker(plan)(lanes)
-        models, batch = self._subject.models, self._subject.batches[0]
         for slot in range(lanes):
             network.put(slot, copy.deepcopy(models[slot % len(models)]))
         samples: list[float] = []
@@ -324,6 +342,14 @@ class _Trial:
             if len(samples) > 1 and time.perf_counter() - begun > SECONDS_PER_PLAN:
                 break
         return statistics.median(samples[1:])  # the first traces and allocates
+
+
+def _timed(subject: Subject) -> tuple[frozenset[str], float]:
+    """Return the trained weights, and the seconds of a plain step."""
+    trained = trained_names(subject)
+    begun = time.perf_counter()
+    trained_names(subject)  # once more: the first time torch warms up
+    return trained, (time.perf_counter() - begun) / len(subject.batches)
 
 
 def _subject(
