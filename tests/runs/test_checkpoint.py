@@ -1,0 +1,220 @@
+"""A run that goes on from its checkpoint ends as one that asked its search from the beginning."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny import TINY_CONFIG, build
+
+from evolute.presets import resolve
+from evolute.runs import run as runs
+from evolute.runs.budget import Budget
+from evolute.runs.evaluate import Evaluator
+from evolute.runs.executors.in_process import InProcessExecutor
+from evolute.runs.progress import Ending, Progress
+from evolute.runs.run import Run
+from evolute.runs.settled import DIGEST_BYTES, Settled
+from evolute.search.base import Result
+from evolute.store.sql import open_store
+from evolute.testing.store_examples import example_trial
+from evolute.train.equipment import Equipment
+from evolute.trial import OutcomeKind, canonical_json
+
+CONFIG = {
+    **TINY_CONFIG,
+    "search": {
+        "initial_candidates": 8,
+        "particles": 3,
+        "time_steps": 2,
+        "children": 2,
+        "tries": 2,
+    },
+}
+ALGORITHMS: dict[str, dict[str, Any]] = {
+    "particles": CONFIG["search"],
+    "random": {"candidates": 14, "batch": 4},
+    "regularized_evolution": {"candidates": 14, "population": 4, "sample": 2, "batch": 3},
+}
+
+
+def open_run(
+    path: Path, algorithm: str = "particles", evaluations: int | None = None, **options: Any
+) -> Run:
+    settings = CONFIG | {"search": ALGORITHMS[algorithm]}
+    config = resolve("quick", settings, {"task": "tiny", "algorithm": algorithm}).run_config("tiny")
+    task = build()
+    executor = InProcessExecutor(task, equipment=Equipment(lanes=2, plan="loop"))
+    return Run(
+        config=config,
+        search=config.new_search(),
+        evaluator=Evaluator(task, open_store(path), executor),
+        budget=Budget(evaluations=evaluations),
+        **options,
+    )
+
+
+def sat(run: Run) -> dict[str, Any]:
+    """Let a run go on to its end; return all that it came to."""
+    ending = run.execute()
+    assert ending is Ending.COMPLETE
+    store = run.evaluator.store
+    entries = [
+        (each.position, each.trial, dict(each.facts)) for each in store.run_entries(run.digest)
+    ]
+    figures = replace(run.progress, seconds=0.0, reused=0)
+    best = run.search.best
+    failures = sorted((kind.value, count) for kind, count, _ in run.failures)
+    store.close()
+    return {"entries": entries, "figures": figures, "best": best, "failures": failures,
+            "settled": run.settled, "proposed": run.search.proposed}  # fmt: skip
+
+
+class Interrupting:
+    """Interrupts a run once it has seen so many trials."""
+
+    def __init__(self, trained: int) -> None:
+        self.trained = trained
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.trained >= self.trained:
+            raise KeyboardInterrupt
+
+
+def without_checkpoint(path: Path, copy: Path) -> Path:
+    shutil.copy(path, copy)
+    with closing(sqlite3.connect(copy)) as connection, connection:
+        assert connection.execute("DELETE FROM checkpoints").rowcount > 0
+    return copy
+
+
+@pytest.fixture
+def always(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Save a checkpoint whenever there is something new."""
+    monkeypatch.setattr(runs, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(runs, "SHARE_OF_CHECKPOINTS", float("inf"))
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_with_and_without_its_checkpoint_an_interrupted_run_ends_as_undisturbed(
+    tmp_path: Path, always: None, algorithm: str
+) -> None:
+    undisturbed = sat(open_run(tmp_path / "undisturbed.sqlite", algorithm))
+    path = tmp_path / "interrupted.sqlite"
+    for trained in (2, 5, 9):
+        run = open_run(path, algorithm, observe=Interrupting(trained))
+        with pytest.raises(KeyboardInterrupt):
+            run.execute()
+        run.evaluator.store.close()
+    asked_anew = without_checkpoint(path, tmp_path / "anew.sqlite")
+    resumed = open_run(path, algorithm)
+    asked: list[int] = []
+    beginning = resumed.search
+    beginning.ask = lambda: asked.append(1) or ()  # type: ignore[method-assign,assignment,func-returns-value]
+    assert sat(resumed) == undisturbed
+    assert not asked  # the search went on from its state
+    assert sat(open_run(asked_anew, algorithm)) == undisturbed
+
+
+def test_a_run_that_ended_is_looked_up_without_asking_anything(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    first = sat(open_run(path))
+    again = open_run(path)
+    assert sat(again) == first
+    assert again.progress.reused == again.progress.trained > 0
+
+
+def test_a_larger_budget_goes_on_and_a_smaller_one_ignores_what_it_came_to(tmp_path: Path) -> None:
+    undisturbed = sat(open_run(tmp_path / "undisturbed.sqlite"))
+    small = open_run(tmp_path / "small.sqlite", evaluations=3)
+    assert small.execute() is Ending.BUDGET
+    path = tmp_path / "store.sqlite"
+    for evaluations in (3, 8, 3):
+        run = open_run(path, evaluations=evaluations)
+        assert run.execute() is Ending.BUDGET
+        assert run.progress.trained == evaluations
+    assert run.settled == small.settled
+    assert run.search.best == small.search.best
+    assert sat(open_run(path)) == undisturbed
+
+
+def changed(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
+    """Return what changes the state in a checkpoint, checksum and all."""
+
+    def apply(path: Path) -> None:
+        with open_store(path) as store:
+            (run,) = store.runs()
+            columns = dict(store.checkpoint(run.digest) or {})
+            plain = json.loads(columns["state"])
+            change(plain)
+            columns["state"] = json.dumps(plain).encode()
+            store.put_checkpoint(run.digest, columns, entries=0)
+
+    return apply
+
+
+def flip(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE checkpoints SET content = x'7b7d' WHERE part = 0")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        flip,
+        changed(lambda plain: plain.update(format=0)),
+        changed(lambda plain: plain.update(run="ef" * 32)),
+        changed(lambda plain: plain.update(search={})),
+        changed(lambda plain: plain["search"].update(particles=[3])),
+        changed(lambda plain: plain.update(pending=[[1]])),
+        changed(lambda plain: plain.update(shelves=[["{}", "none", [1]]])),
+        changed(lambda plain: plain.update(progress={"unheard": 1})),
+        changed(dict.clear),
+    ],
+)
+def test_what_is_no_checkpoint_of_this_run_is_ignored(
+    tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    path = tmp_path / "store.sqlite"
+    first = sat(open_run(path))
+    damage(path)
+    assert sat(open_run(path)) == first
+
+
+def test_trials_of_earlier_sittings_are_known_by_their_digests_and_looked_up() -> None:
+    with open_store(":memory:") as store:
+        trials = store.put_many([example_trial(n, fitness=n / 7) for n in range(40)])
+        first = Settled(store)
+        for trial in trials[:30]:
+            first.add(trial)
+        later = Settled(store, first.column())
+        for trial in trials[30:35]:
+            later.add(trial)
+        digests = [trial.key.digest for trial in trials]
+        assert len(later) == 35
+        assert [digest in later for digest in digests] == [True] * 35 + [False] * 5
+        assert later[digests[3]] == Result(OutcomeKind.FINISHED, 3 / 7)
+        assert later.digests == frozenset(digests[:35])
+        assert Settled(store, later.column()).digests == later.digests
+        with pytest.raises(KeyError):
+            later[digests[36]]
+
+
+@pytest.mark.parametrize("earlier", [b"x", bytes(DIGEST_BYTES - 1), b"\2" * 32 + b"\1" * 32])
+def test_what_are_no_rising_digests_is_refused(earlier: bytes) -> None:
+    with open_store(":memory:") as store, pytest.raises(ValueError, match=r"size|reshape|rise"):
+        Settled(store, earlier)
+
+
+def test_plain_data_of_a_state_is_what_json_can_hold() -> None:
+    config = resolve("quick", CONFIG, {"task": "tiny"}).run_config("tiny")
+    search = config.new_search()
+    search.ask()
+    assert json.loads(canonical_json(search.state())) == search.state()
