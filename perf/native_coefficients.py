@@ -119,6 +119,22 @@ def erf_ratio(z: Array) -> Array:
     return np.asarray(special.erf(x) / x - 1)
 
 
+def softplus_tail(z: Array) -> Array:
+    """(ln(2·cosh(√z/2)) − ln 2)/z."""
+    return _by_series(
+        z, lambda z: np.log(np.cosh(np.sqrt(z) / 2)) / z, [1 / 8, -1 / 192, 1 / 2880, -17 / 645120]
+    )
+
+
+def sigmoid_tail(z: Array) -> Array:
+    """(sigmoid(√z) − ½)/√z."""
+    return _by_series(
+        z,
+        lambda z: np.tanh(np.sqrt(z) / 2) / 2 / np.sqrt(z),
+        [1 / 4, -1 / 48, 1 / 480, -17 / 80640],
+    )
+
+
 FITS = (
     Fit("exp_tail", "exp(r) = 1 + r + r^2 q(r)", "float", -0.3475, 0.3475, 4,
         exp_tail, lambda r: r**2 / np.exp(r)),
@@ -141,6 +157,10 @@ FITS = (
         lambda z: np.sqrt(z) / special.i1(np.sqrt(z))),
     Fit("i1e_far", "i1e(x) = sqrt(r) q(r), r = 1/x, x >= 6.5", "float", 1e-12, 1 / 6.5, 6,
         lambda r: special.i1e(1 / r) / np.sqrt(r), lambda r: np.sqrt(r) / special.i1e(1 / r)),
+    Fit("softplus_tail", "softplus(x) = ln 2 + x/2 + x^2 q(x^2), |x| < 0.34", "float", 0.0, 0.34**2,
+        2, softplus_tail, lambda z: z / np.logaddexp(0, -np.sqrt(z))),
+    Fit("sigmoid_tail", "sigmoid(x) = 1/2 + x q(x^2), |x| < 0.34", "float", 0.0, 0.34**2, 2,
+        sigmoid_tail, lambda z: np.sqrt(z) / special.expit(-np.sqrt(z))),
     Fit("erfcx", "erfc(x) = exp(-x^2) q((x-3)/(x+3)), 0 <= x <= 11", "double", -1.0, 8 / 14, 12,
         lambda u: special.erfcx(3 * (1 + u) / (1 - u)),
         lambda u: 1 / special.erfcx(3 * (1 + u) / (1 - u))),

@@ -125,3 +125,23 @@ def test_denormals_are_numbers_like_others() -> None:
     assert (value_of("g", tiny) == tiny).all()
     assert (value_of("arctan(g)", tiny) == tiny).all()
     assert (value_of("g*g2", tiny) == 0).all()
+
+
+@pytest.mark.parametrize("name", sorted(TRUTH))
+def test_the_bits_of_a_value_depend_on_no_neighbour(name: str) -> None:
+    # Near 0 a formula is skipped that no element of a vector, or of a block, needs.
+    edges = np.array([0.17, 0.34, 0.625, 0.75, 0.921875, 1.0], dtype=np.float32)
+    near = np.concatenate([np.nextafter(edges, 0), edges, np.linspace(0, 1, 4000)])
+    x = np.sort(np.concatenate([near, -near])).astype(np.float32)
+    others = np.stack([x, np.full_like(x, 1e3)], axis=1).ravel()
+    apart, mixed = value_of(f"{name}(g)", x), value_of(f"{name}(g)", others)[::2]
+    assert (apart.view(np.int32) == mixed.view(np.int32)).all()
+
+
+@pytest.mark.parametrize("name", sorted(TRUTH))
+def test_a_hostile_neighbour_changes_no_bit(name: str) -> None:
+    x = np.random.default_rng(5).normal(size=4096).astype(np.float32)
+    hostile = np.resize(SPECIAL, x.shape)
+    others = np.stack([x, hostile], axis=1).ravel()
+    apart, mixed = value_of(f"{name}(g)", x), value_of(f"{name}(g)", others)[::2]
+    assert (apart.view(np.int32) == mixed.view(np.int32)).all()

@@ -114,6 +114,20 @@ constexpr float i1e_far[] = {
     -2.024104118347168f,
 };
 
+// softplus(x) = ln 2 + x/2 + x^2 q(x^2), |x| < 0.34; relative error 7.2e-11.
+constexpr float softplus_tail[] = {
+    0.1249999925494194f,
+    -0.0052079372107982635f,
+    0.00034137986949644983f,
+};
+
+// sigmoid(x) = 1/2 + x q(x^2), |x| < 0.34; relative error 3.8e-09.
+constexpr float sigmoid_tail[] = {
+    0.2499999701976776f,
+    -0.020830851048231125f,
+    0.0020408781711012125f,
+};
+
 // erfc(x) = exp(-x^2) q((x-3)/(x+3)), 0 <= x <= 11; relative error 3.4e-11.
 constexpr double erfcx[] = {
     0.17900115118186344,

@@ -106,8 +106,13 @@ struct sigmoid_ {  // 1/(1+e⁻ˣ) = eˣ/(1+eˣ): the exponential never overflow
     EVOLUTE_INLINE Floats of(Floats x, Floats e) {
         return select(x < all(0.0f), e, all(1.0f)) / (e + 1.0f);
     }
-    EVOLUTE_INLINE Floats near(Floats x) { return of(x, exponential_near(-magnitude(x))); }
-    EVOLUTE_INLINE Floats of(Floats x) { return of(x, exponential(-magnitude(x))); }
+    EVOLUTE_INLINE Floats near(Floats x) {  // ½ + x·q(x²)
+        return fma(x, polynomial(coefficients::sigmoid_tail, x * x), all(0.5f));
+    }
+    EVOLUTE_INLINE Floats of(Floats x) {
+        const Floats a = magnitude(x);
+        return select(a < all(near_below), near(x), of(x, exponential(-a)));
+    }
 };
 
 // e/(1+e)², which neither overflows nor cancels.
@@ -142,8 +147,14 @@ struct softplus_ {  // max(x, 0) + ln(1+e), e = e^(−|x|); ln(1+e) = 2·atanh(e
     EVOLUTE_INLINE Floats of(Floats x, Floats e) {
         return max0_::of(x) + twice_atanh((e + e) / (e + 2.0f));
     }
-    EVOLUTE_INLINE Floats near(Floats x) { return of(x, exponential_near(-magnitude(x))); }
-    EVOLUTE_INLINE Floats of(Floats x) { return of(x, exponential(-magnitude(x))); }
+    EVOLUTE_INLINE Floats near(Floats x) {  // ln 2 + x/2 + x²·q(x²)
+        const Floats line = fma(x, all(0.5f), all(0.693147181f)), squared = x * x;
+        return fma(squared, polynomial(coefficients::softplus_tail, squared), line);
+    }
+    EVOLUTE_INLINE Floats of(Floats x) {
+        const Floats a = magnitude(x);
+        return select(a < all(near_below), near(x), of(x, exponential(-a)));
+    }
 };
 
 struct tanh_ {
