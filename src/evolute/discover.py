@@ -39,6 +39,7 @@ from evolute.store.sql import open_store
 from evolute.tasks.base import Task
 from evolute.tasks.check import check_task
 from evolute.tasks.user import load_task
+from evolute.train.equipment import require_device
 from evolute.train.planning import choose_plans
 from evolute.trial import RETRIED_KINDS, OutcomeKind, Trial
 
@@ -278,8 +279,15 @@ def open_executor(
         Processes that train, and where they are.
     listener
         Hears when plans are chosen.
+
+    Raises
+    ------
+    InputError
+        If the workers are on this machine and it has no such device.
     """
     equipment = settings.equipment()
+    if where == LOCAL:
+        require_device(equipment.device)
     with ExitStack() as stack:
         begun = begin_workers(task, workers=workers, where=where)
         stack.callback(begun.close)

@@ -14,7 +14,7 @@ from evolute.search.particles import ParticleConfig
 from evolute.search.random_search import RandomConfig
 from evolute.search.regularized_evolution import EvolutionConfig
 from evolute.settings import Settings, merge, validate
-from evolute.train.equipment import AUTO
+from evolute.train.equipment import AUTO, CPU
 from evolute.train.fingerprint import TOLERANCE
 from evolute.train.protocol import PROTOCOLS, Stages
 
@@ -68,6 +68,7 @@ class Preset:
             "lanes": None,
             "memory": None,
             "plan": AUTO,
+            "device": CPU,
             "duplicate_tolerance": self.duplicate_tolerance,
             "nesterov": self.nesterov,
             "initial": dataclasses.asdict(self.stages.initial),

@@ -56,6 +56,8 @@ class Settings:
     plan
         How they are computed side by side: ``auto`` finds the fastest way, ``plain`` trains one
         after the other; see :mod:`evolute.lanes.choose` for the others.
+    device
+        Where networks are trained: ``cpu``, ``cuda`` or ``cuda:1``. No part of what a run is.
     duplicate_tolerance
         Largest relative difference of two updates that count as the same rule; None trains every
         rule that is written differently, as the published search does.
@@ -79,6 +81,7 @@ class Settings:
     lanes: Annotated[int, Field(ge=1)] | None
     memory: str | None
     plan: str
+    device: str
     duplicate_tolerance: Annotated[float, Field(ge=0, lt=1)] | None
     nesterov: Literal["textbook", "published"]
     initial: Protocol
@@ -106,10 +109,10 @@ class Settings:
         Raises
         ------
         InputError
-            If the memory is no amount, or the plan is unknown.
+            If the memory is no amount, the plan is unknown, or the device is malformed.
         """
         memory = None if self.memory is None else parse_memory(self.memory)
-        return Equipment(lanes=self.lanes, memory_bytes=memory, plan=self.plan)
+        return Equipment(lanes=self.lanes, memory_bytes=memory, plan=self.plan, device=self.device)
 
     def parsed_budget(self) -> Budget:
         """Return the budget; empty if there is none."""

@@ -35,12 +35,32 @@ def command(tmp_path: Path) -> list[str]:
         (["--memory", "0G"], "malformed memory '0G'"),
         (["--plan", "stakced"], "unknown plan 'stakced': did you mean 'stacked'"),
         (["--precision", "fp8"], "Invalid value for '--precision'"),
+        (["--device", "gpu0"], "malformed device 'gpu0': give 'cpu', 'cuda' or 'cuda:1'"),
+        (["--device", "cuda:99"], "there is no device 'cuda:99': "),
+        (["--plan", "plain", "--device", "cuda"], "plan 'plain' trains on the CPU alone"),
     ],
 )
 def test_a_value_that_is_not_allowed_is_one_line_and_status_two(
     capsys: Capture, command: list[str], options: list[str], says: str
 ) -> None:
     assert says in refused(capsys, [*command, *options])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["bench", "--optimizers", "adam,lion", "--tasks", "digits"],
+        ["eliminate", "--task", "digits"],
+        ["explain", "adam", "--task", "digits"],
+    ],
+)
+def test_every_command_that_trains_refuses_a_device_that_torch_has_not(
+    capsys: Capture, tmp_path: Path, words: list[str]
+) -> None:
+    store = ["--store", str(tmp_path / "s.sqlite")]
+    said_so = refused(capsys, [*words, "--device", "cuda:99", *store])
+    assert "there is no device 'cuda:99': " in said_so
+    assert "give 'cpu', or leave --device out" in said_so
 
 
 def test_what_is_given_reaches_the_settings(capsys: Capture, command: list[str]) -> None:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
 from train.small_task import make
 
-from evolute.errors import InputError
+from evolute.errors import InputError, TaskError
 from evolute.tasks.base import Task
-from evolute.train.memory import free_memory, is_out_of_memory, lanes_that_fit, parse_memory
+from evolute.train.equipment import Equipment
+from evolute.train.memory import (
+    free_memory,
+    is_out_of_memory,
+    lanes_that_fit,
+    memory_in_words,
+    parse_memory,
+)
+from evolute.train.planning import most_lanes
 from evolute.train.survey import Survey, survey
 
 
@@ -52,3 +63,56 @@ def test_a_larger_network_takes_more_memory() -> None:
     small, large = surveyed(wide(8)), surveyed(wide(80))
     assert large.bytes_per_lane > 5 * small.bytes_per_lane
     assert small.trained == ("0.weight", "0.bias", "2.weight", "2.bias")
+
+
+LIMITED = """
+import os, resource, sys
+import torch
+from torch import nn
+from evolute.errors import TaskError
+from evolute.tasks.base import Task
+from evolute.train.equipment import Equipment
+from evolute.train.memory import free_memory
+from evolute.train.planning import choose_plans
+from evolute.train.protocol import PROTOCOLS
+
+def model():
+    return nn.Sequential(nn.Linear(4, 2000), nn.Linear(2000, 2000), nn.Linear(2000, 3))
+
+data = torch.zeros(40, 4), torch.zeros(40, dtype=torch.int64)
+task = Task(name="large", version="1", model=model, train=data, validation=data, test=data,
+            loss="cross_entropy")
+pages = int(open("/proc/self/statm").read().split()[0])
+limit = pages * os.sysconf("SC_PAGE_SIZE") + 40 * 2**20
+resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+assert free_memory() <= 40 * 2**20
+try:
+    choose_plans(task, [PROTOCOLS["quick"].main], seed=0, equipment=Equipment())
+except TaskError as error:
+    print(error)
+"""
+
+
+def test_where_addresses_are_limited_a_line_says_how_many_are_allowed_and_what_to_do() -> None:
+    ran = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    (line,) = ran.stdout.splitlines()
+    assert "task 'large': not even one training fits into the memory" in line
+    assert "MiB of addresses (RLIMIT_AS)" in line
+    assert "allow more (ulimit -v), or make the network or the batch smaller" in line
+    assert "no plan trains" not in line
+
+
+def test_without_such_a_limit_the_line_says_what_is_free() -> None:
+    with (
+        pytest.raises(TaskError, match=r"memory: [\d,]+ MiB are free; give it a machine"),
+        memory_in_words("t"),
+    ):
+        raise MemoryError
+    with pytest.raises(ValueError, match="mine"), memory_in_words("t"):
+        raise ValueError("mine")
+
+
+def test_as_many_lanes_as_one_process_of_several_has_memory_for() -> None:
+    assert most_lanes(Equipment(memory_bytes=2**20, shared_by=4), 2**16) == 4
+    assert most_lanes(Equipment(lanes=7, memory_bytes=1), 2**16) == 7

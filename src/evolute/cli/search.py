@@ -20,6 +20,7 @@ from evolute.cli.output import console, format_option, print_json, table
 from evolute.cli.progress import ProgressDisplay
 from evolute.cli.work_options import (
     config_option,
+    device_option,
     preset_option,
     read_settings,
     seed_option,
@@ -82,6 +83,7 @@ Running the same command again resumes it: nothing that was scored is trained tw
     "--precision", type=click.Choice(("float32", "bf16")), help="What networks compute with."
 )
 @click.option("--plan", help=f"One of: {', '.join(PLAN_NAMES)}.  [default: {AUTO}]")
+@device_option()
 @click.option("--verdict/--no-verdict", default=True, help="Compare with hand-made optimizers.")
 @click.option(
     "--output",
@@ -107,6 +109,7 @@ def search(
     memory: str | None,
     precision: str | None,
     plan: str | None,
+    device: str | None,
     verdict: bool,
     output: Path | None,
     show_config: bool,
@@ -115,7 +118,7 @@ def search(
     """Search for an optimizer for a task, and compare it with hand-made ones."""
     settings = read_settings(config)
     named = {"task": task, "preset": preset, "seed": seed, "budget": budget, "algorithm": algorithm}
-    named |= {"lanes": lanes, "memory": memory, "plan": plan}
+    named |= {"lanes": lanes, "memory": memory, "plan": plan, "device": device}
     stage = {"precision": precision}
     settings = merge(settings, {**named, "initial": stage, "main": stage})
     if "task" not in settings:

@@ -32,6 +32,8 @@ class Work:
         Where trials are remembered.
     workers
         Processes that train; None: one per core.
+    device
+        Where they train; None: as the settings say.
     json_file
         File for the result.
     csv
@@ -43,13 +45,15 @@ class Work:
     config: Path | None
     store: str
     workers: int | None
+    device: str | None
     json_file: Path | None
     csv: Path | None
     output_format: str
 
     def settings(self) -> dict[str, Any]:
-        """Return what the file of settings says, nothing without one."""
-        return read_settings(self.config)
+        """Return what the file of settings says, and the device where one was given."""
+        device = {} if self.device is None else {"device": self.device}
+        return read_settings(self.config) | device
 
     def tell(
         self,
@@ -112,6 +116,7 @@ def work_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--csv", type=click.Path(path_type=Path), help="Folder for tables as CSV."),
         click.option("--json", "json_file", type=click.Path(path_type=Path),
                      help="File for the result."),
+        device_option(),
         workers_option(),
         store_option(),
         config_option(),
@@ -142,6 +147,13 @@ def workers_option() -> Decorator:
     """Return the option ``--workers``."""
     return click.option("--workers", type=click.IntRange(min=1),
                         help="Processes that train; one per core.")  # fmt: skip
+
+
+def device_option() -> Decorator:
+    """Return the option ``--device``."""
+    return click.option("--device",
+                        help="Where networks are trained: cpu, cuda or cuda:1.  [default: cpu]"
+                        )  # fmt: skip
 
 
 def preset_option(what: str) -> Decorator:

@@ -195,7 +195,7 @@ class LaneOptimizer:
         if len(values) > 1:
             decays = values[1:]
             for row in self._rows_of[slot]:
-                self._table.set_decays(row, decays)  # type: ignore[arg-type]  # an array will do
+                self._table.set_decays(row, decays)
         return scheduled_rate(rate, float(values[0]), step=step)
 
     def _give_noise(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
+
+import torch
 
 from evolute.errors import InputError, UnknownNameError
 from evolute.lanes.choose import PLANS
@@ -17,6 +20,42 @@ AUTO = "auto"
 
 PLAN_NAMES = (AUTO, PLAIN, *PLANS)
 """What a plan may be called."""
+
+CPU = "cpu"
+
+_DEVICE = re.compile(r"cpu|cuda(:\d+)?")
+
+
+def has_device(device: str) -> bool:
+    """Say whether torch has a device in this process.
+
+    >>> has_device("cpu")
+    True
+    """
+    if device == CPU:
+        return True
+    _, _, number = device.partition(":")
+    return torch.cuda.is_available() and int(number or 0) < torch.cuda.device_count()
+
+
+def require_device(device: str) -> None:
+    """Raise unless torch has a device in this process.
+
+    Raises
+    ------
+    InputError
+        If it has not.
+    """
+    if has_device(device):
+        return
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if count:
+        found = f"torch sees {count} here, the first of which is 'cuda:0'"
+    elif torch.version.cuda is None:
+        found = f"torch {torch.__version__} is built without CUDA"
+    else:
+        found = "torch finds no GPU here"
+    raise InputError(f"there is no device {device!r}: {found}; give 'cpu', or leave --device out")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +73,7 @@ class Equipment:
         How many copies of a network are computed: a name of :mod:`evolute.lanes.choose`, ``auto``
         for the fastest, or ``plain`` for one trial after the other without lanes.
     device
-        Where networks are trained.
+        Where networks are trained: ``cpu``, ``cuda`` or ``cuda:1``.
     shared_by
         Processes that share the memory of the machine.
     chosen
@@ -44,7 +83,7 @@ class Equipment:
     Raises
     ------
     InputError
-        If ``lanes`` is below 1.
+        If ``lanes`` is below 1, the device is none of these, or the plan trains on the CPU alone.
     UnknownNameError
         If the plan is unknown.
     """
@@ -52,7 +91,7 @@ class Equipment:
     lanes: int | None = None
     memory_bytes: int | None = None
     plan: str = AUTO
-    device: str = "cpu"
+    device: str = CPU
     shared_by: int = 1
     chosen: tuple[tuple[str, str], ...] = ()
 
@@ -61,6 +100,12 @@ class Equipment:
             raise InputError(f"the number of lanes is {self.lanes}: give at least 1")
         if self.plan not in PLAN_NAMES:
             raise UnknownNameError("plan", self.plan, PLAN_NAMES)
+        if not _DEVICE.fullmatch(self.device):
+            raise InputError(f"malformed device {self.device!r}: give 'cpu', 'cuda' or 'cuda:1'")
+        if self.plan == PLAIN and self.device != CPU:
+            raise InputError(
+                f"plan {PLAIN!r} trains on the CPU alone: leave it out to train on {self.device!r}"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data that JSON can hold; :meth:`from_dict` reverses it."""

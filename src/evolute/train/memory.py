@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
-from evolute.errors import InputError
+from evolute.errors import InputError, TaskError, shorten
 
 MOST_LANES = 64
 """Lanes of one process unless told otherwise: perceptrons gain nothing from more (measured: flat
@@ -43,12 +45,19 @@ def parse_memory(text: str) -> int:
     return size
 
 
-def free_memory() -> int:
+def free_memory(device: str = "cpu") -> int:
     """Return the bytes that this process and others may still take, limits of its group included.
 
+    Of a GPU, its own memory.
     Read from ``/proc`` and the control group (version 2) on Linux; elsewhere the free pages.
+    Addresses that ``RLIMIT_AS`` still allows count as memory.
     """
+    if device != "cpu":
+        return int(torch.cuda.mem_get_info(device)[0])
     free = _available()
+    addresses = addresses_allowed()
+    if addresses is not None:
+        free = min(free, addresses - _addresses_taken())
     group = Path("/sys/fs/cgroup")
     try:
         limit = int((group / "memory.max").read_text())
@@ -56,6 +65,67 @@ def free_memory() -> int:
     except (OSError, ValueError):  # no such group, or no limit ("max")
         pass
     return max(free, 0)
+
+
+def addresses_allowed() -> int | None:
+    """Return the bytes of addresses that this process may take (RLIMIT_AS); None: no limit."""
+    try:
+        import resource  # not there on every system
+    except ImportError:
+        return None
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
+def _addresses_taken() -> int:
+    try:
+        pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
+    except OSError:
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+@contextmanager
+def memory_in_words(task: str) -> Iterator[None]:
+    """Say in one line, where memory runs out inside, how much is allowed and what to do.
+
+    Parameters
+    ----------
+    task
+        Name of the task, of which not even one training fits.
+
+    Raises
+    ------
+    TaskError
+        In place of the error by which memory ran out.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise too_little_memory(task, error) from error
+
+
+def too_little_memory(task: str, error: BaseException) -> TaskError:
+    """Return the error for a task of which not even one training fits into the memory."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    said = shorten(str(error) or type(error).__name__, limit=120)
+    addresses = addresses_allowed()
+    if addresses is None:
+        allowed = f"{free_memory() / 2**20:,.0f} MiB are free"
+        advice = "give it a machine or a group with more memory"
+    else:
+        allowed = (
+            f"this process may take {addresses / 2**20:,.0f} MiB of addresses (RLIMIT_AS), of "
+            f"which {_addresses_taken() / 2**20:,.0f} MiB are taken"
+        )
+        advice = "allow more (ulimit -v)"
+    return TaskError(
+        f"task {task!r}: not even one training fits into the memory: {allowed}; {advice}, or make "
+        f"the network or the batch smaller ({said})"
+    )
 
 
 def _available() -> int:

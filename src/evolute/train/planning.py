@@ -20,7 +20,8 @@ from evolute.tasks.criteria import LOSSES, METRICS
 from evolute.tasks.data import Batch
 from evolute.tasks.randomness import seeded
 from evolute.train.environment import fixed_environment
-from evolute.train.equipment import AUTO, Equipment
+from evolute.train.equipment import AUTO, Equipment, has_device
+from evolute.train.memory import SHARE_OF_FREE, free_memory, lanes_that_fit, memory_in_words
 from evolute.train.protocol import Protocol
 from evolute.train.sources import Sources
 from evolute.train.survey import Survey, survey
@@ -95,6 +96,18 @@ class Ground:
         return cls(sources, batch, survey(task, model, batch, seed=seed))
 
 
+def most_lanes(equipment: Equipment, bytes_per_lane: int) -> int:
+    """Return how many lanes of this size are trained side by side by one process, at most.
+
+    >>> most_lanes(Equipment(memory_bytes=2**30, shared_by=4), 2**24)
+    16
+    """
+    if equipment.lanes is not None:
+        return equipment.lanes
+    memory = equipment.memory_bytes or round(SHARE_OF_FREE * free_memory(equipment.device))
+    return lanes_that_fit(bytes_per_lane, memory // equipment.shared_by)
+
+
 def kind_of(protocol: Protocol) -> str:
     """Say what decides which plan serves, among all that a protocol says.
 
@@ -123,17 +136,18 @@ def choose_plans(
     task, protocols, seed
         What is going to be trained.
     equipment
-        With what; returned as it is if it names a plan itself.
+        With what; returned as it is if it names a plan itself, or a device that workers may have
+        and this process has not.
 
     Raises
     ------
     TaskError
         If no plan serves, or the user's code raises.
     """
-    if equipment.plan != AUTO:
+    if equipment.plan != AUTO or not has_device(equipment.device):
         return equipment
     kinds = {kind_of(protocol): protocol for protocol in protocols}
-    with fixed_environment():
+    with fixed_environment(), memory_in_words(task.name):
         found = {
             kind: _plan_of(task, protocol, seed=seed, equipment=equipment)
             for kind, protocol in kinds.items()
@@ -209,6 +223,7 @@ def plan_lanes(
             version=f"{task.version} width {protocol.width}",
             device=equipment.device,
             size=min(LANES_TIMED, 1 << (fitting.bit_length() - 1)),
+            lanes=most_lanes(equipment, bytes_per_lane),
             plan=plan,
             precision=protocol.precision,
         )

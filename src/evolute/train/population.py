@@ -19,7 +19,6 @@ from functools import partial
 
 from torch import nn
 
-from evolute.errors import TaskError
 from evolute.lanes.base import LaneNetwork
 from evolute.lanes.loop import LoopNetwork
 from evolute.lang.rule import Rule
@@ -29,12 +28,11 @@ from evolute.train.deck import Account, Deck, Lane
 from evolute.train.equipment import Equipment
 from evolute.train.memory import (
     MOST_LANES,
-    SHARE_OF_FREE,
-    free_memory,
     is_out_of_memory,
-    lanes_that_fit,
+    memory_in_words,
+    too_little_memory,
 )
-from evolute.train.planning import Ground, first_model, kind_of, plan_lanes
+from evolute.train.planning import Ground, first_model, kind_of, most_lanes, plan_lanes
 from evolute.train.protocol import Protocol
 from evolute.train.scoring import Course, Scoring
 from evolute.train.trainer import require_scorable, scored_trial, trial_key
@@ -241,13 +239,14 @@ class Population:
 
     def _open(self, job: _Job) -> None:
         """Make the deck for trials like this one."""
+        with memory_in_words(self._task.name):
+            self._make_deck(job)
+
+    def _make_deck(self, job: _Job) -> None:
         equipment = self._equipment
         model = self._model(job.seed, job.protocol.width)
         ground = Ground.of(self._task, job.protocol, seed=job.seed, model=model)
-        if equipment.lanes is None:
-            memory = equipment.memory_bytes or round(SHARE_OF_FREE * free_memory())
-            per_lane = ground.survey.bytes_per_lane
-            self._most = lanes_that_fit(per_lane, memory // equipment.shared_by)
+        self._most = most_lanes(equipment, ground.survey.bytes_per_lane)
         self._kind = job.kind
         self._sources, self._survey = ground.sources, ground.survey
         self._make_network = self._given or self._planned(job, ground.batch)
@@ -333,10 +332,7 @@ class Population:
         assert deck is not None
         size = deck.network.size
         if size == 1:
-            raise TaskError(
-                f"task {self._task.name!r}: not even one training fits into the memory; make the "
-                "network or the batch smaller"
-            ) from error
+            raise too_little_memory(self._task.name, error) from error
         lanes, self._most = deck.lanes, max(1, size // 2)
         for lane in lanes:
             job = self._begun[lane.ticket]

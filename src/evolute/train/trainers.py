@@ -7,7 +7,7 @@ from typing import Protocol as Interface
 
 from evolute.lang.rule import Rule
 from evolute.tasks.base import Task
-from evolute.train.equipment import PLAIN, Equipment
+from evolute.train.equipment import PLAIN, Equipment, require_device
 from evolute.train.population import Population
 from evolute.train.protocol import Protocol
 from evolute.train.trainer import require_scorable, run_trial
@@ -86,5 +86,12 @@ class OneByOne:
 
 
 def make_trainer(task: Task, equipment: Equipment) -> Trainer:
-    """Return the trainer that a plan names."""
+    """Return the trainer that a plan names.
+
+    Raises
+    ------
+    InputError
+        If this process has no such device.
+    """
+    require_device(equipment.device)
     return OneByOne(task) if equipment.plan == PLAIN else Population(task, equipment)

@@ -38,6 +38,7 @@ from evolute.store.sql import open_store
 from evolute.tasks.base import Task
 from evolute.tasks.check import check_task
 from evolute.tasks.user import load_task
+from evolute.train.equipment import require_device
 from evolute.trial import PROGRAM_VERSION, Trial, canonical_json
 from evolute.workbench.keeping import keep_result, require_keys
 
@@ -46,7 +47,7 @@ KIND: RunKind = "benchmark"
 
 MOST_TASKS_IN_A_NAME = 3
 
-_KEYS = ("optimizers", "tasks", "preset", "seed", "bench", "main", "per_task")
+_KEYS = ("optimizers", "tasks", "preset", "seed", "bench", "main", "per_task", "device")
 
 
 class WorkListener:
@@ -106,7 +107,7 @@ def bench(
     config
         Further settings as nested plain data: ``bench`` as
         :class:`evolute.benchmark.config.BenchConfig`, ``main`` over the preset's protocol,
-        ``per_task`` with ``main`` of one task by its name.
+        ``per_task`` with ``main`` of one task by its name, ``device`` as of a search.
     store
         File in which trials and the result are remembered.
     workers
@@ -231,14 +232,19 @@ class Plan:
         config: BenchConfig = validate(BenchConfig, merge(data.get("bench", {}), named), "bench.")
         require_test(config)
         chosen = preset or data.get("preset", DEFAULT_PRESET)
-        base = resolve(chosen, {"task": "any", "seed": data.get("seed") if seed is None else seed})
+        given = {"seed": data.get("seed") if seed is None else seed, "device": data.get("device")}
+        base = resolve(chosen, {"task": "any", **given})
+        require_device(base.device)
         return cls(base.preset, base.seed, config, data)
 
     def settings(self, task: str) -> Settings:
         """Return the settings of a task: the preset's, and what is laid over them."""
         own = self.data.get("per_task", {}).get(task, {})
         main = merge(self.data.get("main", {}), own.get("main", {}))
-        return resolve(self.preset, {"task": task, "seed": self.seed, "main": main})
+        device = self.data.get("device")
+        return resolve(
+            self.preset, {"task": task, "seed": self.seed, "main": main, "device": device}
+        )
 
 
 def require_test(config: BenchConfig) -> None:

@@ -36,11 +36,12 @@ from evolute.errors import InputError
 from evolute.lang.rule import Rule
 from evolute.leaderboard import RunKind, find_run, read_leaderboard
 from evolute.presets import resolve
-from evolute.settings import Settings, merge, validate
+from evolute.settings import Settings, validate
 from evolute.store.base import RunRecord, Store
 from evolute.store.sql import open_store
 from evolute.tasks.base import Task
 from evolute.tasks.registry import TASKS
+from evolute.train.equipment import require_device
 from evolute.train.protocol import Protocol
 from evolute.trial import canonical_json
 from evolute.workbench.bench import (
@@ -57,7 +58,7 @@ from evolute.workbench.keeping import keep_result, require_keys
 KIND: RunKind = "elimination"
 """What it is in the store: a run of this kind, its result the document of that name."""
 
-_KEYS = ("elimination", "bench", "against", "seed")
+_KEYS = ("elimination", "bench", "against", "seed", "device")
 
 
 def eliminate(
@@ -87,7 +88,7 @@ def eliminate(
         Further settings as nested plain data: ``elimination`` as
         :class:`evolute.benchmark.elimination.EliminationConfig`, ``bench`` as
         :class:`evolute.benchmark.config.BenchConfig`, ``against`` the names of the optimizers that
-        winners are compared with.
+        winners are compared with, ``device`` as of a search.
     benchmark
         Whether the last rung, the benchmark, is run.
     store
@@ -115,7 +116,7 @@ def eliminate(
         rungs: list[RungResult] = []
         field: Sequence[Candidate] = start
         for number, rung in enumerate(asked.config.rungs):
-            work = _Rung(number, rung, Protocol.from_json(search["main"]), chosen)
+            work = _Rung(number, rung, Protocol.from_json(search["main"]), chosen, asked.device)
             found = work.run(
                 field,
                 own if rung.task is None else rung.task,
@@ -147,6 +148,7 @@ class _Asked:
     config: EliminationConfig
     bench: BenchConfig
     against: tuple[str, ...]
+    device: str
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> _Asked:
@@ -158,7 +160,9 @@ class _Asked:
         for name in against:
             zoo.load(name)
         config = validate(EliminationConfig, data.get("elimination", {}), "elimination.")
-        return cls(config, bench, against)
+        device = resolve(DEFAULT_PRESET, {"task": "any", "device": data.get("device")}).device
+        require_device(device)
+        return cls(config, bench, against, device)
 
     def check_tasks(self, own: str | Task) -> None:
         """Load every task before hours of training, so that a misspelt one is told at once."""
@@ -217,6 +221,7 @@ class _Rung:
     config: RungConfig
     base: Protocol
     seed: int
+    device: str
 
     def run(
         self,
@@ -232,7 +237,7 @@ class _Rung:
         phase = f"round {self.number + 1} on {loaded.name}: {len(field)} candidates"
         counted = Count(listener, phase, len(field) * len(seeds))
         with evaluator_of(
-            given, loaded, store=store, settings=_settings(loaded.name, self.seed), workers=workers
+            given, loaded, store=store, settings=self._settings(loaded.name), workers=workers
         ) as evaluator:
             return run_rung(
                 field,
@@ -243,9 +248,9 @@ class _Rung:
                 config=self.config,
             )
 
-
-def _settings(task: str, seed: int) -> Settings:
-    return resolve(DEFAULT_PRESET, {"task": task, "seed": seed})
+    def _settings(self, task: str) -> Settings:
+        named = {"task": task, "seed": self.seed, "device": self.device}
+        return resolve(DEFAULT_PRESET, named)
 
 
 def _last_rung(
@@ -268,7 +273,11 @@ def _last_rung(
     ]
     entrants += [Entrant.of_zoo(zoo.load(name)) for name in asked.against]
     plan = Plan.of(
-        merge({"main": json.loads(protocol.to_json())}, {"bench": dataclasses.asdict(asked.bench)}),
+        {
+            "main": json.loads(protocol.to_json()),
+            "bench": dataclasses.asdict(asked.bench),
+            "device": asked.device,
+        },
         preset=DEFAULT_PRESET,
         seed=seed,
         budget=None,

@@ -31,6 +31,7 @@ from evolute.settings import merge, validate
 from evolute.store.base import Store
 from evolute.store.sql import open_store
 from evolute.tasks.base import Task
+from evolute.train.equipment import require_device
 from evolute.train.fingerprint import record
 from evolute.trial import canonical_json
 from evolute.workbench.bench import Count, WorkListener, evaluator_of, find_entrants, load_tasks
@@ -39,7 +40,7 @@ from evolute.workbench.keeping import keep_result, require_keys
 KIND: RunKind = "ablation"
 """What it is in the store: a run of this kind, its result the document of that name."""
 
-_KEYS = ("explain", "main", "preset", "seed")
+_KEYS = ("explain", "main", "preset", "seed", "device")
 
 
 def explain(
@@ -73,7 +74,8 @@ def explain(
         From which all seeds are derived (0).
     config
         Further settings as nested plain data: ``explain`` as
-        :class:`evolute.benchmark.config.ExplainConfig`, ``main`` over the preset's protocol.
+        :class:`evolute.benchmark.config.ExplainConfig`, ``main`` over the preset's protocol,
+        ``device`` as of a search.
     store
         File in which trials and the result are remembered.
     workers
@@ -99,8 +101,10 @@ def explain(
             "task": loaded.name,
             "seed": data.get("seed") if seed is None else seed,
             "main": data.get("main", {}),
+            "device": data.get("device"),
         },
     )
+    require_device(settings.device)
     with (
         open_store(store) as opened,
         evaluator_of(given, loaded, store=opened, settings=settings, workers=workers) as evaluator,
