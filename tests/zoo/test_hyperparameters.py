@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
+from zoo.test_torch import RATE, STEPS, Build, trained
 
 from evolute import zoo
+from evolute.compiler.optimizer import RuleOptimizer
 from evolute.errors import UnknownNameError
 from evolute.lang.rule import Rule
 from evolute.zoo.hyperparameters import HyperParameter, Scale
 
 TUNED = [name for name in zoo.names() if zoo.load(name).hyperparameters]
+WITH_DEFAULTS = [
+    name for name in TUNED if all(e.default is not None for e in zoo.load(name).hyperparameters)
+]
 
 
 @pytest.mark.parametrize("name", TUNED)
@@ -24,15 +33,66 @@ def test_a_template_at_its_defaults_is_the_entrys_rule(name: str) -> None:
 def test_each_hyperparameter_changes_the_rule_and_its_default_lies_in_its_range(name: str) -> None:
     entry = zoo.load(name)
     for each in entry.hyperparameters:
-        assert each.lowest <= each.default <= each.highest
-        for end in (each.lowest, each.highest):
+        assert each.default is None or each.lowest <= each.default <= each.highest
+        for end in {each.lowest, each.highest} - {each.default}:
             assert entry.rule_with({each.name: end}).canonical() != entry.rule.canonical()
+
+
+@pytest.mark.parametrize("name", WITH_DEFAULTS)
+def test_a_template_filled_with_the_defaults_moves_weights_as_the_entrys_rule_does(
+    name: str,
+) -> None:
+    entry = zoo.load(name)
+    first = next(each for each in entry.hyperparameters if each.default)
+    assert first.default is not None
+    # What differs in the last bit is written alike, but is no default: the template is filled.
+    filled = entry.rule_with({first.name: math.nextafter(first.default, 0.0)})
+    assert filled is not entry.rule
+    for mine, other in zip(moved(filled), moved(entry.rule), strict=True):
+        torch.testing.assert_close(mine, other, rtol=0, atol=1e-9)
+
+
+def moved(rule: Rule) -> list[Tensor]:
+    return trained(lambda p: RuleOptimizer(p, rule, lr=RATE, total_steps=STEPS), torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "build"),
+    [
+        ("adam", {"beta1": 0.8, "beta2": 0.95, "eps": 1e-5},
+         lambda p: torch.optim.Adam(p, lr=RATE, betas=(0.8, 0.95), eps=1e-5)),
+        ("adamw", {"beta1": 0.8, "eps": 1e-6, "weight_decay": 0.1},
+         lambda p: torch.optim.AdamW(p, lr=RATE, betas=(0.8, 0.999), eps=1e-6, weight_decay=0.1)),
+        ("amsgrad", {"beta2": 0.99, "eps": 1e-5},
+         lambda p: torch.optim.Adam(p, lr=RATE, betas=(0.9, 0.99), eps=1e-5, amsgrad=True)),
+        ("nadam", {"beta1": 0.8, "beta2": 0.99, "eps": 1e-5},
+         lambda p: torch.optim.NAdam(p, lr=RATE, betas=(0.8, 0.99), eps=1e-5)),
+        ("rmsprop", {"alpha": 0.95, "eps": 1e-5},
+         lambda p: torch.optim.RMSprop(p, lr=RATE, alpha=0.95, eps=1e-5)),
+        ("adagrad", {"eps": 1e-4}, lambda p: torch.optim.Adagrad(p, lr=RATE, eps=1e-4)),
+        ("momentum", {"momentum": 0.95}, lambda p: torch.optim.SGD(p, lr=RATE, momentum=0.95)),
+        ("nesterov", {"momentum": 0.95},
+         lambda p: torch.optim.SGD(p, lr=RATE, momentum=0.95, nesterov=True)),
+    ],
+)  # fmt: skip
+def test_a_tuned_optimizer_follows_that_of_torch(
+    name: str, values: dict[str, float], build: Build
+) -> None:
+    ours, theirs = moved(zoo.load(name).rule_with(values)), trained(build, torch.float64)
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, other, rtol=0, atol=1e-6)
+
+
+def test_every_hand_made_optimizer_with_something_to_tune_declares_it() -> None:
+    hand_made = set(zoo.names(zoo.EntryKind.HAND_MADE))
+    assert hand_made - set(TUNED) == {"sgd", "signsgd"}
 
 
 def test_the_usual_optimizers_declare_what_people_tune() -> None:
     declared = {name: [each.name for each in zoo.load(name).hyperparameters] for name in TUNED}
-    assert declared["adamw"] == ["beta1", "beta2", "weight_decay"]
-    assert declared["lion"] == ["beta1", "beta2"]
+    assert declared["adamw"] == ["beta1", "beta2", "eps", "weight_decay"]
+    assert declared["lion"] == ["beta1", "beta2", "weight_decay"]
+    assert declared["momentum"] == declared["nesterov"] == ["momentum"]
     assert zoo.load("opt6").hyperparameters == ()
 
 

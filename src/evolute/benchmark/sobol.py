@@ -24,7 +24,7 @@ from evolute.runs.executors.base import TrialRequest
 from evolute.seeds import derive
 from evolute.train.protocol import Protocol
 from evolute.trial import OutcomeKind, Trial
-from evolute.zoo.hyperparameters import HyperParameter, Scale
+from evolute.zoo.hyperparameters import DIGITS, HyperParameter, Scale
 
 EDGE = 0.1
 """A value within this part of a range from its end lies on the edge."""
@@ -37,6 +37,12 @@ WIDENING = 0.5
 
 LARGEST_RATE = 1e6
 """The largest learning rate that a protocol takes."""
+
+LARGEST_BETA = 1 - 10.0**-DIGITS
+"""The largest value below 1 that is written in so many digits: no range of a β grows beyond it."""
+
+SMALLEST = 1e-30
+"""The smallest value on a logarithmic scale, which float32 still holds."""
 
 _WHOLE = (0.0, 1.0)
 
@@ -149,7 +155,7 @@ class SettingSearch:
         edge, old = self._edge(index), self.searched[index]
         if edge is None:
             return _WHOLE
-        new = _wider(old, lower=edge == "lower")
+        new = wider(old, lower=edge == "lower")
         if new == old:
             return _WHOLE
         self.searched[index] = new
@@ -171,15 +177,18 @@ def _value(setting: Setting, name: str) -> float:
     return values[name]
 
 
-def _wider(each: HyperParameter, *, lower: bool) -> HyperParameter:
+def wider(each: HyperParameter, *, lower: bool) -> HyperParameter:
     """Return a range grown on one side, as far as such values are allowed."""
     if not lower:
         highest = each.value(1 + WIDENING)
-        return replace(each, highest=min(highest, LARGEST_RATE))
+        most = LARGEST_BETA if each.scale is Scale.COMPLEMENT else LARGEST_RATE
+        return replace(each, highest=max(each.highest, min(highest, most)))
     lowest = each.value(-WIDENING)
-    if each.scale is Scale.COMPLEMENT:
+    if each.scale is Scale.LOG:
+        lowest = max(SMALLEST, lowest)
+    elif each.lowest >= 0.0:
         lowest = max(0.0, round(lowest, 12))  # of 1 − x, the last bits of 1 are left near 0
-    return replace(each, lowest=lowest)
+    return replace(each, lowest=min(each.lowest, lowest))
 
 
 def tune_entrants(

@@ -16,6 +16,8 @@ from evolute.lang.rule import Momentum, Rule
 from evolute.zoo.hyperparameters import DIGITS, HyperParameter, Scale
 
 _PLACE = re.compile(r"\{(1-)?(\w+)\}")
+_OF_WEIGHT = re.compile(r"\+\{(\w+)\}\*w\b")
+"""A weight decay, which goes where it is 0."""
 
 
 class EntryKind(StrEnum):
@@ -115,7 +117,7 @@ class Entry:
     ------
     ValueError
         If the range of learning rates is empty or not positive, or the places of the template are
-        not those of the hyper-parameters.
+        not those of the hyper-parameters, or one of several has no default.
     """
 
     name: str
@@ -137,6 +139,8 @@ class Entry:
         places = {place[1] for place in _PLACE.findall(self.template or "")}
         if places != {each.name for each in self.hyperparameters}:
             raise ValueError(f"{self.name}: the template has places for {sorted(places)}")
+        if len(places) > 1 and any(each.default is None for each in self.hyperparameters):
+            raise ValueError(f"{self.name}: one without a default is declared alone")
 
     @property
     def learning_rate(self) -> float:
@@ -167,15 +171,18 @@ class Entry:
         for name in values:
             if name not in known:
                 raise UnknownNameError(f"hyper-parameter of {self.name}", name, known)
-        if self.template is None:
-            return self.rule
         chosen = known | dict(values)
+        if self.template is None or chosen == known:
+            return self.rule
 
         def written(place: re.Match[str]) -> str:
-            value = chosen[place[2]]
+            value = chosen[place[2]] or 0.0  # None only as the default of a lone one
             return repr(float(f"{1 - value if place[1] else value:.{DIGITS}g}"))
 
-        return Rule.parse(_PLACE.sub(written, self.template))
+        def of_weight(term: re.Match[str]) -> str:
+            return term[0] if chosen[term[1]] else ""
+
+        return Rule.parse(_PLACE.sub(written, _OF_WEIGHT.sub(of_weight, self.template)))
 
     @property
     def state_buffers(self) -> tuple[str, ...]:
@@ -250,4 +257,4 @@ def _hyperparameter(row: Mapping[str, Any]) -> HyperParameter:
     lowest, highest = row["range"]
     rest = {key: value for key, value in row.items() if key != "range"}
     parts = {"lowest": float(lowest), "highest": float(highest), "scale": Scale(row["scale"])}
-    return HyperParameter(**{**rest, **parts})
+    return HyperParameter(**{"default": None, **rest, **parts})

@@ -37,7 +37,8 @@ class HyperParameter:
     name
         As it stands in braces in the entry's template; ``learning_rate`` for the learning rate.
     default
-        The value that its authors recommend.
+        The value that its authors recommend; None where the training has its own, as for the
+        momentum coefficient, which is tuned as a constant.
     lowest, highest
         The range to try, ends included.
     scale
@@ -58,7 +59,7 @@ class HyperParameter:
     """
 
     name: str
-    default: float
+    default: float | None
     lowest: float
     highest: float
     scale: Scale
