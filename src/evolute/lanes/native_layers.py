@@ -16,7 +16,7 @@ from torch import Tensor
 
 import evolute.native
 
-ABI = 4
+ABI = 5
 """Version of the interface of ``native/core/layers*.cpp`` that this file speaks."""
 
 LIBRARY = "libevolute_layers.so"
@@ -103,6 +103,31 @@ class Entropy(Structure):
     )
 
 
+class Side(Structure):
+    """``Side`` of layers_attention.cpp: a tensor [L, N, H, T, D] by its strides."""
+
+    _fields_ = (
+        ("numbers", c_void_p),
+        *((name, c_int64) for name in ("lane", "example", "head", "place")),
+    )
+
+
+class Attention(Structure):
+    """``Attention`` of layers_attention.cpp: an attention, forward or backward."""
+
+    _fields_ = (
+        *((name, c_int64) for name in ("lanes", "examples", "heads", "places", "width", "causal")),
+        ("scale", c_double),
+        ("statistics", c_void_p),
+        *(
+            (name, Side)
+            for name in (
+                "query", "key", "value", "out", "gradient", "of_query", "of_key", "of_value",
+            )
+        ),
+    )  # fmt: skip
+
+
 _FORWARD = (c_int32, *[c_void_p] * 2, *[c_int64] * 2, *[c_void_p] * 2, c_double, *[c_void_p] * 3)
 _BACKWARD = (c_int32, *[c_void_p] * 3, *[c_int64] * 2, *[c_void_p] * 6)
 _CONVOLUTION = (POINTER(Shape), *[c_void_p] * 3)
@@ -120,6 +145,7 @@ _ARGUMENTS = {
     "evolute_linear": (POINTER(Linear),),
     "evolute_cross_entropy": (POINTER(Entropy),),
     "evolute_accuracy": (POINTER(Entropy),),
+    "evolute_attention": (POINTER(Attention),),
 }
 _RESULTS = {"evolute_cross_entropy": c_int32}
 

@@ -31,7 +31,8 @@ BOUNDS: Mapping[str, float] = MappingProxyType(
         "abs_pow": 1.0,
         "dropout": 1.0,
         "clip_norm": 2.0,
-        # Of the sum of magnitudes of what they add, as the terms may cancel.
+        # Of the sum of magnitudes of what they add, as the terms may cancel; of ema times its bias
+        # correction, which multiplies the error of a denormal average too.
         "ema": 3.0,
         "ema_raw": 2.0,
         "accumulate": 1.0,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from evolute.lanes import fused, images, products, sequences
+from evolute.lanes import attending, fused, images, products, sequences
 from evolute.lanes.base import CannotStackError
 from evolute.lanes.native_layers import serves
 from evolute.lanes.stacked.functions import dropout
@@ -275,7 +275,11 @@ def attention(
         return _attention_with_dropout(
             step, query, key, value, attn_mask, dropout_p, is_causal, scale
         )
-    queries, keys, values = (apart(each, step.count).flatten(0, 1) for each in (query, key, value))
+    parts = [apart(each, step.count) for each in (query, key, value)]
+    if attn_mask is None and attending.serves_heads(*parts):
+        mixed = attending.attention(*parts, causal=is_causal, scale=scale)
+        return Lanes(mixed, step.count)
+    queries, keys, values = (part.flatten(0, 1) for part in parts)
     shape = (step.count, *query.shape)
     mask = attn_mask
     if isinstance(mask, Lanes):

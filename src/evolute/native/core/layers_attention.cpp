@@ -1,0 +1,226 @@
+// Attention of each lane, example and head by itself, forward and backward: a block of the scores
+// stays in the cache, and none is kept between the two.
+//
+// One head follows the other, each by the same instructions on its own numbers, so a lane's bits
+// depend on no company; products and sums contract.
+//
+// Sources: Vaswani and others, Attention Is All You Need (2017); Dao and others, FlashAttention
+// (2022), for scores computed again in the backward pass.
+
+#include "layers_dispatch.h"
+#include "layers_products.h"
+#include "layers_vector.h"
+
+namespace {
+
+typedef std::int64_t Int;
+
+constexpr Int block = 32;  // rows of scores at a time, a whole number of panels
+
+// Where the numbers of a tensor [lanes, examples, heads, places, width] stand: those of a place side
+// by side, the rest by strides.
+struct Side {
+    float* numbers;
+    Int lane, example, head, place;
+};
+
+// Attention; ctypes builds it (lanes/native_layers.py).
+struct Attention {
+    Int lanes, examples, heads, places, width;
+    Int causal;
+    double scale;
+    float* statistics;  // the largest score of each place, then 1/Σ exp(score − largest)
+    Side query, key, value;
+    Side out;       // null where backward
+    Side gradient;  // of the result, as all that follow; null where forward
+    Side of_query, of_key, of_value;
+};
+
+struct Scratch {
+    std::vector<float> keys, values, across, rows, scores, slopes;
+};
+
+EVOLUTE_INLINE float* at(const Side& side, Int lane, Int example, Int head) {
+    return side.numbers + lane * side.lane + example * side.example + head * side.head;
+}
+
+template <int W>
+EVOLUTE_INLINE typename Vector<W>::Ints counted() {
+    typename Vector<W>::Ints order;
+    for (int i = 0; i < W; ++i) order[i] = i;
+    return order;
+}
+
+template <int W, class Join>
+EVOLUTE_INLINE float joined(typename Vector<W>::Floats x, const Join& join) {
+    float parts[W];
+    store<W>(parts, x);
+    for (int half = W / 2; half > 0; half /= 2) {
+        for (int i = 0; i < half; ++i) parts[i] = join(parts[i], parts[i + half]);
+    }
+    return parts[0];
+}
+
+template <int W>
+EVOLUTE_INLINE float total(typename Vector<W>::Floats x) {
+    return joined<W>(x, [](float a, float b) __attribute__((always_inline)) { return a + b; });
+}
+
+// Turns a row of scores into shares of the first `seen`, the rest up to `columns` into 0.
+template <int W>
+EVOLUTE_INLINE void share_row(float* row, Int columns, Int seen, float scale, float* statistics,
+                              Int places) {
+    typedef typename Vector<W>::Floats Floats;
+    const typename Vector<W>::Ints order = counted<W>();
+    const Floats none = Floats{} - __builtin_inff();
+    Floats largest = none;
+    for (Int c = 0; c < seen; c += W) {
+        Floats value = load<W>(row + c) * scale;
+        value = order < static_cast<std::int32_t>(seen - c) ? value : none;
+        largest = value > largest ? value : largest;
+    }
+    const float most = joined<W>(largest, [](float a, float b) __attribute__((always_inline)) {
+        return a > b ? a : b;
+    });
+    Floats sums = {};
+    for (Int c = 0; c < columns; c += W) {
+        Floats power = exponential<W>(load<W>(row + c) * scale - most);
+        power = order < static_cast<std::int32_t>(seen - c) ? power : Floats{};
+        store<W>(row + c, power);
+        sums += power;
+    }
+    const float share = 1.0f / total<W>(sums);
+    for (Int c = 0; c < columns; c += W) store<W>(row + c, load<W>(row + c) * share);
+    statistics[0] = most;
+    statistics[places] = share;
+}
+
+// Turns a row of scores into the shares that share_row found, and the gradients of the shares into
+// those of the scores.
+template <int W>
+EVOLUTE_INLINE void slope_row(float* row, float* slopes, Int columns, Int seen, float scale,
+                              float most, float share) {
+    typedef typename Vector<W>::Floats Floats;
+    const typename Vector<W>::Ints order = counted<W>();
+    Floats sums = {};
+    for (Int c = 0; c < columns; c += W) {
+        Floats part = exponential<W>(load<W>(row + c) * scale - most) * share;
+        const Floats slope = load<W>(slopes + c);
+        const auto known = order < static_cast<std::int32_t>(seen - c);
+        part = known ? part : Floats{};
+        store<W>(row + c, part);
+        sums += known ? part * slope : Floats{};
+    }
+    const float mean = total<W>(sums);
+    for (Int c = 0; c < columns; c += W) {
+        const auto known = order < static_cast<std::int32_t>(seen - c);
+        const Floats slope = load<W>(row + c) * (load<W>(slopes + c) - mean) * scale;
+        store<W>(slopes + c, known ? slope : Floats{});
+    }
+}
+
+template <int W>
+EVOLUTE_INLINE void head_forward(const Attention& work, Int lane, Int example, Int head,
+                                 float* statistics, Scratch& scratch) {
+    const float* query = at(work.query, lane, example, head);
+    const float* key = at(work.key, lane, example, head);
+    const float* value = at(work.value, lane, example, head);
+    float* out = at(work.out, lane, example, head);
+    const Int places = work.places, width = work.width, wide = padded(places);
+    const float scale = static_cast<float>(work.scale);
+    float* scores = scratch.scores.data();
+    pack_panels({width, places, key, 1, work.key.place, scratch.keys.data()});
+    pack_panels({places, width, value, work.value.place, 1, scratch.values.data()});
+    for (Int first = 0; first < places; first += block) {
+        const Int rows = places - first < block ? places - first : block;
+        const Int columns = work.causal ? first + rows : places;
+        multiply({rows, columns, width, query + first * work.query.place, work.query.place, 1,
+                  scratch.keys.data(), width, scores, wide, nullptr, false});
+        for (Int row = 0; row < rows; ++row) {
+            const Int seen = work.causal ? first + row + 1 : places;
+            share_row<W>(scores + row * wide, columns, seen, scale, statistics + first + row,
+                         places);
+        }
+        multiply({rows, width, columns, scores, wide, 1, scratch.values.data(), places,
+                  out + first * work.out.place, work.out.place, nullptr, false});
+    }
+}
+
+template <int W>
+EVOLUTE_INLINE void head_backward(const Attention& work, Int lane, Int example, Int head,
+                                  const float* statistics, Scratch& scratch) {
+    const float* query = at(work.query, lane, example, head);
+    const float* key = at(work.key, lane, example, head);
+    const float* value = at(work.value, lane, example, head);
+    const float* gradient = at(work.gradient, lane, example, head);
+    float* of_query = at(work.of_query, lane, example, head);
+    float* of_key = at(work.of_key, lane, example, head);
+    float* of_value = at(work.of_value, lane, example, head);
+    const Int places = work.places, width = work.width, wide = padded(places);
+    const float scale = static_cast<float>(work.scale);
+    float* scores = scratch.scores.data();
+    float* slopes = scratch.slopes.data();
+    float* own = scratch.rows.data();
+    pack_panels({width, places, key, 1, work.key.place, scratch.keys.data()});
+    pack_panels({width, places, value, 1, work.value.place, scratch.values.data()});
+    pack_panels({places, width, key, work.key.place, 1, scratch.across.data()});
+    for (Int row = 0; row < places; ++row) {
+        for (Int c = 0; c < width; ++c) {
+            of_key[row * work.of_key.place + c] = 0.0f;
+            of_value[row * work.of_value.place + c] = 0.0f;
+        }
+    }
+    for (Int first = 0; first < places; first += block) {
+        const Int rows = places - first < block ? places - first : block;
+        const Int columns = work.causal ? first + rows : places;
+        const float* queries = query + first * work.query.place;
+        const float* given = gradient + first * work.gradient.place;
+        multiply({rows, columns, width, queries, work.query.place, 1, scratch.keys.data(), width,
+                  scores, wide, nullptr, false});
+        multiply({rows, columns, width, given, work.gradient.place, 1, scratch.values.data(),
+                  width, slopes, wide, nullptr, false});
+        for (Int row = 0; row < rows; ++row) {
+            const Int place = first + row, seen = work.causal ? place + 1 : places;
+            slope_row<W>(scores + row * wide, slopes + row * wide, columns, seen, scale,
+                         statistics[place], statistics[places + place]);
+        }
+        multiply({rows, width, columns, slopes, wide, 1, scratch.across.data(), places,
+                  of_query + first * work.of_query.place, work.of_query.place, nullptr, false});
+        pack_panels({rows, width, given, work.gradient.place, 1, own});
+        multiply({columns, width, rows, scores, 1, wide, own, rows, of_value,
+                  work.of_value.place, nullptr, true});
+        pack_panels({rows, width, queries, work.query.place, 1, own});
+        multiply({columns, width, rows, slopes, 1, wide, own, rows, of_key, work.of_key.place,
+                  nullptr, true});
+    }
+}
+
+template <int W>
+EVOLUTE_INLINE void attention(const Attention& work) {
+    const Int wide = padded(work.places), broad = padded(work.width);
+    Scratch scratch;
+    scratch.keys.resize(work.width * wide);
+    scratch.values.resize(work.width * wide + work.places * broad);
+    scratch.across.resize(work.places * broad);
+    scratch.rows.resize(block * broad);
+    scratch.scores.assign(block * wide, 0.0f);
+    scratch.slopes.assign(block * wide, 0.0f);
+    float* statistics = work.statistics;
+    for (Int lane = 0; lane < work.lanes; ++lane) {
+        for (Int example = 0; example < work.examples; ++example) {
+            for (Int head = 0; head < work.heads; ++head, statistics += 2 * work.places) {
+                if (work.gradient.numbers == nullptr) {
+                    head_forward<W>(work, lane, example, head, statistics, scratch);
+                } else {
+                    head_backward<W>(work, lane, example, head, statistics, scratch);
+                }
+            }
+        }
+    }
+}
+
+EVOLUTE_DISPATCH(attention, Attention)
+
+}  // namespace
+
+EVOLUTE_EXPORT void evolute_attention(const Attention* work) { attention_any(*work); }
