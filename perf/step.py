@@ -1,11 +1,13 @@
 """Speed of a step: rules against ``torch.optim.Adam``, interleaved in one process.
 
-``python -m perf.step [foreach|compiled|fused] [WORKLOAD] [RULE …]``: on the parameter list of a
-ResNet-18 and on flat tensors of 1e5, 1e6 and 1e7 floats. Rules in lists against Adam's ``foreach``
-and ``fused`` steps, then steps under ``torch.compile`` against a compiled Adam, on one thread.
-Rules on the native core against Adam's ``fused`` step, a copy of the same bytes and their own
-operations one by one, on one thread and on two. Medians of interleaved repeats: in time of the
+``python -m perf.step [foreach|compiled|fused|functions] [WORKLOAD] [RULE …]``: on the parameter
+list of a ResNet-18 and on flat tensors of 1e5, 1e6 and 1e7 floats. Rules in lists against Adam's
+``foreach`` and ``fused`` steps, then steps under ``torch.compile`` against a compiled Adam, on one
+thread. Rules on the native core against Adam's ``fused`` step, a copy of the same bytes and their
+own operations one by one, on one thread and on two. Medians of interleaved repeats: in time of the
 processor on one thread, so that other work on the machine counts less, and by the clock on two.
+``functions``, which is not done unless asked for, are compiled steps along one function of the
+gradient each.
 """
 
 from __future__ import annotations
@@ -21,6 +23,9 @@ import torch
 from torch import nn
 
 from evolute import zoo
+from evolute.compiler.optimizer import RuleOptimizer
+from evolute.lang.functions import FUNCTIONS
+from evolute.lang.registry import Kind
 
 RULES = ("adam", "opt1", "opt6", "opt10", "a1")
 RULES_ON_THE_CORE = ("adam", "opt1", "opt6", "opt7", "opt10", "a1", "lion", "qhm")
@@ -111,6 +116,24 @@ def compiled_steps(shapes: list[tuple[int, ...]], rules: Sequence[str]) -> dict[
     return steps
 
 
+def function_steps(shapes: list[tuple[int, ...]], rules: Sequence[str]) -> dict[str, Step]:
+    """Return compiled steps along f(g), for the functions of one argument or for those named."""
+    unary = [
+        name
+        for name, row in FUNCTIONS.items()
+        if row.kind is Kind.ELEMENTWISE and row.arity == 1 and not row.parameters
+    ]
+    rate = torch.tensor(1e-6)
+    torch._dynamo.config.recompile_limit = 2 * len(unary)  # past it the compiler gives up
+    steps: dict[str, Step] = {
+        "torch Adam, compiled": torch.compile(torch.optim.Adam(weights_of(shapes), lr=rate).step)
+    }
+    for name in rules or unary:
+        optimizer = RuleOptimizer(weights_of(shapes), f"none: {name}(g)", lr=rate)
+        steps[name] = torch.compile(optimizer.step)
+    return steps
+
+
 def timed(steps: dict[str, Step], count: int) -> dict[str, float]:
     """Return the median seconds of each step, after three that warm up."""
     clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
@@ -152,6 +175,8 @@ def main(wanted: str = "", workload: str = "", *rules: str) -> None:
         report("in lists", eager_steps, workloads, rules)
     if wanted in ("", "compiled"):
         report("compiled", compiled_steps, workloads, rules)
+    if wanted == "functions":
+        report("compiled functions", function_steps, workloads, rules)
     if wanted in ("", "fused"):
         for threads in (1, 2):
             torch.set_num_threads(threads)
