@@ -1,17 +1,16 @@
 """Speed of the native core: rules against ``torch.optim.Adam(fused=True)`` and a copy of memory.
 
-``python -m perf.native rules`` times one step of flat tensors of 1e5, 1e6 and 1e7 floats, on one
-thread and on two: fused Adam, a copy of as many bytes as Adam moves (28 per float: weight,
-gradient and two states read, three of them written), and rules. ``python -m perf.native zoo`` times
-every rule of the zoo at 1e6 against its eager torch operations. ``python -m perf.native denormals``
-times functions on denormal numbers. Medians of interleaved repeats of wall time; a JSON line each.
+``python -m perf.native`` times one step of flat tensors of 1e5, 1e6 and 1e7 floats, on one thread
+and on two: fused Adam, a copy of as many bytes as Adam moves (28 per float: weight, gradient and
+two states read, three of them written), and rules. Medians of interleaved repeats of wall time; a
+JSON line each. :mod:`perf.native_zoo` times every rule of the zoo, :mod:`perf.native_hostile`
+numbers that are denormal, huge, infinite or NaN.
 """
 
 from __future__ import annotations
 
 import json
 import statistics
-import sys
 import time
 from collections.abc import Callable
 
@@ -31,7 +30,6 @@ REPEATS = 9
 ELEMENTS_PER_REPEAT = 4_000_000
 TOTAL_STEPS = 1_000
 FLOATS_MOVED_BY_ADAM = 7
-FUNCTIONS = ("exp", "log", "tanh", "arcsinh", "erfc", "bessel_i1e", "sigmoid", "sqrt")
 Step = Callable[[], object]
 
 
@@ -117,43 +115,11 @@ def rules() -> None:
             report(f"{count:.0e} floats", timed(steps, count))
 
 
-def every_rule_of_the_zoo() -> None:
-    """Time every rule of the zoo beside its eager operations, the smallest ratio last."""
-    torch.set_num_threads(1)
-    count, ratios = 1_000_000, {}
-    gradient = drawn(count, scale=0.01, seed=1)
-    for name in zoo.names():
-        rule = zoo.load(name).rule
-        steps = {"native": native_step(rule, gradient), "eager": eager_step(rule, count)}
-        found = timed(steps, count)
-        ratios[name] = found["eager"] / found["native"]
-        report(f"{name}, {ratios[name]:.1f} times", found)
-    print(
-        "ratio:", ", ".join(f"{n} {r:.1f}" for n, r in sorted(ratios.items(), key=lambda x: -x[1]))
-    )
-
-
-def denormals() -> None:
-    """Time functions on normal numbers and on denormal ones."""
-    torch.set_num_threads(1)
-    count = 100_000
-    for name in FUNCTIONS:
-        rule = Rule.parse(f"none: {name}(ema_raw(g, 0.5))*w")
-        tiny = drawn(count, scale=1e-40, seed=1)
-        steps = {
-            "normal": native_step(rule, drawn(count, scale=1.0, seed=1)),
-            "denormal": native_step(rule, tiny),
-        }
-        report(name, timed(steps, count))
-
-
-def main(wanted: str | None) -> None:
-    """Print what is wanted, all by default."""
+def main() -> None:
+    """Print what was measured."""
     print(f"torch {torch.__version__}, native core: {status().reason}")
-    for name, run in (("rules", rules), ("zoo", every_rule_of_the_zoo), ("denormals", denormals)):
-        if wanted in (None, name):
-            run()
+    rules()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else None)
+    main()

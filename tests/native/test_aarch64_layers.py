@@ -82,7 +82,7 @@ def call(name: str, arguments: tuple[Any, ...], places: dict[int, int]) -> None:
 def test_convolutions_and_their_gradients(away: Emulated, examples: int, stride: int) -> None:
     side = (7 + 2 - 3) // stride + 1
     numbers = (2, examples, 3, 7, 7, 5, side, side, 3, 3, stride, stride, 1, 1)
-    names = [name for name, _ in native_layers.Shape._fields_]
+    names = [each[0] for each in native_layers.Shape._fields_]
     size = 3 * 7 * 7 * examples
     shape = Work(native_layers.Shape, dict(zip(names, (*numbers, size), strict=True)))
     x, kernels = drawn(2, 3, 7, 7, examples), drawn(2, 5, 3, 3, 3)
@@ -97,7 +97,7 @@ def test_convolutions_and_their_gradients(away: Emulated, examples: int, stride:
 def test_normalisation_of_planes(away: Emulated, activation: int, size: int) -> None:
     x, sums = drawn(3, size), [drawn(3, seed=seed) for seed in range(7)]
     names = ("scale", "offset", "mean", "variance", "deviation", "scale_gradient")
-    fields = dict(zip((*names, "offset_gradient"), sums, strict=True))
+    fields: dict[str, Any] = dict(zip((*names, "offset_gradient"), sums, strict=True))
     fields |= {"activation": activation, "planes": 3, "size": size, "epsilon": 1e-5}
     fields |= {"x": x, "out": np.zeros_like(x)}
     compare(away, "norm_planes", Work(native_layers.Norm, fields))
@@ -121,7 +121,7 @@ def test_normalisation_of_channels(away: Emulated, activation: int, columns: int
 @pytest.mark.parametrize("size", [3, 64])
 def test_layer_normalisation(away: Emulated, size: int) -> None:
     x = drawn(2, 70, size)
-    fields = {"lanes": 2, "rows": 70, "size": size, "epsilon": 1e-5, "x": x}
+    fields: dict[str, Any] = {"lanes": 2, "rows": 70, "size": size, "epsilon": 1e-5, "x": x}
     fields |= {"out": np.zeros_like(x), "scale": drawn(2, size), "offset": drawn(2, size, seed=1)}
     fields |= {"mean": drawn(2, 70), "deviation": drawn(2, 70, seed=1)}
     compare(away, "layer_norm", Work(native_layers.Rows, fields))
@@ -132,6 +132,6 @@ def test_layer_normalisation(away: Emulated, size: int) -> None:
 
 def test_gelu(away: Emulated) -> None:
     x = drawn(2, 101) * np.float32(3)
-    fields = {"lanes": 2, "size": 101, "x": x, "out": np.zeros_like(x)}
+    fields: dict[str, Any] = {"lanes": 2, "size": 101, "x": x, "out": np.zeros_like(x)}
     compare(away, "gelu", Work(native_layers.Gelu, fields))
     compare(away, "gelu", Work(native_layers.Gelu, fields | {"gradient": drawn(2, 101)}))
