@@ -89,7 +89,7 @@ def test_a_declared_hyperparameter_is_tuned_within_its_range_and_the_report_stat
     task = run_bench(BenchLaboratory(EQUAL), known("adamw"), cross=False)
     record = entrant(task, "adamw").tuning
     assert [each.name for each in record.ranges] == [
-        *("learning_rate", "beta1", "beta2", "eps", "weight_decay")
+        *("learning_rate", "beta1", "beta2", "weight_decay")
     ]
     decays = {trial.setting.hyperparameters["weight_decay"] for trial in record.trials}
     assert len(decays) == CONFIG.budget

@@ -61,8 +61,8 @@ def moved(rule: Rule) -> list[Tensor]:
     [
         ("adam", {"beta1": 0.8, "beta2": 0.95, "eps": 1e-5},
          lambda p: torch.optim.Adam(p, lr=RATE, betas=(0.8, 0.95), eps=1e-5)),
-        ("adamw", {"beta1": 0.8, "eps": 1e-6, "weight_decay": 0.1},
-         lambda p: torch.optim.AdamW(p, lr=RATE, betas=(0.8, 0.999), eps=1e-6, weight_decay=0.1)),
+        ("adamw", {"beta1": 0.8, "beta2": 0.99, "weight_decay": 0.1},
+         lambda p: torch.optim.AdamW(p, lr=RATE, betas=(0.8, 0.99), weight_decay=0.1)),
         ("amsgrad", {"beta2": 0.99, "eps": 1e-5},
          lambda p: torch.optim.Adam(p, lr=RATE, betas=(0.9, 0.99), eps=1e-5, amsgrad=True)),
         ("nadam", {"beta1": 0.8, "beta2": 0.99, "eps": 1e-5},
@@ -90,7 +90,7 @@ def test_every_hand_made_optimizer_with_something_to_tune_declares_it() -> None:
 
 def test_the_usual_optimizers_declare_what_people_tune() -> None:
     declared = {name: [each.name for each in zoo.load(name).hyperparameters] for name in TUNED}
-    assert declared["adamw"] == ["beta1", "beta2", "eps", "weight_decay"]
+    assert declared["adamw"] == ["beta1", "beta2", "weight_decay"]
     assert declared["lion"] == ["beta1", "beta2", "weight_decay"]
     assert declared["momentum"] == declared["nesterov"] == ["momentum"]
     assert zoo.load("opt6").hyperparameters == ()
