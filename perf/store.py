@@ -1,6 +1,6 @@
-"""Time what a large store is asked for: ``python -m perf.store sqlite|postgresql [trials]``.
+"""Time what a large store is asked for: ``python -m perf.store KIND [TRIALS [listings]]``.
 
-PostgreSQL is one of its own on this machine, with ``fsync`` on, started for the measurement.
+KIND is sqlite or postgresql: a server of its own on this machine, with ``fsync`` on, started for it.
 """
 
 from __future__ import annotations
@@ -16,15 +16,26 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from sqlalchemy import Connection, text
 
+from evolute.lang.rule import Rule
 from evolute.leaderboard import read_leaderboard
+from evolute.presets import resolve
+from evolute.runs.evaluate import Evaluator
+from evolute.runs.executors.in_process import InProcessExecutor
+from evolute.runs.run import Run
+from evolute.runs.screening import TwinFinder
+from evolute.runs.settled import Settled
 from evolute.store import schema
 from evolute.store.base import RunEntry, RunRecord
 from evolute.store.inspection import take_inventory
 from evolute.store.sql import open_store
 from evolute.store.sql_store import SqlStore, utc_now
+from evolute.tasks.user import load_task
 from evolute.testing.postgresql_server import find_programs, postgresql_server
+from evolute.train.equipment import Equipment
+from evolute.train.fingerprint import record
 from evolute.trial import (
     EpochRecord,
     Outcome,
@@ -130,12 +141,51 @@ def leaderboard(address: str) -> None:
         assert len(read_leaderboard(store, RUN, limit=10)) == 10
 
 
-def resume(address: str) -> None:
-    """Ask what a run asks before it goes on: whether it is settled, and all its answers."""
+def large_run(store: SqlStore) -> Run:
+    """Return a run on digits under the name of the stored one, with all that a quick search has."""
+    settings = {"search": {"candidates": 10_000_000}}
+    named = {"task": "digits", "algorithm": "random"}
+    config = resolve("quick", settings, named).run_config("digits")
+    task = load_task("digits")
+    executor = InProcessExecutor(task, equipment=Equipment(plan="loop"))
+    run = Run(config, config.new_search(), Evaluator(task, store, executor))
+    run.digest = RUN.digest
+    assert config.duplicate_tolerance is not None
+    run._twins = TwinFinder(record(task, config.seed), config.duplicate_tolerance)
+    return run
+
+
+def save_checkpoint(address: str, count: int) -> None:
+    """Let a run have come as far as the store: texts tried, fingerprints and trials of all."""
     with open_store(address, create=False) as store:
-        store.open_run(RUN)
+        run = large_run(store)
+        state = run.search.state()
+        state["ledger"] |= {"proposed": count, "awaited": []}
+        texts = [
+            f"nesterov: bessel_i1e([a13*a{n}]*g)+sign(m)*ln(abs(v)+1e-8)" for n in range(count)
+        ]
+        state |= {"tried": "\n".join(texts), "index": count // 16}
+        run.search = run.search.restored(state)
+        (shelf,) = (run._twins.find_or_add(Rule.parse("none: g"), protocol="{}", digest="ab" * 32)
+                    or run._twins.rows())  # type: ignore[union-attr]  # fmt: skip
+        digests = store.results(RUN.digest).trials
+        norms = np.tile(shelf[4], (count, 1))
+        names = [f"{digest} {text}" for digest, text in zip(digests, texts, strict=True)]
+        run._twins.load(*shelf[:3], names=names, norms=norms)  # type: ignore[union-attr]
+        run._settled = Settled(store, b"".join(sorted(map(bytes.fromhex, digests))))
+        run._recorded = count
+        timed("save the checkpoint", run._save)
+
+
+def resume(address: str, count: int) -> None:
+    """Do what a resumed run does until its search proposes something new."""
+    with open_store(address, create=False) as store:
+        run = large_run(store)
         assert not store.unsettled(RUN.digest)
-        assert store.results(RUN.digest).trials
+        with run.evaluator.answers() as answers:
+            run._resume(answers)
+            assert run.search.proposed == len(run._settled) == count
+            assert run.search.ask()
 
 
 def poll(address: str, ready: Any, stop: Any, slowest: Any) -> None:
@@ -181,10 +231,16 @@ def place(kind: str) -> Iterator[str]:
         yield server.create("trials")
 
 
-def measure(address: str, count: int) -> None:
-    """Print what a filled store takes."""
+def measure_listings(address: str, count: int) -> None:
+    """Print what a leaderboard and a resumed run take."""
     timed("leaderboard, opening included", lambda: leaderboard(address))
-    timed("resume: opening, settled, all results", lambda: resume(address))
+    save_checkpoint(address, count)
+    resume(address, count)  # loads libraries and data, which a search needs anyway
+    timed("resume, opening and first proposals included", lambda: resume(address, count))
+
+
+def measure_rest(address: str, count: int) -> None:
+    """Print what else a filled store takes."""
     digests = [trial(number).key.digest for number in range(0, REAL, 2)]
     fresh = [trial(number) for number in range(10**8, 10**8 + 5000)]
     with open_store(address) as store:
@@ -193,17 +249,17 @@ def measure(address: str, count: int) -> None:
         timed("get, 1000 at once", lambda: store.get_many(digests), 1000)
         timed("put, 1000 at once", lambda: _put(store, fresh), len(fresh))
         timed("claim and release, 100 at once", lambda: _lease(store), 100)
-        if count <= 200_000:
-            timed("all entries of the run", lambda: store.run_entries(RUN.digest), count)
     write_while_polled(address, count)
     print(f"{take_inventory(address).size_bytes / count:.0f} bytes a trial and its entry")
 
 
-def main(kind: str, count: int) -> None:
+def main(kind: str, count: int, *, only_listings: bool) -> None:
     with place(kind) as address:
         with open_store(address) as store:
             timed(f"{count} trials and entries, mostly copied", lambda: fill(store, count), count)
-        measure(address, count)
+        measure_listings(address, count)
+        if not only_listings:
+            measure_rest(address, count)
 
 
 def _put(store: SqlStore, trials: list[Trial]) -> None:
@@ -218,4 +274,5 @@ def _lease(store: SqlStore) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 1_000_000)
+    trials = int(sys.argv[2]) if len(sys.argv) > 2 else 1_000_000
+    main(sys.argv[1], trials, only_listings="listings" in sys.argv[3:])

@@ -20,6 +20,9 @@ MALFORMED = (ValueError, TypeError, KeyError, IndexError, AttributeError, Recurs
              OverflowError, AssertionError, InputError)  # fmt: skip
 """What reading a state raises that no search has written."""
 
+SEPARATOR = ";"
+"""Between texts of rules: it is in none, and JSON writes it as it is, which makes it quick."""
+
 
 def genome_to_json(genome: Genome) -> Any:
     """Return a genome as nested lists; :func:`genome_from_json` reverses it."""
@@ -108,10 +111,10 @@ def told_from_json(data: Any) -> tuple[Proposal, Result]:
 
 
 def texts_to_json(texts: set[str]) -> str:
-    """Return texts of one line each as one text: a million of them are read in half a second."""
-    return "\n".join(sorted(texts))
+    """Return rules' texts as one text: a million of them are read in half a second."""
+    return SEPARATOR.join(texts)
 
 
 def texts_from_json(data: str) -> set[str]:
     """Read what :func:`texts_to_json` wrote."""
-    return set(data.split("\n")) if data else set()
+    return set(data.split(SEPARATOR)) if data else set()
