@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -10,6 +12,7 @@ from train.small_task import ADAM, AT_RATE, PROBED, SGD, make, untimed
 
 from evolute.train.environment import fixed_environment
 from evolute.train.equipment import Equipment
+from evolute.train.population import Population
 from evolute.train.protocol import PROTOCOLS, Protocol
 from evolute.train.trainer import run_trial, trial_key
 from evolute.train.trainers import make_trainer
@@ -111,3 +114,49 @@ def test_each_trial_has_its_own_time_limit_in_a_population(plan: str) -> None:
 
 def test_one_after_the_other_is_what_run_trial_makes() -> None:
     assert train("plain", AT_RATE)[1] == untimed(run_trial(SGD, TASK, AT_RATE, seed=0))
+
+
+def test_training_in_lanes_imports_neither_a_compiler_nor_an_algebra_library() -> None:
+    """Each takes half a second or more, in every worker process."""
+    program = """
+import sys
+from evolute.lang.rule import Rule
+from evolute.tasks.user import load_task
+from evolute.train.environment import fixed_environment
+from evolute.train.equipment import Equipment
+from evolute.train.population import Population
+from evolute.train.protocol import PROTOCOLS
+population = Population(load_task("digits"), Equipment(plan="stacked", lanes=2))
+population.add(0, Rule.parse("g"), PROTOCOLS["quick"].main.at_rate(0.1), seed=0)
+with fixed_environment():
+    assert len(list(population.run())) == 1
+assert not {"torch._dynamo", "sympy", "sklearn"} & set(sys.modules)
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+
+
+class Counted(nn.Linear):
+    """Counts the copies that are made of it."""
+
+    copies = 0
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Counted:
+        type(self).copies += 1
+        fresh = Counted(self.in_features, self.out_features)
+        fresh.load_state_dict(self.state_dict())
+        return fresh
+
+
+def test_lanes_of_a_batched_plan_cost_no_copy_of_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = make(model=lambda: Counted(4, 3))
+    copies = []
+    for trials in (2, 12):
+        monkeypatch.setattr(Counted, "copies", 0)
+        population = Population(task, Equipment(plan="stacked/1", lanes=2))
+        for ticket in range(trials):
+            population.add(ticket, ADAM, AT_RATE, seed=0)
+        with fixed_environment():
+            assert len(list(population.run())) == trials
+        copies.append(Counted.copies)
+    assert copies[0] == copies[1]

@@ -306,6 +306,13 @@ class JobTable:
         """Give a row the values of its program's decays at this step."""
         self._decays[row][:] = values
 
+    def share_decays(self, rows: Sequence[int]) -> None:
+        """Let rows of one program read the decays of the first of them, until they are set anew."""
+        shared = self._decays[rows[0]]
+        for row in rows:
+            self._decays[row] = shared
+            self._jobs[row]["decays"] = shared.ctypes.data
+
     def set_noise(self, row: int, noise: Sequence[Tensor]) -> None:
         """Give a row the noise of this step: what ``uniform_noise`` returns for each random node.
 

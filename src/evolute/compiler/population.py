@@ -130,6 +130,8 @@ class LaneOptimizer:
                 gradient=self._gradients[at][slot],
                 slots=lane.states[at],
             )
+        if lane.native.program.decays and self._rows_of[slot]:
+            self._table.share_decays(self._rows_of[slot])
 
     def release(self, slot: int) -> None:
         """Forget the rule of a slot and its state."""
@@ -193,9 +195,7 @@ class LaneOptimizer:
         """Write the decays of a lane into the table; return its rate times its schedule."""
         values = curves[min(step, len(curves) - 1)]
         if len(values) > 1:
-            decays = values[1:]
-            for row in self._rows_of[slot]:
-                self._table.set_decays(row, decays)
+            self._table.set_decays(self._rows_of[slot][0], values[1:])  # type: ignore[arg-type]
         return scheduled_rate(rate, float(values[0]), step=step)
 
     def _give_noise(

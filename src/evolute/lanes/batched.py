@@ -154,9 +154,13 @@ class BatchedNetwork(LaneNetwork):
 
     def _passes(self, batches: Sequence[Batch]) -> Iterator[list[int]]:
         """Yield the lanes that run together: batches of one shape, not too many at once."""
+        kinds = {
+            key: tuple(map(kind_of, batch))
+            for key, batch in {id(batch): batch for batch in batches}.items()
+        }
         alike: dict[Any, list[int]] = {}
-        for place, (inputs, targets) in enumerate(batches):
-            alike.setdefault((kind_of(inputs), kind_of(targets)), []).append(place)
+        for place, batch in enumerate(batches):
+            alike.setdefault(kinds[id(batch)], []).append(place)
         for places in alike.values():
             for start in range(0, len(places), self._together):
                 yield places[start : start + self._together]
@@ -216,8 +220,11 @@ def _enter(vector: Tensor, places: list[int], values: Tensor) -> None:
 
 def _on(device: torch.device, values: list[Any]) -> list[Any]:
     """Return the values on a device, each object once."""
-    moved: dict[int, Any] = {}
-    for value in values:
-        if id(value) not in moved:
-            moved[id(value)] = value.to(device) if isinstance(value, Tensor) else value
+    given = {id(value): value for value in values}
+    moved = {
+        key: value.to(device) if isinstance(value, Tensor) else value
+        for key, value in given.items()
+    }
+    if all(moved[key] is value for key, value in given.items()):
+        return values
     return [moved[id(value)] for value in values]
