@@ -105,5 +105,6 @@ def resumable(display: Callable[[Console], Drawn], store: str) -> Iterator[Drawn
     except KeyboardInterrupt:
         typed = [each.replace(store, shown(store)) for each in sys.argv[1:]]
         again = shlex.join(["evolute", *typed])
-        errors.print(Text(f"\nStopped; every finished trial is stored. To resume: {again}"))
+        errors.print(Text("\nStopped; every finished trial is stored."), end=" ")
+        errors.print(Text(f"To resume: {again}"), soft_wrap=True)  # whole, to be copied
         raise
