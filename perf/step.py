@@ -24,8 +24,7 @@ from torch import nn
 
 from evolute import zoo
 from evolute.compiler.optimizer import RuleOptimizer
-from evolute.lang.functions import FUNCTIONS
-from evolute.lang.registry import Kind
+from evolute.lang.registry import FUNCTIONS, Kind
 
 RULES = ("adam", "opt1", "opt6", "opt10", "a1")
 RULES_ON_THE_CORE = ("adam", "opt1", "opt6", "opt7", "opt10", "a1", "lion", "qhm")

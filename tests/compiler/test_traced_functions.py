@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,7 @@ from evolute.compiler.optimizer import RuleOptimizer
 from evolute.compiler.program import compile_rule
 from evolute.compiler.traced import traced_program
 from evolute.compiler.traced_functions import TRACED
-from evolute.lang.functions import FUNCTIONS
-from evolute.lang.registry import Kind, Parity
+from evolute.lang.registry import FUNCTIONS, Kind, Parity
 from evolute.lang.rule import Rule
 
 CORE = Path(__file__).parents[2] / "src" / "evolute" / "native" / "core" / "coefficients.h"
@@ -136,5 +136,5 @@ def test_machine_code_of_every_function_gives_what_its_row_gives() -> None:
         assert isinstance(expected, Tensor)
         atol = 1e-44 if row.parity is Parity.ODD else 5e-7
         torch.testing.assert_close(
-            value, expected.float(), rtol=1e-5, atol=atol, msg=lambda text, n=name: f"{n}: {text}"
+            value, expected.float(), rtol=1e-5, atol=atol, msg=partial("{}: {}".format, name)
         )
