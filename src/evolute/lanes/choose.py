@@ -26,6 +26,7 @@ from evolute.lanes.check import (
     trained_names,
 )
 from evolute.lanes.criterion import LaneCriterion
+from evolute.lanes.native_layers import kind as native_kind
 from evolute.lanes.plans import PLANS as PLANS
 from evolute.lanes.plans import Plan
 from evolute.lanes.remembered import plan_key, recall, remember
@@ -156,7 +157,7 @@ def choose(
             raise UnknownNameError("plan", plan, PLANS)
         return trial.only(plan)
     shapes = [tuple(part.shape) if isinstance(part, Tensor) else type(part) for part in batch]
-    more = f"{precision} {size}"
+    more = f"{precision} {size} {native_kind()}"
     key = plan_key(name, version, shapes, device=str(device), more=more)
     known = recall(key) if remembering else None
     if known in PLANS and trial.refusal(known) is None:

@@ -171,6 +171,11 @@ def layers() -> ctypes.CDLL | None:
     return library
 
 
+def kind() -> str:
+    """Return which native layers run, as the speed of plans depends on them."""
+    return "torch's layers" if layers() is None else f"native layers {ABI}"
+
+
 def serves(*tensors: Tensor | None) -> bool:
     """Say whether the native layers can take these tensors, in float32 and outside autocast."""
     known = [each for each in tensors if each is not None]
