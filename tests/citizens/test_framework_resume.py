@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from optional_library import require_library
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -19,7 +20,6 @@ from evolute.schedules import WarmupHoldCosine
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 STEPS = 12
 SAVED_AT = 5
-NOT_INSTALLED = "{} is not installed: pip install evolute[frameworks]"
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +78,7 @@ def with_hugging_face(folder: Path, *, resume: bool) -> list[Tensor]:
 
 
 def test_hugging_face_resumes_to_the_bit(tmp_path: Path) -> None:
-    pytest.importorskip("transformers", reason=NOT_INSTALLED.format("transformers"))
+    require_library("transformers", extra="frameworks")
     straight = with_hugging_face(tmp_path, resume=False)
     assert_same(with_hugging_face(tmp_path, resume=True), straight)
 
@@ -119,7 +119,7 @@ def with_lightning(epochs: int, folder: Path, *, resume: bool) -> list[Tensor]:
 @pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec.*deprecated")
 @pytest.mark.filterwarnings("ignore:.*does not have many workers")
 def test_lightning_resumes_to_the_bit(tmp_path: Path) -> None:
-    pytest.importorskip("lightning", reason=NOT_INSTALLED.format("lightning"))
+    require_library("lightning", extra="frameworks")
     straight = with_lightning(3, tmp_path, resume=False)
     with_lightning(1, tmp_path, resume=False)
     assert_same(with_lightning(3, tmp_path, resume=True), straight)
@@ -149,6 +149,6 @@ def with_accelerate(folder: Path, *, resume: bool) -> list[Tensor]:
 
 
 def test_accelerate_resumes_to_the_bit(tmp_path: Path) -> None:
-    pytest.importorskip("accelerate", reason=NOT_INSTALLED.format("accelerate"))
+    require_library("accelerate", extra="frameworks")
     straight = with_accelerate(tmp_path, resume=False)
     assert_same(with_accelerate(tmp_path, resume=True), straight)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from optional_library import require_library
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
@@ -49,9 +50,7 @@ def stepping(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Optimizer]]:
 def test_an_example_trains_to_the_last_step_of_its_schedule(
     name: str, library: str, stepping: list[Optimizer]
 ) -> None:
-    pytest.importorskip(
-        library, reason=f"{library} is not installed: pip install evolute[frameworks]"
-    )
+    require_library(library, extra="frameworks")
     accuracy = importlib.import_module(name).main()
     assert accuracy > LEAST_ACCURACY
     (optimizer,) = set(stepping)

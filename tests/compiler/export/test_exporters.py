@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-from importlib.util import find_spec
 
 import pytest
+from optional_library import require_library
 
 from evolute import zoo
 from evolute.compiler.export.exporters import EXPORTERS, export_rule
@@ -44,9 +44,9 @@ def test_every_library_spells_every_primitive(dialect: object) -> None:
     assert set(dialect.spelling) == set(PRIMITIVES)  # type: ignore[attr-defined]
 
 
-@pytest.mark.skipif(find_spec("matplotlib") is None, reason="matplotlib is not installed")
 @pytest.mark.parametrize("name", zoo.names())
 def test_the_equation_of_every_known_optimizer_can_be_set(name: str) -> None:
+    require_library("matplotlib", extra="dev")
     from matplotlib import mathtext
 
     for line in rule_to_latex(zoo.load(name).rule).splitlines():
@@ -63,3 +63,14 @@ def test_the_title_of_every_known_optimizer_names_a_class(name: str) -> None:
 def test_the_names_of_classes_are_distinct() -> None:
     names = [identifier_of(zoo.load(name).title) for name in zoo.names()]
     assert len(set(names)) == len(names)
+
+
+def test_a_missing_library_fails_in_ci_and_is_said_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match=r"nowhere is not installed: pip install"):
+        require_library("nowhere", extra="export")
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="nowhere is not installed"):
+        require_library("nowhere", extra="export")

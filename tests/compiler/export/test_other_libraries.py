@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from compiler.export.exported import (
     rule_optimizer,
     subject_of_the_zoo,
 )
+from optional_library import require_library
 
 from evolute import zoo
 from evolute.compiler.export.exporters import EXPORTERS, export_rule
@@ -54,8 +54,7 @@ JITTED = "opt6 jitted"
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_every_exported_file_moves_as_rule_optimizer(library: str, tmp_path: Path) -> None:
-    if find_spec(library) is None:
-        pytest.skip(f"{library} is not installed: pip install 'evolute[export]'")
+    require_library(library, extra="export")
     followed = follow(library, tmp_path)
     names = {name: name for name in SUBJECTS} | ({JITTED: "opt6"} if library == "optax" else {})
     faults = {
