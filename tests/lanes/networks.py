@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,20 +105,3 @@ CASES = {
     "convnet": Case(lambda: published_convnet(channels=1, classes=10, width=4), images()),
     "transformer": Case(Transformer, texts()),
 }
-
-
-class Stream:
-    """A stream of torch's global generator."""
-
-    def __init__(self, seed: int) -> None:
-        self._state = torch.Generator().manual_seed(seed).get_state()
-
-    @contextmanager
-    def active(self) -> Iterator[None]:
-        outer = torch.default_generator.get_state()
-        torch.default_generator.set_state(self._state)
-        try:
-            yield
-        finally:
-            self._state = torch.default_generator.get_state()
-            torch.default_generator.set_state(outer)

@@ -52,7 +52,8 @@ def test_attention_and_its_gradients_equal_torchs_in_double(
 ) -> None:
     parts = given(shape)
     leaves = [each.double().requires_grad_() for each in parts]
-    mixed = functional.scaled_dot_product_attention(*leaves, is_causal=causal, scale=0.7)
+    query, key, value = leaves
+    mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=causal, scale=0.7)
     gradient = drawn((4, *shape[1:]), 5)[: shape[0]].double()
     wanted = [mixed, *torch.autograd.grad(mixed, leaves, gradient)]
     for one, two in zip(step(parts, causal=causal, scale=0.7), wanted, strict=True):
@@ -62,7 +63,8 @@ def test_attention_and_its_gradients_equal_torchs_in_double(
 
 def test_its_scale_is_torchs_unless_given() -> None:
     parts = given(SHAPES[0])
-    wanted = functional.scaled_dot_product_attention(*parts)
+    query, key, value = parts
+    wanted = functional.scaled_dot_product_attention(query, key, value)
     torch.testing.assert_close(step(parts, causal=False)[0].detach(), wanted)
 
 

@@ -10,12 +10,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lanes.networks import CLASSES, Case, Stream, Transformer
+from lanes.networks import CLASSES, Case, Transformer
 from torch import Tensor, nn
 
 from evolute.errors import InputError
 from evolute.lanes.base import LaneNetwork
 from evolute.lanes.choose import PLANS, Choice, choose
+from evolute.lanes.noise import SeededStream
 from evolute.tasks.networks import perceptron, published_convnet
 
 STEPS = 3
@@ -91,7 +92,7 @@ def trajectory(
     running = [slot, *others]
     for number, place in enumerate(running):
         network.put(place, model_of(case, SEED if number == 0 else SEED + 1 + place % 2))
-    own, shared = Stream(SEED), Stream(SEED)
+    own, shared = SeededStream(SEED), SeededStream(SEED)
     losses = []
     for step in range(STEPS):
         mine, theirs = batch_of(case, step), batch_of(case, step - 1)
@@ -138,7 +139,7 @@ def test_lanes_of_one_seed_see_the_draws_of_the_plain_module(name: str) -> None:
     network = PLANS["stacked"].make(model, 3)
     for slot in range(3):
         network.put(slot, copy.deepcopy(model))
-    stream, own = Stream(3), Stream(3)
+    stream, own = SeededStream(3), SeededStream(3)
     model.train()
     for step in range(2):
         batch = batch_of(case, step)

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from lanes.networks import CLASSES, Stream
+from lanes.networks import CLASSES
 from torch import nn
 
 from evolute.errors import InputError
 from evolute.lanes.choose import Choice, choose
+from evolute.lanes.noise import SeededStream
 
 LAYERS: dict[str, Callable[[], nn.Module]] = {
     "linear": lambda: nn.Sequential(nn.Linear(9, 7), nn.Linear(7, 9)),
@@ -101,7 +102,7 @@ def _first_lane(
         network.put(slot, made())
     for weight in network.weights:
         weight[1:] *= 1.5
-    noise = [Stream(slot) for slot in range(size)]
+    noise = [SeededStream(slot) for slot in range(size)]
     losses = network.train_step([batch] * size, range(size), CLASSES, noise).losses
     tensors = [losses[0], *(gradient[0] for gradient in network.gradients)]
     return tuple(each.detach().numpy().tobytes() for each in tensors)

@@ -118,6 +118,7 @@ class Rounding(TorchDispatchMode):
 @pytest.mark.parametrize("name", ["perceptron", "transformer"])
 def test_the_stacked_plan_serves_whatever_torchs_products_do(name: str) -> None:
     case = CASES[name]
-    with Rounding():
+    rounding: Any = Rounding
+    with rounding():
         choice = choose(case.build, case.batch, CLASSES, name=name, version="", plan="stacked")
     assert choice.plan == "stacked"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
@@ -103,6 +104,16 @@ class BatchedNetwork(LaneNetwork):
     @abstractmethod
     def _train(self, lot: Lot, criterion: LaneCriterion) -> Found:
         """Run forward and backward in training mode."""
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """Let the code inside compute in the precision of this network."""
+        if self.precision != "bf16":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+    def _in_float32(self, output: Any) -> Any:
+        """Return what was computed under autocast as the criterion takes it."""
+        return output.float() if self.precision == "bf16" else output
 
     @abstractmethod
     def _outputs(self, lot: Lot) -> Any:

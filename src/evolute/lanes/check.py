@@ -8,8 +8,7 @@ mode, and the loss of evaluation mode.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from evolute.lanes.base import Batch, CannotStackError, LaneNetwork
 from evolute.lanes.criterion import LaneCriterion
+from evolute.lanes.noise import SeededStream
 
 TOLERANCES = {"float32": 2e-3, "bf16": 1e-1}
 """Largest distance from the plain module, as a share of the norm. Rounding stays far below; a wrong
@@ -58,23 +58,6 @@ class Subject:
     criterion: LaneCriterion
     precision: str
     device: torch.device
-
-
-class _Noise:
-    """A stream that begins at a seed."""
-
-    def __init__(self, seed: int) -> None:
-        self._state = torch.Generator().manual_seed(seed).get_state()
-
-    @contextmanager
-    def active(self) -> Iterator[None]:
-        outer = torch.default_generator.get_state()
-        torch.default_generator.set_state(self._state)
-        try:
-            yield
-        finally:
-            self._state = torch.default_generator.get_state()
-            torch.default_generator.set_state(outer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +125,7 @@ def _plain(subject: Subject, lane: int) -> _Seen:
     model = copy.deepcopy(subject.models[lane]).to(subject.device)
     model.train()
     parameters = dict(model.named_parameters())
-    noise = _Noise(lane)
+    noise = SeededStream(lane)
     losses: list[Tensor] = []
     gradients: list[dict[str, Tensor]] = []
     for batch in subject.batches:
@@ -158,7 +141,7 @@ def _plain(subject: Subject, lane: int) -> _Seen:
                 parameters[name].sub_(gradient, alpha=RATE)
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     model.eval()
-    with torch.no_grad(), _Noise(0).active():
+    with torch.no_grad(), SeededStream(0).active():
         evaluation = _loss(subject, model, subject.batches[0]).item()
     return _Seen(losses, gradients, buffers, evaluation)
 
@@ -182,7 +165,7 @@ def _lanes(
     slots = range(len(lanes))
     for slot, lane in enumerate(lanes):
         network.put(slot, copy.deepcopy(subject.models[lane]))
-    noise = [_Noise(lane) for lane in lanes]
+    noise = [SeededStream(lane) for lane in lanes]
     losses: list[Tensor] = []
     gradients: list[list[dict[str, Tensor]]] = []
     for batch in subject.batches:
@@ -194,7 +177,7 @@ def _lanes(
             for weight, gradient in zip(network.weights, network.gradients, strict=True):
                 weight.sub_(gradient, alpha=RATE)
     buffers = [_buffers(network.module(slot)) for slot in slots]
-    with _Noise(0).active():
+    with SeededStream(0).active():
         evaluations = network.evaluate([subject.batches[0]], slots, subject.criterion)
     return [
         _Seen(

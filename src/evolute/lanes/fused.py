@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from evolute.lanes.native_layers import layers
+from evolute.lanes.running import move_averages
 
 ACTIVATIONS = {None: 0, "relu": 1, "silu": 2}
 """Numbers of the activations, as in ``layers.cpp``."""
@@ -56,10 +57,8 @@ def norm(
     """
     apply: Any = _Norm.apply
     z, mean, variance = apply(x, weight, bias, epsilon, ACTIVATIONS[activation])
-    if running is not None:
-        rows = x.numel() // x.shape[1]
-        running[0].mul_(1 - momentum).add_(mean, alpha=momentum)
-        running[1].mul_(1 - momentum).add_(variance, alpha=momentum * rows / max(rows - 1, 1))
+    rows = x.numel() // x.shape[1]
+    move_averages(running, mean, variance, momentum=momentum, rows=rows)
     result: Tensor = z
     return result
 

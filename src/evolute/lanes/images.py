@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from evolute.lanes.native_layers import Norm, Shape, layers
+from evolute.lanes.running import move_averages
 
 ACTIVATIONS = {None: 0, "relu": 1, "silu": 2}
 """Numbers of the activations, as in ``layers_vector.h``."""
@@ -121,10 +122,8 @@ def norm(
     """
     apply: Any = _Norm.apply
     z, mean, variance = apply(x, weight, bias, epsilon, ACTIVATIONS[activation])
-    if running is not None:
-        rows = x[0].numel() // x.shape[2]
-        running[0].mul_(1 - momentum).add_(mean, alpha=momentum)
-        running[1].mul_(1 - momentum).add_(variance, alpha=momentum * rows / max(rows - 1, 1))
+    rows = x[0].numel() // x.shape[2]
+    move_averages(running, mean, variance, momentum=momentum, rows=rows)
     result: Tensor = z
     return result
 

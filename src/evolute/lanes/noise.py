@@ -11,6 +11,31 @@ import numpy as np
 import torch
 
 
+class SeededStream:
+    """A stream of torch's global generator that begins at a seed.
+
+    >>> with SeededStream(0).active():
+    ...     first = torch.rand(1)
+    >>> with SeededStream(0).active():
+    ...     bool(torch.rand(1) == first)
+    True
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._state = torch.Generator().manual_seed(seed).get_state()
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Let the code inside draw from this stream, which goes on where it last stopped."""
+        outer = torch.default_generator.get_state()
+        torch.default_generator.set_state(self._state)
+        try:
+            yield
+        finally:
+            self._state = torch.default_generator.get_state()
+            torch.default_generator.set_state(outer)
+
+
 def shared_draws(noise: Sequence[Any] | None, count: int) -> list[tuple[Any, list[int]]]:
     """Return each distinct stream with the positions of the lanes that draw from it.
 

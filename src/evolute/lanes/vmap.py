@@ -6,7 +6,6 @@ plan (measured on digits: 506 lane-steps per second against 867), so it is secon
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 import torch
@@ -51,15 +50,9 @@ class VmapNetwork(BatchedNetwork):
         return mapped(lot.weights, lot.held, inputs)
 
     def _call(self, weights: dict[str, Tensor], held: dict[str, Tensor], inputs: Any) -> Any:
-        bf16 = self.precision == "bf16"
-        autocast: Any = (
-            torch.autocast(self.device.type, dtype=torch.bfloat16)
-            if bf16
-            else contextlib.nullcontext()
-        )
-        with autocast:
+        with self._autocast():
             output = functional_call(self._module, {**weights, **held}, (inputs,))
-        return output.float() if bf16 else output
+        return self._in_float32(output)
 
 
 def _along(values: list[Any]) -> tuple[Any, int | None]:

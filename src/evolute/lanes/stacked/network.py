@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 import torch
@@ -50,16 +49,10 @@ class StackedNetwork(BatchedNetwork):
         shared = all_same(lot.inputs)
         found = self._trace(lot.inputs[0], training=training)
         inputs = lot.inputs[0] if shared else Lanes(torch.stack(lot.inputs), lot.count)
-        bf16 = self.precision == "bf16"
-        autocast: Any = (
-            torch.autocast(self.device.type, dtype=torch.bfloat16)
-            if bf16
-            else contextlib.nullcontext()
-        )
-        with autocast:
+        with self._autocast():
             output = run(found, inputs, tensors, Step(lot.count, lot.draws))
         if isinstance(output, Lanes):
-            return output.apart().float() if bf16 else output.apart()
+            return self._in_float32(output.apart())
         return _lane_by_lane(output, lot.count)
 
     def _trace(self, inputs: Any, *, training: bool) -> Trace:
