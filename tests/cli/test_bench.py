@@ -9,12 +9,10 @@ from typing import Any
 
 import pytest
 import tomli_w
+from cli.shell import Capture, run
 from tiny import TINY_CONFIG, TINY_TASK
 
-from evolute.cli.app import main
 from evolute.cli.bench import split_list
-
-Capture = pytest.CaptureFixture[str]
 
 CONFIG: dict[str, Any] = {
     "main": TINY_CONFIG["main"],
@@ -29,13 +27,6 @@ CONFIG: dict[str, Any] = {
         "resamples": 100,
     },
 }
-
-
-def run(arguments: list[str]) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(arguments)
-    assert isinstance(ended.value.code, int)
-    return ended.value.code
 
 
 @pytest.fixture(scope="module")

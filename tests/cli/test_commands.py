@@ -11,12 +11,11 @@ from typing import Any
 
 import pytest
 import tomli_w
+from cli.shell import Capture, refused, run, said
 from tiny import TINY_CONFIG, TINY_TASK
 
-from evolute.cli.app import cli, main
+from evolute.cli.app import cli
 from evolute.lang.rule import Rule
-
-Capture = pytest.CaptureFixture[str]
 
 
 class Workplace:
@@ -37,33 +36,6 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     place = Workplace(tmp_path_factory.mktemp("workplace"))
     assert run([*place.search, "--format", "json"]) == 0
     return place
-
-
-def run(arguments: list[str]) -> int:
-    """Run the command line in this process; return its exit status."""
-    with pytest.raises(SystemExit) as ended:
-        main(arguments)
-    assert isinstance(ended.value.code, int)
-    return ended.value.code
-
-
-def said(capture: Capture, arguments: list[str]) -> str:
-    """Return what a command prints that must succeed."""
-    capture.readouterr()
-    assert run(arguments) == 0
-    return capture.readouterr().out
-
-
-def refused(capture: Capture, arguments: list[str]) -> str:
-    """Return the one line with which a command refuses its input with exit status 2."""
-    capture.readouterr()
-    assert run(arguments) == 2
-    captured = capture.readouterr()
-    assert captured.out == ""
-    line, end = captured.err.split("\n", 1)
-    assert end == ""
-    assert line.startswith("evolute: ")
-    return line
 
 
 def test_search_ends_in_a_leaderboard_a_verdict_and_a_saved_rule(

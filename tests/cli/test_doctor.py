@@ -7,19 +7,10 @@ from importlib import metadata
 
 import pytest
 import torch
+from cli.shell import Capture, run
 
-from evolute.cli.app import main
 from evolute.cli.doctor import examine
 from evolute.compiler.native import status
-
-Capture = pytest.CaptureFixture[str]
-
-
-def run(arguments: list[str]) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(arguments)
-    assert isinstance(ended.value.code, int)
-    return ended.value.code
 
 
 def test_both_formats_say_the_same(capsys: Capture) -> None:

@@ -8,16 +8,14 @@ from typing import Any
 
 import pytest
 import tomli_w
+from cli.shell import Capture, run
 from tiny import TINY_CONFIG, TINY_TASK, build
 
-from evolute.cli.app import main
 from evolute.discover import search
 from evolute.errors import InputError
 from evolute.leaderboard import find_run
 from evolute.store.sql import open_store
 from evolute.workbench.eliminate import eliminate
-
-Capture = pytest.CaptureFixture[str]
 
 CONFIG: dict[str, Any] = {
     "elimination": {
@@ -36,13 +34,6 @@ CONFIG: dict[str, Any] = {
     },
     "against": ["adamw"],
 }
-
-
-def run(arguments: list[str]) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(arguments)
-    assert isinstance(ended.value.code, int)
-    return ended.value.code
 
 
 @pytest.fixture(scope="module")

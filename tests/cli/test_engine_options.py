@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import tomli_w
-from cli.test_commands import Capture, refused, said
+from cli.shell import Capture, refused, said
 from tiny import TINY_CONFIG, TINY_TASK
 
 from evolute.presets import resolve

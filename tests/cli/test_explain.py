@@ -9,30 +9,21 @@ from typing import Any
 
 import pytest
 import tomli_w
+from cli.shell import Capture, run
 from tiny import TINY_CONFIG, TINY_TASK, build
 
 from evolute.benchmark.explained import ExplainResult
-from evolute.cli.app import main
 from evolute.errors import InputError
 from evolute.lang.rule import Rule
 from evolute.leaderboard import find_run
 from evolute.store.sql import open_store
 from evolute.workbench.explain import explain
 
-Capture = pytest.CaptureFixture[str]
-
 CONFIG: dict[str, Any] = {
     "main": TINY_CONFIG["main"],
     "explain": {"seeds": 2, "tuning_seeds": 1, "grid_half_width": 1, "widenings": 0},
 }
 RULE = "none: [a1]*tanh([a3]*g)"
-
-
-def run(arguments: list[str]) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(arguments)
-    assert isinstance(ended.value.code, int)
-    return ended.value.code
 
 
 @pytest.fixture(scope="module")

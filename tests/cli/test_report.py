@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from cli.shell import Capture, refused, run
 from report.ablations import made_up_ablation
 from report.benchmarks import made_up_benchmark
 from report.eliminations import made_up_elimination
@@ -14,11 +15,8 @@ from report.places import search_into
 
 from evolute.benchmark.elimination import EliminationResult
 from evolute.benchmark.explained import ExplainResult
-from evolute.cli.app import main
 from evolute.store.base import RunRecord
 from evolute.store.sql import open_store
-
-Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(scope="module")
@@ -31,23 +29,6 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
         opened.open_run(RunRecord(result.digest, "a bench", '{"kind":"benchmark"}', "1"))
         opened.put_document(result.digest, "benchmark", result.to_dict())
     return str(path)
-
-
-def run(arguments: list[str]) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(arguments)
-    assert isinstance(ended.value.code, int)
-    return ended.value.code
-
-
-def refused(capture: Capture, arguments: list[str]) -> str:
-    """Return the one line with which the command refuses its input with exit status 2."""
-    capture.readouterr()
-    assert run(arguments) == 2
-    captured = capture.readouterr()
-    assert captured.out == ""
-    assert captured.err.count("\n") == 1
-    return captured.err
 
 
 @pytest.fixture(autouse=True)

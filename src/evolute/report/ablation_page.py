@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 from evolute.benchmark.explained import ExplainResult, Simplification
 from evolute.benchmark.part_table import by_cost
 from evolute.report.ablation_figures import (
@@ -13,6 +11,7 @@ from evolute.report.ablation_figures import (
     measured_name,
     parts_figure,
 )
+from evolute.report.origin import config_table, origin
 from evolute.report.page import (
     Between,
     Block,
@@ -27,7 +26,7 @@ from evolute.report.page import (
 )
 from evolute.report.rule_figures import Winner, decay_figure
 from evolute.report.typeset import parse_or_none, typeset, typeset_schedule
-from evolute.report.wording import plural, sentence_case, version
+from evolute.report.wording import plural, sentence_case
 from evolute.store.base import RunRecord
 
 
@@ -66,7 +65,7 @@ def ablation_page(result: ExplainResult, record: RunRecord) -> Page:
             Section(
                 title="Settings",
                 lead="How much work the ablation did.",
-                blocks=(_settings(result),),
+                blocks=(config_table(result.config),),
             ),
         ),
         provenance=(
@@ -74,8 +73,7 @@ def ablation_page(result: ExplainResult, record: RunRecord) -> Page:
             ("task", result.task),
             ("preset", result.preset),
             ("seed", str(result.seed)),
-            ("begun", record.created_at[:16].replace("T", " ") + " UTC"),
-            ("evolute", version()),
+            *origin(record),
         ),
     )
 
@@ -192,13 +190,3 @@ def _decays(result: ExplainResult) -> tuple[Block, ...]:
     if rule is not None:
         blocks.append(decay_figure(Winner("the rule", rule), name="decays"))
     return present(blocks)
-
-
-def _settings(result: ExplainResult) -> Table:
-    return Table(
-        name="settings",
-        caption="Configuration",
-        columns=("setting", "value"),
-        rows=tuple((name, str(value)) for name, value in asdict(result.config).items()),
-        shown=30,
-    )

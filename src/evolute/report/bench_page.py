@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict
 
 from evolute.benchmark.comparison import Finding
 from evolute.benchmark.findings import EntrantVerdict
@@ -32,9 +31,10 @@ from evolute.report.bench_tables import (
     verdicts_table,
 )
 from evolute.report.findings import FINDINGS
-from evolute.report.page import Block, Page, Section, Table, Tendency, present
+from evolute.report.origin import config_table, origin
+from evolute.report.page import Block, Page, Section, Tendency, present
 from evolute.report.winners import Named, winner_blocks
-from evolute.report.wording import plural, sentence_case, version
+from evolute.report.wording import plural, sentence_case
 from evolute.store.base import RunRecord
 from evolute.train.protocol import Protocol
 
@@ -78,15 +78,14 @@ def bench_page(result: BenchResult, record: RunRecord) -> Page:
             Section(
                 title="Settings",
                 lead="How much work the benchmark did.",
-                blocks=(_settings(result),),
+                blocks=(config_table(result.config),),
             ),
         ),
         provenance=(
             ("Benchmark", result.digest[:12]),
             ("preset", result.preset),
             ("seed", str(result.seed)),
-            ("begun", record.created_at[:16].replace("T", " ") + " UTC"),
-            ("evolute", version()),
+            *origin(record),
         ),
     )
 
@@ -243,14 +242,4 @@ def _rules(result: BenchResult) -> Section:
         )
         if entrants
         else (),
-    )
-
-
-def _settings(result: BenchResult) -> Table:
-    return Table(
-        name="settings",
-        caption="Configuration",
-        columns=("setting", "value"),
-        rows=tuple((name, str(value)) for name, value in asdict(result.config).items()),
-        shown=30,
     )

@@ -12,10 +12,11 @@ from evolute.report.elimination_figures import (
     round_figure,
     survival_figure,
 )
+from evolute.report.origin import origin
 from evolute.report.page import Between, Block, Cell, Page, Section, Table, Tendency, present
 from evolute.report.typeset import typeset
 from evolute.report.winners import Named, winner_blocks
-from evolute.report.wording import plural, sentence_case, version
+from evolute.report.wording import plural, sentence_case
 from evolute.store.base import RunRecord
 from evolute.train.protocol import Protocol
 
@@ -51,8 +52,7 @@ def elimination_page(result: EliminationResult, record: RunRecord) -> Page:
         provenance=(
             ("Elimination", result.digest[:12]),
             ("search", result.run),
-            ("begun", record.created_at[:16].replace("T", " ") + " UTC"),
-            ("evolute", version()),
+            *origin(record),
         ),
     )
 

@@ -14,6 +14,7 @@ from evolute.report.comparison_figures import (
 from evolute.report.facts import RunFacts
 from evolute.report.findings import FINDINGS
 from evolute.report.measure import Measure
+from evolute.report.origin import origin
 from evolute.report.page import Block, Notes, Page, Section, Tendency, present
 from evolute.report.run_tables import (
     comparison_table,
@@ -34,7 +35,6 @@ from evolute.report.wording import (
     plural,
     seconds_text,
     sentence_case,
-    version,
 )
 from evolute.trial import OutcomeKind
 
@@ -244,7 +244,6 @@ def _provenance(facts: RunFacts) -> tuple[tuple[str, str], ...]:
         ("task", " ".join([facts.settings.task, *versions[:1]])),
         ("seed", str(facts.settings.seed)),
         ("algorithm", facts.settings.algorithm),
-        ("begun", facts.record.created_at[:16].replace("T", " ") + " UTC"),
         ("machine", "; ".join(machines) or "unknown"),
-        ("evolute", version()),
+        *origin(facts.record),
     )
