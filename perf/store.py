@@ -166,12 +166,13 @@ def save_checkpoint(address: str, count: int) -> None:
         ]
         state |= {"tried": "\n".join(texts), "index": count // 16}
         run.search = run.search.restored(state)
-        (shelf,) = (run._twins.find_or_add(Rule.parse("none: g"), protocol="{}", digest="ab" * 32)
-                    or run._twins.rows())  # type: ignore[union-attr]  # fmt: skip
+        assert run._twins is not None
+        run._twins.find_or_add(Rule.parse("none: g"), protocol="{}", digest="ab" * 32)
+        (shelf,) = run._twins.rows()
         digests = store.results(RUN.digest).trials
         norms = np.tile(shelf[4], (count, 1))
         names = [f"{digest} {text}" for digest, text in zip(digests, texts, strict=True)]
-        run._twins.load(*shelf[:3], names=names, norms=norms)  # type: ignore[union-attr]
+        run._twins.load(*shelf[:3], names=names, norms=norms)
         run._settled = Settled(store, b"".join(sorted(map(bytes.fromhex, digests))))
         run._recorded = count
         timed("save the checkpoint", run._save)

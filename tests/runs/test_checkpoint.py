@@ -22,7 +22,7 @@ from evolute.runs.executors.in_process import InProcessExecutor
 from evolute.runs.progress import Ending, Progress
 from evolute.runs.run import Run
 from evolute.runs.settled import DIGEST_BYTES, Settled
-from evolute.search.base import Result
+from evolute.search.base import Proposal, Result
 from evolute.store.sql import open_store
 from evolute.testing.store_examples import example_trial
 from evolute.train.equipment import Equipment
@@ -104,7 +104,7 @@ def always(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_with_and_without_its_checkpoint_an_interrupted_run_ends_as_undisturbed(
-    tmp_path: Path, always: None, algorithm: str
+    tmp_path: Path, always: None, monkeypatch: pytest.MonkeyPatch, algorithm: str
 ) -> None:
     undisturbed = sat(open_run(tmp_path / "undisturbed.sqlite", algorithm))
     path = tmp_path / "interrupted.sqlite"
@@ -116,8 +116,12 @@ def test_with_and_without_its_checkpoint_an_interrupted_run_ends_as_undisturbed(
     asked_anew = without_checkpoint(path, tmp_path / "anew.sqlite")
     resumed = open_run(path, algorithm)
     asked: list[int] = []
-    beginning = resumed.search
-    beginning.ask = lambda: asked.append(1) or ()  # type: ignore[method-assign,assignment,func-returns-value]
+
+    def ask() -> tuple[Proposal, ...]:
+        asked.append(1)
+        return ()
+
+    monkeypatch.setattr(resumed.search, "ask", ask)
     assert sat(resumed) == undisturbed
     assert not asked  # the search went on from its state
     assert sat(open_run(asked_anew, algorithm)) == undisturbed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -25,7 +26,9 @@ from evolute.tasks.user import load_task
 from evolute.testing.executor_contract import (
     RULES,
     UNLIKE_ANY,
+    alone,
     example_requests,
+    without_provenance,
     write_task,
 )
 from evolute.train.equipment import Equipment
@@ -41,6 +44,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import evolute
+from evolute.runs import run
 from evolute.store.sql import open_store
 from evolute.trial import Provenance, canonical_json
 from tiny import TINY_CONFIG, build
@@ -48,6 +52,7 @@ from tiny import TINY_CONFIG, build
 CONFIG = TINY_CONFIG | {"plan": "loop", "lanes": 4, "search": {
     "initial_candidates": 5, "particles": 2, "time_steps": 2, "children": 2, "tries": 2}}
 folder, kills = Path(sys.argv[1]), int(sys.argv[2])
+run.CHECKPOINT_SECONDS, run.SHARE_OF_CHECKPOINTS = 0.0, float("inf")  # kills fall into these too
 
 def search(store, result):
     found = evolute.search(build(), config=CONFIG, store=store, verdict=False)
@@ -176,6 +181,57 @@ def test_a_candidate_that_kills_every_worker_is_stored_as_crashed_and_the_rest_i
     assert [trial.outcome.kind for trial in trials].count(OutcomeKind.CRASHED) == 1
     assert held is not None
     assert held.outcome.sentence.startswith("crashed: ended its worker 2 times (SIGKILL, as when")
+
+
+HUNGER = """
+import os, signal
+from pathlib import Path
+
+def eat():
+    own = os.getpid()
+    for root, limit in (("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+                        ("/sys/fs/cgroup", "memory.max")):
+        group = Path(root, "evolute-%d" % own)
+        try:
+            if not Path(root, "cgroup.procs").exists():
+                continue
+            group.mkdir()
+            Path({folder!r}, "%d.group" % own).write_text(str(group))
+            (group / limit).write_text(str(100 * 2**20))
+            (group / "cgroup.procs").write_text(str(own))
+            break
+        except OSError:
+            continue
+    held = [bytearray(os.urandom(2**20) * 16) for _ in range(40)]
+    os.kill(own, signal.SIGKILL)  # no group could be made: as the kernel would
+"""
+"""Takes more memory than a group of processes may: the kernel kills it, in the middle of a trial.
+Where a test may make no such group (cgroups(7)), it kills itself by the same signal."""
+
+
+def test_the_kernel_kills_a_worker_for_its_memory_and_the_search_goes_on(tmp_path: Path) -> None:
+    task = write_task(tmp_path, guilty="eat()")
+    path = Path(task.partition(":")[0])
+    path.write_text(HUNGER.format(folder=str(tmp_path)) + path.read_text("utf-8"), "utf-8")
+    loaded = load_task(task)
+    requests = example_requests(RULES[0], UNLIKE_ANY, RULES[1], RULES[2])
+    with (
+        open_store(tmp_path / "store.sqlite") as store,
+        LocalExecutor(task, loaded, workers=2) as executor,
+    ):
+        trials = Evaluator(loaded, store, executor)(requests)
+        held = store.get_many([trial.key.digest for trial in trials])
+    for group in tmp_path.glob("*.group"):
+        with contextlib.suppress(OSError):
+            Path(group.read_text()).rmdir()
+    assert trials[1].outcome.kind is OutcomeKind.CRASHED
+    assert "when memory runs out" in trials[1].outcome.sentence
+    innocent = [trials[0], *trials[2:]]
+    assert [without_provenance(trial) for trial in innocent] == alone(
+        task, [requests[0], *requests[2:]]
+    )
+    assert list(held.values()) == trials
+    assert find_faults(str(tmp_path / "store.sqlite")) == []
 
 
 MEMORY_TASK = """

@@ -24,7 +24,8 @@ from evolute.discover import SearchResult
 from evolute.errors import InputError
 from evolute.runs.executors.base import Executor
 from evolute.runs.executors.make import RayCluster, make_executor
-from evolute.runs.executors.ray import RayExecutor, parse_resources
+from evolute.runs.executors.messages import encode
+from evolute.runs.executors.ray import RayExecutor, on_its_gpu, parse_resources
 from evolute.tasks.user import load_task
 from evolute.testing.executor_contract import (
     WorkerContract,
@@ -161,6 +162,55 @@ def test_a_node_killed_in_mid_trial_costs_no_trial(member: Any, tmp_path: Path) 
     killer.join()
     assert len(list(tmp_path.glob("*.begun"))) >= 3
     assert trials == alone(task, requests)
+
+
+RECORDS_ITS_DEVICE = """
+import json, os, sys
+from dataclasses import replace
+
+worker = sys.modules.get("evolute.runs.executors.worker")
+if worker is not None and os.getpid() != {owner}:
+    make = worker.make_trainer
+
+    def make_trainer(task, equipment):
+        seen = [equipment.device, list(equipment.chosen), os.environ.get("CUDA_VISIBLE_DEVICES")]
+        with open("%s/%d.device" % ({folder!r}, os.getpid()), "w") as file:
+            json.dump(seen, file)
+        return make(task, replace(equipment, device="cpu"))
+
+    worker.make_trainer = make_trainer
+"""
+"""Before a worker makes its engine, it writes down for which device, and makes one for the CPU."""
+
+
+@needs_ray
+def test_one_worker_is_placed_on_each_gpu_and_told_to_train_there(
+    member: Any, tmp_path: Path
+) -> None:
+    task = write_task(tmp_path)
+    path = Path(task.partition(":")[0])
+    record = RECORDS_ITS_DEVICE.format(owner=os.getpid(), folder=str(tmp_path))
+    path.write_text(record + path.read_text("utf-8"), "utf-8")
+    requests = example_requests(seeds=2)
+    node = member.add_node(num_cpus=2, num_gpus=2)  # so Ray is told: no GPU needs to be there
+    equipment = Equipment(lanes=1, chosen=(("of the processor", "loop"),))
+    with RayExecutor(
+        task, load_task(task), resources={"CPU": 1, "GPU": 1}, equipment=equipment
+    ) as executor:
+        assert executor.workers == 2
+        assert answers(executor, requests) == alone(task, requests)
+        deadline = time.monotonic() + 120
+        while len(list(tmp_path.glob("*.device"))) < 2 and time.monotonic() < deadline:
+            time.sleep(0.02)
+    member.remove_node(node)
+    seen = [json.loads(path.read_text()) for path in tmp_path.glob("*.device")]
+    assert sorted(seen) == [["cuda", [], "0"], ["cuda", [], "1"]]
+
+
+def test_a_worker_without_a_gpu_of_its_own_is_told_nothing_else() -> None:
+    for device, gpus in (("cpu", []), ("mps", ["0"])):
+        greeting = encode({"task": "any", "equipment": {"device": device}})
+        assert on_its_gpu(greeting, gpus) == greeting
 
 
 def commands_of_the_page() -> list[list[str]]:

@@ -103,7 +103,9 @@ class _Slot:
             int(attempt): (result_from_json(result), int(number))
             for attempt, result, number in data["results"]
         }
-        return cls(*map(int, data["counts"]), closed=bool(data["closed"]), results=results)
+        attempt, asked, failures, duplicates = map(int, data["counts"])
+        closed = bool(data["closed"])
+        return cls(attempt, asked, failures, duplicates, closed=closed, results=results)
 
 
 @dataclass(slots=True)

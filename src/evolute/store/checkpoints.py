@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, select
@@ -39,8 +39,7 @@ def write_checkpoint(
 
 def read_checkpoint(connection: Connection, run_id: int) -> dict[str, bytes] | None:
     """Return the checkpoint of a run; None if there is none that can be believed."""
-    query = select(checkpoints).where(checkpoints.c.run_id == run_id).order_by(checkpoints.c.part)
-    rows = connection.execute(query).mappings().all()
+    rows = _rows(connection, run_id)
     if not rows or [row["part"] for row in rows] != list(range(rows[0]["parts"])):
         return None
     columns: dict[str, list[bytes]] = {}
@@ -52,6 +51,19 @@ def read_checkpoint(connection: Connection, run_id: int) -> dict[str, bytes] | N
     if int(connection.scalar(counted) or 0) < rows[0]["entries"]:
         return None
     return {name: b"".join(pieces) for name, pieces in columns.items()}
+
+
+def _rows(connection: Connection, run_id: int) -> Sequence[Mapping[Any, Any]]:
+    query = select(checkpoints).where(checkpoints.c.run_id == run_id).order_by(checkpoints.c.part)
+    if connection.dialect.name != "postgresql":
+        return connection.execute(query).mappings().all()
+    driver: Any = connection.connection.driver_connection
+    compiled = query.compile(connection)
+    names = [column.name for column in checkpoints.c]
+    # In binary: as text, bytes come as digits, twice as many, which takes three times as long.
+    with driver.cursor(binary=True) as cursor:
+        cursor.execute(str(compiled), compiled.params)
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
 def forget_checkpoint(connection: Connection, run_id: int) -> None:

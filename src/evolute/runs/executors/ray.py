@@ -10,12 +10,13 @@ Source: Moritz et al., Ray: A Distributed Framework for Emerging AI Applications
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import os
 import queue
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from typing import Any
 
 from evolute.errors import InputError, shorten
 from evolute.runs.executors.crowd import GRACE_SECONDS, CrowdExecutor, Inbox
+from evolute.runs.executors.messages import encode
 from evolute.runs.executors.process import WorkerProcess
 from evolute.tasks.base import Task
 from evolute.tasks.extras import optional_module
@@ -48,11 +50,18 @@ def _ray() -> ModuleType:
 
 
 class _Post:
-    """Keeps a worker process on its node and passes lines on; an actor."""
+    """Keeps a worker process on its node and passes lines on; an actor.
+
+    Parameters
+    ----------
+    greeting
+        The first line that the process is told.
+    """
 
     def __init__(self, greeting: str) -> None:
         self._inbox: Inbox = queue.SimpleQueue()
-        self._process = WorkerProcess(greeting, self._inbox)
+        gpus = _ray().get_runtime_context().get_accelerator_ids().get("GPU", [])
+        self._process = WorkerProcess(on_its_gpu(greeting, gpus), self._inbox)
 
     def send(self, line: str) -> None:
         """Pass a line on to the process."""
@@ -70,6 +79,28 @@ class _Post:
     def close(self) -> str:
         """End the process; return its last words."""
         return self._process.close()
+
+
+def on_its_gpu(greeting: str, gpus: Sequence[object]) -> str:
+    """Return a greeting whose equipment trains on the GPU that Ray gave an actor, if it gave one.
+
+    Ray shows an actor its own GPUs alone (``CUDA_VISIBLE_DEVICES``), and the process that the actor
+    begins inherits that: the first one that it sees is its own. A device that was named otherwise,
+    such as another kind of accelerator, stays.
+
+    Parameters
+    ----------
+    greeting
+        A line as :func:`.messages.encode` writes it.
+    gpus
+        Numbers of the GPUs that are the actor's.
+    """
+    message = json.loads(greeting)
+    if not gpus or message["equipment"]["device"] != "cpu":
+        return greeting
+    # What was found to be fastest was found on a processor.
+    message["equipment"] |= {"device": "cuda", "chosen": []}
+    return encode(message)
 
 
 class RayWorker:
