@@ -162,7 +162,6 @@ def _parts(result: ExplainResult) -> Table:
             None if seen is None else Between(seen.lower, seen.upper),
             part.adjusted_p_value,
             "finishes nowhere" if found is None else group_of(part, result),
-            part.learning_rate,
         ))  # fmt: skip
     return Table(
         name="parts-table",
@@ -170,7 +169,7 @@ def _parts(result: ExplainResult) -> Table:
         f"{result.own.mean:.4g} on {plural(result.own.runs, 'seed')} (validation split)",
         columns=(
             *("change", "rule with it", "difference#", "interval#", "corrected p#"),
-            *("what is shown", "rate#"),
+            "what is shown",
         ),
         rows=tuple(rows),
         shown=12,
