@@ -1,6 +1,6 @@
 """Time what a large store is asked for: ``python -m perf.store KIND [TRIALS [listings]]``.
 
-KIND is sqlite or postgresql: a server of its own on this machine, with ``fsync`` on, started for it.
+KIND is sqlite or postgresql: a server of its own on this machine, with ``fsync`` on.
 """
 
 from __future__ import annotations
