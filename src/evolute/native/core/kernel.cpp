@@ -157,6 +157,16 @@ void do_heavy_binary(const Step* step, std::ptrdiff_t at, EVOLUTE_RUNNING) {
     EVOLUTE_NEXT(t);
 }
 
+template <Source A, Source B>
+void do_scaled_sum(const Step* step, std::ptrdiff_t at, EVOLUTE_RUNNING) {
+    Tile t = EVOLUTE_TILE;
+    const auto a = Reader<A>::of(step->a, at & step->mask_a);
+    const auto b = Reader<B>::of(step->b, at & step->mask_b);
+    const Floats p = all(step->p), q = all(step->q);
+    EVOLUTE_LIGHT t.v[i] = p * a.get(t, i) + q * b.get(t, i);
+    EVOLUTE_NEXT(t);
+}
+
 // n ← β·n + (1−β)·x, with p = β and q = 1−β; value n·r, r = 1/(1−β^(t+1)) or 1 of ema_raw.
 template <bool corrected, Source A, bool keep>
 void do_ema(const Step* step, std::ptrdiff_t at, EVOLUTE_RUNNING) {
@@ -287,6 +297,12 @@ void (*heavy_binary(Source a, Source b))() {
 #undef EVOLUTE_GIVE
 }
 
+void (*scaled_sum(Source a, Source b))() {
+#define EVOLUTE_GIVE(A, B) (do_scaled_sum<A, B>)
+    EVOLUTE_PAIRS(EVOLUTE_GIVE)
+#undef EVOLUTE_GIVE
+}
+
 template <bool keep>
 void (*accumulate(Source a, Source b))() {
 #define EVOLUTE_GIVE(A, B) (do_accumulate<A, B, keep>)
@@ -407,6 +423,7 @@ const Kernel& EVOLUTE_KERNEL(EVOLUTE_PATH)() {
         EVOLUTE_PATH::tile,
         EVOLUTE_PATH::function,
         EVOLUTE_PATH::extra,
+        EVOLUTE_PATH::scaled_sum,
         EVOLUTE_PATH::apply,
         EVOLUTE_PATH::direct,
         EVOLUTE_PATH::walk,

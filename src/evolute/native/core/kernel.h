@@ -51,6 +51,8 @@ struct Kernel {
     // The handler of a function; `keep` is false in passes that must leave states as they are.
     void (*(*function)(Opcode opcode, Source a, Source b, bool keep))();
     void (*(*extra)(Extra extra, Source a))();
+    // p·a + q·b, each product rounded.
+    void (*(*scaled_sum)(Source a, Source b))();
     void (*(*apply)(Momentum momentum))();
     // Whether a function has handlers for arguments that are not the running value.
     bool (*direct)(Opcode opcode);

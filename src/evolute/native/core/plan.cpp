@@ -42,7 +42,9 @@ class Planner {
             prepare(weight_register, Opcode::mul,
                     {Place::Kind::number, program_.shrink_register()});
         }
-        for (std::size_t i = 0; i < needed_.size(); ++i) add(i);
+        for (std::size_t i = 0; i < needed_.size(); ++i) {
+            if (needed_[i].opcode != Opcode::count) add(i);
+        }
         if (place_of(goal_).kind != Place::Kind::running) load(goal_);
         plan_.steps.push_back(end);
         find_streams();
@@ -55,26 +57,53 @@ class Planner {
         return program_.instructions[value - program_.first_result()];
     }
 
-    // The instructions to run, as values in order, and the place in that list of the last reader
-    // of each value: its length for the goal.
+    // An instruction to be run, or several as one.
+    struct Node {
+        std::int32_t value, first, second;
+        Opcode opcode;  // `count` of a product that a sum takes into itself
+        std::int32_t factors[2] = {-1, -1};
+        bool is_scaled() const { return factors[0] >= 0 || factors[1] >= 0; }
+    };
+
+    // The instructions to run, as nodes in order, and the places in that list of the first and the
+    // last reader of each value: its length for the goal.
     void find_needed() {
-        std::vector<char> wanted(program_.registers(), 0);
-        wanted[goal_] = 1;
+        std::vector<std::int32_t> uses(program_.registers(), 0);
+        uses[goal_] = 1;
         for (std::int32_t i = program_.registers() - 1; i >= program_.first_result(); --i) {
-            if (!wanted[i] || is_number(i)) continue;
-            needed_.push_back(i);
-            wanted[instruction_of(i).first] = 1;
-            if (instruction_of(i).second >= 0) wanted[instruction_of(i).second] = 1;
+            if (uses[i] == 0 || is_number(i)) continue;
+            const EvoluteInstruction& each = instruction_of(i);
+            needed_.push_back({i, each.first, each.second, static_cast<Opcode>(each.opcode)});
+            ++uses[each.first];
+            if (each.second >= 0) ++uses[each.second];
         }
         std::reverse(needed_.begin(), needed_.end());
+        for (Node& each : needed_) take_products_in(each, uses);
         first_use_.assign(program_.registers(), -1);
         last_use_.assign(program_.registers(), -1);
         for (std::size_t i = 0; i < needed_.size(); ++i) {
-            const EvoluteInstruction& each = instruction_of(needed_[i]);
-            use(each.first, static_cast<std::int32_t>(i));
-            if (each.second >= 0) use(each.second, static_cast<std::int32_t>(i));
+            if (needed_[i].opcode == Opcode::count) continue;
+            use(needed_[i].first, static_cast<std::int32_t>(i));
+            if (needed_[i].second >= 0) use(needed_[i].second, static_cast<std::int32_t>(i));
         }
         use(goal_, static_cast<std::int32_t>(needed_.size()));
+    }
+
+    // A sum or a difference computes those of its terms that are products with a number and have
+    // no other reader: the same roundings in fewer steps.
+    void take_products_in(Node& sum, const std::vector<std::int32_t>& uses) {
+        if (sum.opcode != Opcode::add && sum.opcode != Opcode::sub) return;
+        std::int32_t* const terms[] = {&sum.first, &sum.second};
+        for (int side = 0; side < 2; ++side) {
+            const std::int32_t term = *terms[side];
+            for (Node& each : needed_) {
+                if (each.value != term || each.opcode != Opcode::mul || uses[term] != 1) continue;
+                if (!is_number(each.first) && !is_number(each.second)) continue;
+                sum.factors[side] = is_number(each.first) ? each.first : each.second;
+                *terms[side] = is_number(each.first) ? each.second : each.first;
+                each.opcode = Opcode::count;
+            }
+        }
     }
 
     void find_streams() {
@@ -126,33 +155,44 @@ class Planner {
     }
 
     void add(std::size_t at) {
-        const std::int32_t value = needed_[at];
-        const EvoluteInstruction& each = instruction_of(value);
-        const Opcode opcode = static_cast<Opcode>(each.opcode);
-        if (!kernel_baseline().direct(opcode) && place_of(each.first).kind != Place::Kind::running) {
+        const Node& each = needed_[at];
+        const EvoluteInstruction& instruction = instruction_of(each.value);
+        if (!kernel_baseline().direct(each.opcode) &&
+            place_of(each.first).kind != Place::Kind::running) {
             load(each.first);
         }
         PlannedStep step{Kind::function, place_of(each.first), {}, {}};
         if (each.second >= 0) step.b = place_of(each.second);
-        if (each.slot >= 0) step.c = {Place::Kind::slot, each.slot};
-        step.opcode = opcode;
-        step.instruction = value - program_.first_result();
+        if (instruction.slot >= 0) step.c = {Place::Kind::slot, instruction.slot};
+        step.opcode = each.opcode;
+        step.instruction = each.value - program_.first_result();
+        if (each.is_scaled()) {
+            step.kind = Kind::scaled_sum;
+            std::copy(each.factors, each.factors + 2, step.factors);
+            step.minus = each.opcode == Opcode::sub;
+        }
         plan_.steps.push_back(step);
         release(each.first, at);
         if (each.second >= 0 && each.second != each.first) release(each.second, at);
-        running_ = value;
-        const std::int32_t next = static_cast<std::int32_t>(at) + 1;
+        running_ = each.value;
+        const std::int32_t next = following(at);
         // Where the next step must load something else first, the running value would be lost.
-        if (last_use_[value] > next || (first_use_[value] == next && is_lost(value, next))) {
-            keep(value);
+        if (last_use_[each.value] > next ||
+            (first_use_[each.value] == next && is_lost(each.value, next))) {
+            keep(each.value);
         }
+    }
+
+    // Place of the next node that is run by itself.
+    std::int32_t following(std::size_t at) const {
+        do ++at;
+        while (at < needed_.size() && needed_[at].opcode == Opcode::count);
+        return static_cast<std::int32_t>(at);
     }
 
     bool is_lost(std::int32_t value, std::int32_t next) const {
         if (next >= static_cast<std::int32_t>(needed_.size())) return false;
-        const EvoluteInstruction& reader = instruction_of(needed_[next]);
-        return !kernel_baseline().direct(static_cast<Opcode>(reader.opcode)) &&
-               reader.first != value;
+        return !kernel_baseline().direct(needed_[next].opcode) && needed_[next].first != value;
     }
 
     void release(std::int32_t value, std::size_t at) {
@@ -167,7 +207,8 @@ class Planner {
     const bool maximize_, shrinks_;
     Plan& plan_;
     std::vector<Place> places_;
-    std::vector<std::int32_t> needed_, first_use_, last_use_, free_;
+    std::vector<Node> needed_;
+    std::vector<std::int32_t> first_use_, last_use_, free_;
     std::int32_t running_ = -1;
 };
 

@@ -20,10 +20,12 @@ struct Place {
 
 // A step before it is made ready for a job.
 struct PlannedStep {
-    enum class Kind { function, load, store, add_squares, apply } kind;
+    enum class Kind { function, scaled_sum, load, store, add_squares, apply } kind;
     Place a, b, c;
     std::int32_t instruction = -1;  // whose parameter, noise and norm it uses
     Opcode opcode = Opcode::identity;
+    std::int32_t factors[2] = {-1, -1};  // of a scaled sum: registers of numbers; −1 is 1
+    bool minus = false;                  // and its second product is taken away
 };
 
 // One walk over the elements.

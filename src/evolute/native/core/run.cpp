@@ -206,6 +206,11 @@ class Walk {
                 step.run = kernel.function(planned.opcode, a, b, plan_.keeps_states);
                 if (planned.instruction >= 0) add_parameters(planned, memory, step);
                 break;
+            case PlannedStep::Kind::scaled_sum:
+                step.run = kernel.scaled_sum(a, b);
+                step.p = factor(planned.factors[0]);
+                step.q = planned.minus ? -factor(planned.factors[1]) : factor(planned.factors[1]);
+                break;
             case PlannedStep::Kind::load: step.run = kernel.extra(Extra::load, a); break;
             case PlannedStep::Kind::store: step.run = kernel.extra(Extra::store, a); break;
             case PlannedStep::Kind::add_squares:
@@ -222,6 +227,8 @@ class Walk {
         }
         return step;
     }
+
+    float factor(std::int32_t number) const { return number < 0 ? 1.0f : shared_.numbers[number]; }
 
     void add_parameters(const PlannedStep& planned, const Memory& memory, Step& step) const {
         const EvoluteInstruction& each = shared_.program.instructions[planned.instruction];
