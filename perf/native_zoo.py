@@ -5,9 +5,9 @@ and 1e7 by default) on one thread. Eager is the rule's own operations in torch, 
 floor is the time in which torch's fastest plain operation (a copy, or one tensor added to another
 in place) moves the bytes that a step must move at least, in tensors that fill as much memory:
 weight, gradient and states read, weight and states written; gradient and states read twice by a
-rule that clips by the norm. No step can be faster, so eager over floor is the largest ratio that
-can be reached. Medians of interleaved repeats, in time of the processor; one JSON line per rule,
-then a table.
+rule that clips by the norm. Eager over floor is about the largest ratio that can be reached; both
+vary, so a step may come a little below its floor. Medians of interleaved repeats, in time of the
+processor; one JSON line per rule, then a table.
 """
 
 from __future__ import annotations
