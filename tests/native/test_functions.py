@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -136,9 +137,8 @@ def test_a_function_of_the_state_alone_is_that_of_torch(name: str) -> None:
     x, n = paired()
     slot = torch.from_numpy(n.copy())
     found = value_of(f"{name}(g)", x, slots=[slot])
-    value, new = FUNCTIONS[name].compute(
-        torch.from_numpy(x), state=torch.from_numpy(n.copy()), step=0
-    )
+    compute: Any = FUNCTIONS[name].compute
+    value, new = compute(torch.from_numpy(x), state=torch.from_numpy(n.copy()), step=0)
     np.testing.assert_array_equal(found, value.numpy())
     np.testing.assert_array_equal(slot.numpy(), new.numpy())
 
@@ -155,7 +155,8 @@ def test_clipping_by_the_norm_keeps_its_bound(scale: float, count: int) -> None:
 def test_clipping_by_a_norm_that_is_no_number_is_as_in_torch(odd: float) -> None:
     x = np.random.default_rng(5).normal(size=333).astype(np.float32)
     x[7] = odd
-    expected = FUNCTIONS["clip_norm"].compute(torch.from_numpy(x), dims=(0,))
+    compute: Any = FUNCTIONS["clip_norm"].compute
+    expected = compute(torch.from_numpy(x), dims=(0,))
     np.testing.assert_array_equal(value_of("clip_norm(g)", x), expected.numpy())
 
 
