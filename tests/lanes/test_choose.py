@@ -123,6 +123,12 @@ def test_after_the_longest_time_the_fastest_plan_so_far_is_taken_and_a_line_says
     assert "stacked/16" not in line
 
 
+def test_what_is_slow_is_tried_one_by_one_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "QUICK_STEP_SECONDS", 0.0)
+    monkeypatch.setattr(module, "MOST_SECONDS", -1.0)
+    assert chosen(CASES["perceptron"].build, remembering=False).plan == "loop"
+
+
 class OddAmongSeven(StackedNetwork):
     """Rounds otherwise among exactly seven lanes."""
 

@@ -272,7 +272,11 @@ class _Trial:
         """Return the fastest plan that can serve, of those that there was time to try."""
         refused: dict[str, str] = {}
         seconds: dict[str, float] = {}
-        for plan, row in PLANS.items():
+        # What is slow is best trained one by one: those plans are tried while there is time.
+        slow = self._plain_seconds > QUICK_STEP_SECONDS
+        order = sorted(PLANS, key=lambda plan: slow and not PLANS[plan].whole_module)
+        for plan in order:
+            row = PLANS[plan]
             if row.images_only and not self._convolves:
                 continue
             if row.substitute and any(each.startswith("stacked") for each in seconds):
@@ -280,7 +284,7 @@ class _Trial:
             if self._too_long(row, size):
                 continue
             if seconds and time.perf_counter() - self._begun > MOST_SECONDS:
-                self._report_untried(plan)
+                self._report_untried(order[order.index(plan) :])
                 break
             reason = self.refusal(plan)
             if reason is None:
@@ -294,6 +298,7 @@ class _Trial:
                 "buffers follow from weights, buffers, inputs and draws alone"
             ) from self._faults.get("loop")
         self._report(refused)
+        seconds = {plan: seconds[plan] for plan in PLANS if plan in seconds}
         best = next(iter(seconds))
         for plan, taken in seconds.items():
             if taken * MARGIN < seconds[best]:
@@ -307,9 +312,8 @@ class _Trial:
         lanes = min(row.together, size)
         return row.together > 4 and lanes * self._plain_seconds > SECONDS_PER_PASS
 
-    def _report_untried(self, plan: str) -> None:
-        """Say in one line that there was no time for this plan and those after it."""
-        left = [each for each in PLANS if list(PLANS).index(each) >= list(PLANS).index(plan)]
+    def _report_untried(self, left: list[str]) -> None:
+        """Say in one line that there was no time for these plans."""
         _log.warning(
             "task %r: after %.0f seconds the fastest plan so far is taken, and these are not "
             "tried: %s; name one with plan= to have it",
