@@ -195,7 +195,7 @@ class LaneOptimizer:
         """Write the decays of a lane into the table; return its rate times its schedule."""
         values = curves[min(step, len(curves) - 1)]
         if len(values) > 1:
-            self._table.set_decays(self._rows_of[slot][0], values[1:])  # type: ignore[arg-type]
+            self._table.set_decays(self._rows_of[slot][0], values[1:])
         return scheduled_rate(rate, float(values[0]), step=step)
 
     def _give_noise(
