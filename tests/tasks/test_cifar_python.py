@@ -103,9 +103,14 @@ def test_the_task_takes_them_in_their_published_folder(tmp_path: Path) -> None:
         (b"\x80\x02}q\x01.", "no file of CIFAR for Python"),
         (b"", "no file of CIFAR for Python"),
         (b"\x80\x02(((.", "no file of CIFAR for Python"),
+        (b"\x80\x02]q\x00h\x00a}(U\x06labelsh\x00U\x04datah\x00u.", "no file of CIFAR for Python"),
         (b"\x80\x02h\x05.", "no file of CIFAR for Python"),
         (batch_bytes(pixels_of(5), [1] * 5)[:-3000], "cut off or corrupt"),
         (batch_bytes(pixels_of(5)[:, :-1], [1] * 5), "cut off or corrupt"),
+        (pickle.dumps({"data": np.zeros((4, 100), np.uint8), "labels": []}, 3), "cut off or"),
+        (pickle.dumps({"data": [1], "labels": [1]}, 3), "cut off or corrupt"),
+        (pickle.dumps({"data": pixels_of(2), "labels": [[1], [2, 3]]}, 3), "cut off or"),
+        (pickle.dumps({"data": pixels_of(2), "labels": ["1", "2"]}, 3), "cut off or"),
     ],
 )
 def test_any_other_pickle_is_refused_in_one_line_and_nothing_of_it_is_run(

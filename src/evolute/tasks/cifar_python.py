@@ -82,8 +82,8 @@ def _images(array: Any) -> Tensor:
     if array.name not in _ARRAY or kind.arguments[0] != "u1" or by_columns:
         raise ValueError("not an array of unsigned bytes")
     data = content.encode("latin-1") if isinstance(content, str) else content
-    rows = np.frombuffer(data, np.uint8).reshape(shape).copy()
-    return torch.from_numpy(rows).reshape(shape[0], 3, 32, 32)
+    rows = np.frombuffer(data, np.uint8).reshape(shape)
+    return torch.from_numpy(rows.reshape(-1, 3, 32, 32).copy())
 
 
 def _small_integers(values: Any) -> np.ndarray[Any, Any]:
