@@ -18,6 +18,7 @@ from evolute.presets import resolve
 from evolute.runs import run as runs
 from evolute.runs.budget import Budget
 from evolute.runs.evaluate import Evaluator
+from evolute.runs.executors.base import never_stop
 from evolute.runs.executors.in_process import InProcessExecutor
 from evolute.runs.progress import Ending, Progress
 from evolute.runs.run import Run
@@ -26,7 +27,7 @@ from evolute.search.base import Proposal, Result
 from evolute.store.sql import open_store
 from evolute.testing.store_examples import example_trial
 from evolute.train.equipment import Equipment
-from evolute.trial import OutcomeKind, canonical_json
+from evolute.trial import Outcome, OutcomeKind, Trial, canonical_json
 
 CONFIG = {
     **TINY_CONFIG,
@@ -140,12 +141,66 @@ def test_a_larger_budget_goes_on_and_a_smaller_one_ignores_what_it_came_to(tmp_p
     small = open_run(tmp_path / "small.sqlite", evaluations=3)
     assert small.execute() is Ending.BUDGET
     path = tmp_path / "store.sqlite"
+    held = []
     for evaluations in (3, 8, 3):
         run = open_run(path, evaluations=evaluations)
         assert run.execute() is Ending.BUDGET
         assert run.progress.trained == evaluations
+        held.append(run.evaluator.store.checkpoint(run.digest))
+    assert held[0] != held[1] == held[2]  # the one that has come further is kept
     assert run.settled == small.settled
     assert run.search.best == small.search.best
+    assert sat(open_run(path)) == undisturbed
+
+
+def test_a_checkpoint_that_took_longer_than_the_budget_is_kept_and_not_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "store.sqlite"
+    first = open_run(path, evaluations=5)
+    first.execute()
+    held = first.evaluator.store.checkpoint(first.digest)
+    first.evaluator.store.close()
+    again = open_run(path)
+    again.budget = Budget(seconds=1e-9)
+    begun = again.search
+    assert again.execute() is Ending.BUDGET
+    assert again.search is begun
+    assert again.evaluator.store.checkpoint(again.digest) == held
+    assert not caplog.records
+
+
+class CrashingOnce(InProcessExecutor):
+    """Its first trial crashes; before the second ends, the user interrupts."""
+
+    def next(self, stop: Callable[[], bool] = never_stop) -> tuple[int, Trial] | None:
+        if self.__dict__.setdefault("crashed", False):
+            raise KeyboardInterrupt
+        self.__dict__["crashed"] = True
+        answer = super().next(stop)
+        assert answer is not None
+        self._ended.clear()
+        return answer[0], Trial(answer[1].key, Outcome(OutcomeKind.CRASHED, "killed"), None)
+
+
+@pytest.mark.parametrize("saved_before", [False, True])
+def test_a_trial_that_crashed_in_a_group_not_yet_told_is_tried_again(
+    tmp_path: Path, undisturbed: dict[str, Any], request: pytest.FixtureRequest, *,
+    saved_before: bool,
+) -> None:  # fmt: skip
+    if saved_before:
+        request.getfixturevalue("always")
+    path = tmp_path / "store.sqlite"
+    run = open_run(path)
+    crashing = CrashingOnce(run.evaluator.task, equipment=Equipment(lanes=2, plan="loop"))
+    run.evaluator = replace(run.evaluator, executor=crashing)
+    with pytest.raises(KeyboardInterrupt):
+        run.execute()
+    store = run.evaluator.store
+    kinds = [each.trial.outcome.kind for each in store.trials()]
+    assert kinds.count(OutcomeKind.CRASHED) == 1
+    assert (store.checkpoint(run.digest) is not None) == saved_before
+    store.close()
     assert sat(open_run(path)) == undisturbed
 
 
@@ -190,6 +245,101 @@ def test_what_is_no_checkpoint_of_this_run_is_ignored(
     first = sat(open_run(path))
     damage(path)
     assert sat(open_run(path)) == first
+
+
+def of_search(**changes: object) -> Callable[[dict[str, Any]], object]:
+    return lambda plain: plain["search"]["ledger"].update(changes)
+
+
+def of_progress(**changes: object) -> Callable[[dict[str, Any]], object]:
+    return lambda plain: plain["progress"].update(changes)
+
+
+def unknown_trials(path: Path, undisturbed: dict[str, Any]) -> None:
+    """Say of trials that none has trained that they are settled."""
+    digests = b"".join(bytes.fromhex(digest) for digest in sorted(undisturbed["settled"]))
+    replace_columns(path, lambda name, held: digests if name == "settled" else held)
+
+
+def malformed_names(path: Path, _undisturbed: dict[str, Any]) -> None:
+    """Write nonsense for the rules of the fingerprints, and all norms alike."""
+
+    def change(name: str, held: bytes) -> bytes:
+        if not name.startswith("names"):
+            return held
+        return b"\n".join(line[:65] + b"(((" for line in held.split(b"\n"))
+
+    replace_columns(path, change)
+
+
+def unknown_twins(path: Path, _undisturbed: dict[str, Any]) -> None:
+    """Name trials that nobody has asked for as those of the fingerprints."""
+
+    def change(name: str, held: bytes) -> bytes:
+        if not name.startswith("names"):
+            return held
+        return b"\n".join(b"ef" * 32 + line[64:] for line in held.split(b"\n"))
+
+    replace_columns(path, change)
+
+
+def replace_columns(path: Path, change: Callable[[str, bytes], bytes]) -> None:
+    with open_store(path) as store:
+        (run,) = store.runs()
+        columns = store.checkpoint(run.digest) or {}
+        changed_columns = {name: change(name, held) for name, held in columns.items()}
+        assert changed_columns != columns
+        store.put_checkpoint(run.digest, changed_columns, entries=0)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return sat(open_run(tmp_path_factory.mktemp("undisturbed") / "store.sqlite"))
+
+
+@pytest.fixture(scope="module")
+def ended_early(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a store with a checkpoint in the middle of the run."""
+    path = tmp_path_factory.mktemp("early") / "store.sqlite"
+    run = open_run(path, evaluations=5)
+    assert run.execute() is Ending.BUDGET
+    run.evaluator.store.close()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("damage", "noticed"),
+    [
+        (of_progress(sampled="x"), True),
+        (of_progress(sampled=True), True),
+        (of_progress(best_fitness="x"), True),
+        (of_progress(best_fitness=float("nan")), True),
+        (of_search(awaited=[]), True),
+        (of_search(proposed=1), True),
+        (lambda plain: plain.update(pending=[]), True),
+        (lambda plain: plain["pending"][0].pop(), True),
+        (lambda plain: plain["pending"].append(plain["pending"][0]), True),
+        (lambda plain: plain.update(asked="x"), True),
+        (lambda plain: plain.update(seconds=float("inf")), True),
+        (lambda plain: plain.update(failures=[["crashed", "x", 1]]), True),
+        (unknown_trials, True),
+        (malformed_names, None),
+        (unknown_twins, None),
+    ],
+)
+def test_a_checkpoint_that_no_run_has_written_is_ignored_however_late_it_shows(
+    tmp_path: Path, undisturbed: dict[str, Any], ended_early: Path,
+    caplog: pytest.LogCaptureFixture, damage: Callable[..., object], *, noticed: bool | None,
+) -> None:  # fmt: skip
+    path = Path(shutil.copy(ended_early, tmp_path / "store.sqlite"))
+    if damage in (unknown_trials, malformed_names, unknown_twins):
+        damage(path, undisturbed)
+    else:
+        changed(damage)(path)
+    assert sat(open_run(path)) == undisturbed
+    lines = [each.getMessage() for each in caplog.records]
+    assert len(lines) == noticed or (noticed is None and len(lines) <= 1)
+    assert all("is ignored" in line and "\n" not in line for line in lines)
 
 
 def test_trials_of_earlier_sittings_are_known_by_their_digests_and_looked_up() -> None:

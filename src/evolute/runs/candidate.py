@@ -39,6 +39,11 @@ class Candidate:
         """Digest of the trial that answers it."""
         return self.twin or self.digest
 
+    @property
+    def number(self) -> int:
+        """By which its result is told to the search."""
+        return self.screened.proposal.number
+
     def to_json(self) -> Any:
         """Return plain data; :meth:`from_json` reverses it for the same run."""
         return [self.screened.proposal.to_dict(), self.screened.rule.to_json(), self.twin]

@@ -8,6 +8,8 @@ another version, or a stranger's, the run asks its search from the beginning and
 from __future__ import annotations
 
 import json
+import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,14 +17,18 @@ from typing import Any
 import numpy as np
 
 from evolute.lang.rule import Momentum
+from evolute.runs.budget import Budget
+from evolute.runs.progress import KEPT_FIGURES
 from evolute.runs.screening import TwinFinder
 from evolute.runs.settled import Settled
 from evolute.search.base import Search
 from evolute.store.base import Store
 from evolute.trial import OutcomeKind
 
-FORMAT = 1
+FORMAT = 2
 """To be raised with every change of what a checkpoint holds, or of how searches draw or go on."""
+
+_log = logging.getLogger("evolute")
 
 STATE, SETTLED = "state", "settled"
 
@@ -62,6 +68,17 @@ class Checkpoint:
     told_early: list[Any]
     asked: int
     entries: int
+
+    def is_beyond(self, budget: Budget, *, seconds: float) -> bool:
+        """Whether it has come further, in so many seconds, than a budget does."""
+        asked, time = budget.evaluations, budget.seconds
+        return (asked is not None and self.asked > asked) or (time is not None and seconds > time)
+
+
+def say_ignored(error: Exception) -> None:
+    """Say in one line that a checkpoint is none of this run."""
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    _log.warning("a checkpoint that cannot be used is ignored (%s): asking the search anew", reason)
 
 
 def to_columns(
@@ -129,16 +146,48 @@ def from_columns(
     return Checkpoint(
         search=search.restored(plain["search"]),
         settled=Settled(store, columns[SETTLED]),
-        progress={str(name): value for name, value in plain["progress"].items()},
+        progress=_figures(plain["progress"]),
         failures={
-            OutcomeKind(kind): (int(count), str(first)) for kind, count, first in plain["failures"]
+            OutcomeKind(kind): (_count(count), _text(first))
+            for kind, count, first in plain["failures"]
         },
-        seconds=float(plain["seconds"]),
+        seconds=_finite(plain["seconds"]),
         pending=list(plain["pending"]),
         told_early=list(plain["told_early"]),
-        asked=int(plain["asked"]),
-        entries=int(plain["entries"]),
+        asked=_count(plain["asked"]),
+        entries=_count(plain["entries"]),
     )
+
+
+def _figures(kept: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the figures of the progress; ValueError if one is missing or of another type."""
+    figures = {name: kept[name] for name in KEPT_FIGURES}
+    if len(kept) != len(figures):
+        raise ValueError(f"figures that no progress has, among {len(kept)}")
+    rule, fitness = figures.pop("best_rule"), figures.pop("best_fitness")
+    if (rule is None) != (fitness is None):
+        raise ValueError("a best rule without a fitness, or the reverse")
+    best = (None, None) if rule is None else (_text(rule), _finite(fitness))
+    counts = {name: _count(value) for name, value in figures.items()}
+    return counts | {"best_rule": best[0], "best_fitness": best[1]}
+
+
+def _count(value: object) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError("a count that is no integer from 0")
+    return value
+
+
+def _finite(value: object) -> float:
+    if type(value) not in (int, float) or not math.isfinite(float(value)):  # type: ignore[arg-type]
+        raise ValueError("a figure that is no finite number")
+    return float(value)  # type: ignore[arg-type]
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"a text that is {type(value).__name__}")
+    return value
 
 
 def _load_twins(columns: Mapping[str, bytes], shelves: Any, twins: TwinFinder | None) -> None:

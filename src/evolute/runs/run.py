@@ -7,16 +7,16 @@ spares it to ask the search from the beginning.
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from evolute.errors import TaskError
 from evolute.runs.answers import Answers
 from evolute.runs.budget import Budget
 from evolute.runs.candidate import Candidate
-from evolute.runs.checkpoint import Checkpoint, from_columns, to_columns
+from evolute.runs.checkpoint import Checkpoint, from_columns, say_ignored, to_columns
 from evolute.runs.config import RunConfig
 from evolute.runs.config import run_digest as run_digest
 from evolute.runs.evaluate import Evaluator
@@ -32,18 +32,11 @@ from evolute.store.base import RunEntry, RunRecord
 from evolute.train.environment import one_thread
 from evolute.train.fingerprint import record
 from evolute.train.trainer import trial_key
-from evolute.trial import (
-    PROGRAM_VERSION,
-    Outcome,
-    OutcomeKind,
-    Trial,
-    canonical_json,
-)
+from evolute.trial import PROGRAM_VERSION, Outcome, OutcomeKind, Trial, canonical_json
 
 SCREENED_AT_ONCE = 64
 """Proposals that are screened in one piece before the workers hear of them: checking 50 at once
 takes a quarter of the time of checking one by one, and workers should not wait for more."""
-
 
 ENTRIES_AT_ONCE = 32
 """Entries of a run that are written in one transaction, of which each waits for the disk."""
@@ -97,6 +90,8 @@ class Run:
         self._trial_seconds = self._reused_seconds = 0.0
         self._at_rest = False
         self._saved: tuple[int, int] | None = None
+        self._may_save = True
+        self._unasked: Search | None = None  # the search at its beginning, once it was resumed
         self._started = self._save_after = self.clock()
 
     def execute(self) -> Ending:
@@ -109,6 +104,18 @@ class Run:
         StoreError
             If the store cannot be read or written; what is stored stays.
         """
+        try:
+            return self._sit()
+        except MALFORMED as error:
+            if self._unasked is None or isinstance(error, TaskError):
+                raise
+            say_ignored(error)  # which no run like this has written, though it could be read
+            self.search, self.progress = self._unasked, Progress()
+            self.evaluator.store.forget_entries(self.digest)
+            self.__post_init__()
+            return self._sit()
+
+    def _sit(self) -> Ending:
         task, store = self.evaluator.task, self.evaluator.store
         store.open_run(
             RunRecord(
@@ -144,26 +151,28 @@ class Run:
         if columns is None:
             return
         twins = self._twins and TwinFinder(self._twins.recording, self._twins.tolerance)
-        store, limit = self.evaluator.store, self.budget.evaluations
+        store = self.evaluator.store
         try:
             found = from_columns(columns, self.search, store=store, run=self.digest, twins=twins)
             pending = [[self._read(data) for data in group] for group in found.pending]
             early = [self._read(data) for data in found.told_early]
             progress = replace(self.progress, **found.progress)
-        except MALFORMED:
+        except MALFORMED as error:
+            say_ignored(error)
             return
-        if limit is not None and found.asked > limit:
-            self._save_after = math.inf  # it has come further than this budget does
+        seconds = found.seconds / self.evaluator.executor.workers
+        if found.is_beyond(self.budget, seconds=seconds):
+            self._may_save = False  # it has come further than this budget does, and is kept
             return
+        self._unasked = self.search
         self.search, self._twins, self._settled = found.search, twins, found.settled
         self._pending, self._told_early = deque(pending), early
         self._failures, self._recorded = found.failures, found.entries
-        self._trial_seconds = found.seconds
-        self._reused_seconds = found.seconds / self.evaluator.executor.workers
+        self._trial_seconds, self._reused_seconds = found.seconds, seconds
         self.progress = replace(progress, reused=len(self._settled))
         self._saved = self._position
-        waiting = sorted((item for group in pending for item in group), key=_number)
-        self._ask(waiting, answers)
+        waiting = [item for group in pending for item in group]
+        self._ask(sorted(waiting, key=lambda item: item.number), answers)
 
     def _read(self, data: object) -> Candidate:
         return Candidate.from_json(data, self.config, digest_of=self.evaluator.digest)
@@ -174,8 +183,11 @@ class Run:
         return self.progress.sampled, self._recorded + len(self._entries)
 
     def _save(self) -> None:
-        """Save a checkpoint, unless nothing has happened since the last."""
-        if self._position == self._saved or self._save_after == math.inf:
+        """Save a checkpoint, unless nothing has happened since the last.
+
+        Nor once a trial timed out or crashed: it is tried again on resuming, from before it ended.
+        """
+        if self._position == self._saved or not self._may_save or self._settled.to_retry:
             return
         started = self.clock()
         self._write_down()
@@ -207,9 +219,13 @@ class Run:
             if proposals:
                 self._admit(proposals, answers)
             elif not self._pending:
+                if self._unasked is not None and not self.search.finished:
+                    raise ValueError("it lacks candidates that the search waits for")
                 self._save()
                 return Ending.COMPLETE
             elif not self._settle_next(answers):
+                if self._unasked is not None and self.budget == Budget():
+                    raise ValueError("it waits for trials that nobody asked for")
                 self._save()  # now: a larger budget goes on from here, not from what follows
                 while self._pending:
                     self._tell_trained(self._pending.popleft())
@@ -236,8 +252,7 @@ class Run:
             for item in sound:
                 if item.twin is not None and item.screened.proposal.stage is Stage.INITIAL:
                     self._told_early.append(item)  # another is drawn, whatever its twin comes to
-                    number = item.screened.proposal.number
-                    self.search.tell(number, Result(OutcomeKind.DUPLICATE))
+                    self.search.tell(item.number, Result(OutcomeKind.DUPLICATE))
                 else:
                     groups.setdefault(item.screened.proposal.particle, []).append(item)
             self._ask(sound, answers)
@@ -383,7 +398,3 @@ class Run:
             under_way=self.evaluator.executor.under_way,
         )
         self.observe(self.progress)
-
-
-def _number(item: Candidate) -> int:
-    return item.screened.proposal.number

@@ -10,7 +10,7 @@ import numpy as np
 
 from evolute.search.base import Result
 from evolute.store.base import Store
-from evolute.trial import Trial
+from evolute.trial import RETRIED_KINDS, Trial
 
 DIGEST_BYTES = 32
 
@@ -41,6 +41,7 @@ class Settled:
         if not (self._heads[1:] >= self._heads[:-1]).all():
             raise ValueError("digests that do not rise")
         self._results: dict[str, Result] = {}
+        self._to_retry = False
 
     def __len__(self) -> int:
         return len(self._heads) + len(self._results)
@@ -82,9 +83,15 @@ class Settled:
             at += 1
         return False
 
+    @property
+    def to_retry(self) -> bool:
+        """Whether one of this sitting timed out or crashed: a later sitting tries it again."""
+        return self._to_retry
+
     def add(self, trial: Trial) -> None:
         """Keep the result of a trial of this sitting."""
         self._results[trial.key.digest] = result_of(trial)
+        self._to_retry |= trial.outcome.kind in RETRIED_KINDS
 
     def column(self) -> bytes:
         """Return the digests of all trials as ``earlier`` of a later sitting."""

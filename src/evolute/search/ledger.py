@@ -116,10 +116,15 @@ class Ledger:
     def load(self, state: Any) -> None:
         """Come to a state; one of ``MALFORMED`` where it is none."""
         self._proposed = int(state["proposed"])
-        awaited = map(proposal_from_json, state["awaited"])
+        awaited = [proposal_from_json(data) for data in state["awaited"]]
         self._awaited = {proposal.number: proposal for proposal in awaited}
-        uncollected = map(told_from_json, state["uncollected"])
+        uncollected = [told_from_json(data) for data in state["uncollected"]]
         self._uncollected = {told[0].number: told for told in uncollected}
+        numbers = {*self._awaited, *self._uncollected}
+        if len(numbers) < len(awaited) + len(uncollected):
+            raise ValueError("a state in which a proposal stands twice")
+        if not all(type(each) is int and 0 <= each < self._proposed for each in numbers):
+            raise ValueError(f"a state with a proposal that is not among its {self._proposed}")
         self._best = None if state["best"] is None else told_from_json(state["best"])
 
 
