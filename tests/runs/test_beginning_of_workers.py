@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import queue
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 
 import evolute
 from evolute import discover
-from evolute.errors import TaskError
+from evolute.errors import InputError, TaskError
 from evolute.presets import resolve
 from evolute.runs.executors import process
 from evolute.runs.executors.base import TrialRequest
@@ -103,3 +110,55 @@ def test_no_process_begins_for_what_is_refused_or_trained_elsewhere(
 ) -> None:
     assert begin_workers("digits", workers=workers, where=where)._idle == []
     assert begin_workers(load_task("digits"), workers=2)._idle == []
+
+
+class NoRoomForThree:
+    """Begins two processes, and then refuses as a full machine does."""
+
+    def __init__(self, error: OSError) -> None:
+        self.error = error
+        self.begun: list[subprocess.Popen[str]] = []
+        self.logs: list[IO[bytes]] = []
+
+    def begin(self, log: IO[bytes], begin: Callable[..., subprocess.Popen[str]]) -> Any:
+        self.logs.append(log)
+        if len(self.begun) == 2:
+            raise self.error
+        self.begun.append(begin())
+        return self.begun[-1]
+
+
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOMEM])
+def test_where_a_third_worker_cannot_begin_none_is_left_and_one_line_says_so(
+    monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    machine = NoRoomForThree(OSError(number, os.strerror(number)))
+    popen = subprocess.Popen
+
+    def begin(*args: Any, stderr: IO[bytes], **named: Any) -> Any:
+        return machine.begin(stderr, partial(popen, *args, stderr=stderr, **named))
+
+    monkeypatch.setattr(subprocess, "Popen", begin)
+    with pytest.raises(InputError, match="no further worker can begin") as caught:
+        begin_workers("digits", workers=3)
+    assert os.strerror(number) in str(caught.value)
+    assert "give fewer workers" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert len(machine.begun) == 2
+    assert not any(is_alive(each.pid) for each in machine.begun)
+    assert [log.closed for log in machine.logs] == [True] * 3
+
+
+def test_where_no_thread_can_listen_to_a_worker_it_is_not_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    begun = BegunWorkers(1)
+    (idle,) = begun._idle
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(InputError, match="can't start new thread; give fewer workers"):
+        begun.spawn("{}\n", queue.SimpleQueue())
+    assert not is_alive(idle.process.pid)
+    assert idle.log.closed

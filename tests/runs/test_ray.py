@@ -173,7 +173,8 @@ if worker is not None and os.getpid() != {owner}:
     make = worker.make_trainer
 
     def make_trainer(task, equipment):
-        seen = [equipment.device, list(equipment.chosen), os.environ.get("CUDA_VISIBLE_DEVICES")]
+        seen = [equipment.device, list(equipment.chosen), equipment.shared_by,
+                os.environ.get("CUDA_VISIBLE_DEVICES")]
         with open("%s/%d.device" % ({folder!r}, os.getpid()), "w") as file:
             json.dump(seen, file)
         return make(task, replace(equipment, device="cpu"))
@@ -204,13 +205,28 @@ def test_one_worker_is_placed_on_each_gpu_and_told_to_train_there(
             time.sleep(0.02)
     member.remove_node(node)
     seen = [json.loads(path.read_text()) for path in tmp_path.glob("*.device")]
-    assert sorted(seen) == [["cuda", [], "0"], ["cuda", [], "1"]]
+    assert sorted(seen) == [["cuda", [], 1, "0"], ["cuda", [], 1, "1"]]
 
 
 def test_a_worker_without_a_gpu_of_its_own_is_told_nothing_else() -> None:
     for device, gpus in (("cpu", []), ("mps", ["0"])):
-        greeting = encode({"task": "any", "equipment": {"device": device}})
-        assert on_its_gpu(greeting, gpus) == greeting
+        greeting = encode({"task": "any", "equipment": {"device": device, "shared_by": 8}})
+        assert on_its_gpu(greeting, gpus, share=len(gpus)) == greeting
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize(
+    ("share", "workers", "shared_by"),
+    [(1.0, 8, 1), (2.0, 4, 1), (0.5, 8, 2), (0.6, 8, 1), (1 / 3, 8, 3), (0.1, 8, 8)],
+)
+def test_the_memory_of_a_gpu_is_shared_by_the_workers_on_it_alone(
+    device: str, share: float, workers: int, shared_by: int
+) -> None:
+    equipment = Equipment(device=device, shared_by=workers, chosen=(("of it", "loop"),))
+    greeting = encode({"task": "any", "equipment": equipment.to_dict()})
+    told = Equipment.from_dict(json.loads(on_its_gpu(greeting, ["3"], share=share))["equipment"])
+    chosen = () if device == "cpu" else equipment.chosen
+    assert told == Equipment(device="cuda", shared_by=shared_by, chosen=chosen)
 
 
 def commands_of_the_page() -> list[list[str]]:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import pytest
 import torch
+from torch import nn
 from train.small_task import AT_RATE, make
 
-from evolute.errors import InputError
+from evolute.errors import InputError, TaskError
+from evolute.lanes.base import LaneNetwork
+from evolute.lanes.loop import LoopNetwork
+from evolute.lang.rule import Rule
 from evolute.presets import resolve
+from evolute.train import planning
+from evolute.train.deck import Deck
 from evolute.train.equipment import CPU, Equipment, has_device, require_device
+from evolute.train.memory import memory_in_words, too_little_memory
 from evolute.train.planning import choose_plans, most_lanes
+from evolute.train.population import Population
 from evolute.train.trainers import make_trainer
 
 
@@ -59,6 +69,73 @@ def test_who_has_no_gpu_chooses_no_plan_for_workers_that_have_one() -> None:
 @pytest.mark.usefixtures("two_gpus")
 def test_the_lanes_of_a_gpu_follow_from_its_own_memory() -> None:
     assert most_lanes(Equipment(device="cuda"), 2**26) == 8
+
+
+@pytest.mark.usefixtures("two_gpus")
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried"),
+        RuntimeError("CUDA error: out of memory"),
+    ],
+)
+def test_where_a_gpu_runs_out_of_memory_the_line_says_what_it_has_free(error: Exception) -> None:
+    with pytest.raises(TaskError) as caught, memory_in_words("t", "cuda:1"):
+        raise error
+    said = str(caught.value)
+    assert "fits into the memory: 'cuda:1' has 1,024 MiB free of 2,048 MiB; end what else" in said
+    assert "fewer workers, give another with --device, or make the network or the batch" in said
+    assert str(error) in said
+    assert "ulimit" not in said
+    assert "\n" not in said
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_where_the_host_of_a_gpu_runs_out_of_memory_the_line_is_about_the_host() -> None:
+    error = RuntimeError("DefaultCPUAllocator: can't allocate memory")
+    assert "MiB free of" not in str(too_little_memory("t", error, device="cuda"))
+
+
+def test_a_gpu_so_full_that_it_cannot_be_asked_is_called_full(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_device: str) -> tuple[int, int]:
+        raise RuntimeError("CUDA error: out of memory")
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", refuse)
+    error = too_little_memory("t", torch.OutOfMemoryError("CUDA out of memory"), device="cuda")
+    assert "memory: that of 'cuda' is full; end what else" in str(error)
+
+
+def exhausted(*_: object, **__: object) -> NoReturn:
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_a_plan_for_a_gpu_that_has_no_memory_ends_with_words_about_the_gpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(planning, "choose", exhausted)
+    with pytest.raises(TaskError, match="'cuda' has 1,024 MiB free"):
+        choose_plans(make(), (AT_RATE,), seed=0, equipment=Equipment(device="cuda"))
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_trainings_for_which_a_gpu_has_no_memory_end_with_words_about_the_gpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def on_the_processor(model: nn.Module, size: int) -> LaneNetwork:
+        return LoopNetwork(model, size)
+
+    equipment = Equipment(device="cuda", lanes=1)
+    where: tuple[object, str]
+    for where, given in (((planning, "choose"), None), ((Deck, "step"), on_the_processor)):
+        population = Population(make(), equipment, make_network=given)
+        population.add(0, Rule.parse("g"), AT_RATE, seed=0)
+        with monkeypatch.context() as patched:
+            patched.setattr(*where, exhausted)
+            with pytest.raises(TaskError, match="'cuda' has 1,024 MiB free"):
+                population.step()
 
 
 def test_the_device_is_a_setting_and_no_part_of_what_a_run_is() -> None:

@@ -68,14 +68,15 @@ class Equipment:
         Most trainings side by side in one process, at least 1; None: what fits into the memory, at
         most :data:`evolute.train.memory.MOST_LANES`.
     memory_bytes
-        Memory for the trainings of all processes; None: half of what is free when they begin.
+        Memory for the trainings of all processes that share it; None: half of what is free when
+        they begin.
     plan
         How many copies of a network are computed: a name of :mod:`evolute.lanes.choose`, ``auto``
         for the fastest, or ``plain`` for one trial after the other without lanes.
     device
         Where networks are trained: ``cpu``, ``cuda`` or ``cuda:1``.
     shared_by
-        Processes that share the memory of the machine.
+        Processes that share the memory of the device: of the machine, or of one GPU.
     chosen
         Plans already found for ``auto``: pairs of a kind of network and a plan, as
         :func:`evolute.train.planning.choose_plans` writes them.

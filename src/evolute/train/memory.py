@@ -86,13 +86,15 @@ def _addresses_taken() -> int:
 
 
 @contextmanager
-def memory_in_words(task: str) -> Iterator[None]:
+def memory_in_words(task: str, device: str = "cpu") -> Iterator[None]:
     """Say in one line, where memory runs out inside, how much is allowed and what to do.
 
     Parameters
     ----------
     task
         Name of the task, of which not even one training fits.
+    device
+        Where it trains.
 
     Raises
     ------
@@ -104,28 +106,50 @@ def memory_in_words(task: str) -> Iterator[None]:
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        raise too_little_memory(task, error) from error
+        raise too_little_memory(task, error, device=device) from error
 
 
-def too_little_memory(task: str, error: BaseException) -> TaskError:
-    """Return the error for a task of which not even one training fits into the memory."""
+def too_little_memory(task: str, error: BaseException, *, device: str = "cpu") -> TaskError:
+    """Return the error for a task of which not even one training fits into the memory.
+
+    Of a GPU, if it is what ran out: the memory of its host may, too.
+    """
     while error.__cause__ is not None:
         error = error.__cause__
     said = shorten(str(error) or type(error).__name__, limit=120)
-    addresses = addresses_allowed()
-    if addresses is None:
-        allowed = f"{free_memory() / 2**20:,.0f} MiB are free"
-        advice = "give it a machine or a group with more memory"
-    else:
-        allowed = (
-            f"this process may take {addresses / 2**20:,.0f} MiB of addresses (RLIMIT_AS), of "
-            f"which {_addresses_taken() / 2**20:,.0f} MiB are taken"
-        )
-        advice = "allow more (ulimit -v)"
+    is_of_gpu = isinstance(error, torch.OutOfMemoryError) or "CUDA" in str(error)
+    allowed, advice = _of_gpu(device) if device != "cpu" and is_of_gpu else _of_host()
     return TaskError(
         f"task {task!r}: not even one training fits into the memory: {allowed}; {advice}, or make "
         f"the network or the batch smaller ({said})"
     )
+
+
+def _of_gpu(device: str) -> tuple[str, str]:
+    """Say what a GPU has free, and what to do."""
+    advice = (
+        "end what else uses that GPU (nvidia-smi lists it), share it among fewer workers, give "
+        "another with --device"
+    )
+    try:
+        free, total = torch.cuda.mem_get_info(device)
+    except RuntimeError:  # so full that not even this can be asked
+        return f"that of {device!r} is full", advice
+    free_and_total = f"{free / 2**20:,.0f} MiB free of {total / 2**20:,.0f} MiB"
+    return f"{device!r} has {free_and_total}", advice
+
+
+def _of_host() -> tuple[str, str]:
+    """Say what this process may take of the memory of the machine, and what to do."""
+    addresses = addresses_allowed()
+    if addresses is None:
+        free = f"{free_memory() / 2**20:,.0f} MiB are free"
+        return free, "give it a machine or a group with more memory"
+    allowed = (
+        f"this process may take {addresses / 2**20:,.0f} MiB of addresses (RLIMIT_AS), of "
+        f"which {_addresses_taken() / 2**20:,.0f} MiB are taken"
+    )
+    return allowed, "allow more (ulimit -v)"
 
 
 def _available() -> int:

@@ -147,7 +147,7 @@ def choose_plans(
     if equipment.plan != AUTO or not has_device(equipment.device):
         return equipment
     kinds = {kind_of(protocol): protocol for protocol in protocols}
-    with fixed_environment(), memory_in_words(task.name):
+    with fixed_environment(), memory_in_words(task.name, equipment.device):
         found = {
             kind: _plan_of(task, protocol, seed=seed, equipment=equipment)
             for kind, protocol in kinds.items()

@@ -239,7 +239,7 @@ class Population:
 
     def _open(self, job: _Job) -> None:
         """Make the deck for trials like this one."""
-        with memory_in_words(self._task.name):
+        with memory_in_words(self._task.name, self._equipment.device):
             self._make_deck(job)
 
     def _make_deck(self, job: _Job) -> None:
@@ -332,7 +332,8 @@ class Population:
         assert deck is not None
         size = deck.network.size
         if size == 1:
-            raise too_little_memory(self._task.name, error) from error
+            device = self._equipment.device
+            raise too_little_memory(self._task.name, error, device=device) from error
         lanes, self._most = deck.lanes, max(1, size // 2)
         for lane in lanes:
             job = self._begun[lane.ticket]

@@ -13,7 +13,7 @@ import threading
 from dataclasses import dataclass
 from typing import IO
 
-from evolute.errors import shorten
+from evolute.errors import InputError, shorten
 from evolute.runs.executors.crowd import Inbox
 
 _PROGRAM = """
@@ -35,17 +35,21 @@ class _Started:
 
     @classmethod
     def new(cls) -> _Started:
-        log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the worker)
-        process = subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
-            start_new_session=True,  # Ctrl-C is for the parent alone
-        )
-        return cls(process, log)
+        """Begin a process.
+
+        Raises
+        ------
+        InputError
+            If the machine has no room for another one.
+        """
+        with contextlib.ExitStack() as undone:
+            try:
+                log: IO[bytes] = undone.enter_context(tempfile.TemporaryFile())
+                process = _begin(log)
+            except OSError as error:
+                raise _no_room(error) from None
+            undone.pop_all()  # the file is closed with the worker
+            return cls(process, log)
 
     def close(self) -> None:
         """Close its pipes and its file; the process has ended."""
@@ -55,6 +59,25 @@ class _Started:
                     pipe.close()
 
 
+def _begin(log: IO[bytes]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+        start_new_session=True,  # Ctrl-C is for the parent alone
+    )
+
+
+def _no_room(error: Exception) -> InputError:
+    return InputError(
+        f"no further worker can begin on this machine: {shorten(str(error))}; give fewer workers "
+        "(--workers), or allow more processes, files and memory (ulimit -u, -n, -v)"
+    )
+
+
 class BegunWorkers:
     """Processes that import what workers need before it is known what they will be told.
 
@@ -62,10 +85,21 @@ class BegunWorkers:
     ----------
     count
         How many are begun now.
+
+    Raises
+    ------
+    InputError
+        If the machine has no room for so many; then none is left.
     """
 
     def __init__(self, count: int = 0) -> None:
-        self._idle = [_Started.new() for _ in range(count)]
+        self._idle: list[_Started] = []
+        try:
+            for _ in range(count):
+                self._idle.append(_Started.new())
+        except BaseException:
+            self.close()
+            raise
 
     def spawn(self, greeting: str, inbox: Inbox) -> WorkerProcess:
         """Return a worker in one of them; in a new one where none is left."""
@@ -92,15 +126,26 @@ class WorkerProcess:
         Where its messages go, each with the worker itself; the last is None, when it has ended.
     started
         The process, where it has begun.
+
+    Raises
+    ------
+    InputError
+        If the machine has no room for another one.
     """
 
     def __init__(self, greeting: str, inbox: Inbox, started: _Started | None = None) -> None:
         self._inbox = inbox
         self._started = started or _Started.new()
         self._process = self._started.process
-        self.send(greeting)
         self._listener = threading.Thread(target=self._listen, daemon=True)
-        self._listener.start()
+        try:
+            self._listener.start()
+        except RuntimeError as error:  # no room for another thread
+            self._process.kill()
+            self._process.wait()
+            self._started.close()
+            raise _no_room(error) from None
+        self.send(greeting)
 
     def send(self, line: str) -> None:
         """Send one message; to a process that has ended it is lost."""

@@ -40,6 +40,8 @@ SECONDS_TO_ANSWER = 10.0
 SECONDS_TO_CLOSE = 5.0
 """How long an actor may take to end its process before it is ended itself, and the process too."""
 
+ROUNDING = 1e-6
+"""Far more than 1/(1/n) is off n, far less than Ray tells apart (a share of 0.0001)."""
 
 TALKING, LISTENING = "talking", "listening"
 """What an actor does side by side, each with one thread, so that lines arrive in their order."""
@@ -56,12 +58,14 @@ class _Post:
     ----------
     greeting
         The first line that the process is told.
+    gpus
+        How much of a GPU is its own, or how many are.
     """
 
-    def __init__(self, greeting: str) -> None:
+    def __init__(self, greeting: str, gpus: float) -> None:
         self._inbox: Inbox = queue.SimpleQueue()
-        gpus = _ray().get_runtime_context().get_accelerator_ids().get("GPU", [])
-        self._process = WorkerProcess(on_its_gpu(greeting, gpus), self._inbox)
+        numbers = _ray().get_runtime_context().get_accelerator_ids().get("GPU", [])
+        self._process = WorkerProcess(on_its_gpu(greeting, numbers, share=gpus), self._inbox)
 
     def send(self, line: str) -> None:
         """Pass a line on to the process."""
@@ -81,26 +85,41 @@ class _Post:
         return self._process.close()
 
 
-def on_its_gpu(greeting: str, gpus: Sequence[object]) -> str:
+def on_its_gpu(greeting: str, numbers: Sequence[object], *, share: float) -> str:
     """Return a greeting whose equipment trains on the GPU that Ray gave an actor, if it gave one.
 
     Ray shows an actor its own GPUs alone (``CUDA_VISIBLE_DEVICES``), and the process that the actor
     begins inherits that: the first one that it sees is its own. A device that was named otherwise,
-    such as another kind of accelerator, stays.
+    such as another kind of accelerator, stays. Its memory is shared by the workers on that GPU, not
+    by all those on the node.
 
     Parameters
     ----------
     greeting
         A line as :func:`.messages.encode` writes it.
-    gpus
-        Numbers of the GPUs that are the actor's.
+    numbers
+        Of the GPUs that are the actor's.
+    share
+        What of a GPU was reserved for each actor, above 0 where any was; 1 or more: whole ones.
     """
     message = json.loads(greeting)
-    if not gpus or message["equipment"]["device"] != "cpu":
+    equipment = message["equipment"]
+    if not numbers or equipment["device"] not in ("cpu", "cuda"):
         return greeting
-    # What was found to be fastest was found on a processor.
-    message["equipment"] |= {"device": "cuda", "chosen": []}
+    if equipment["device"] == "cpu":
+        # What was found to be fastest was found on a processor.
+        equipment |= {"device": "cuda", "chosen": []}
+    equipment["shared_by"] = min(equipment["shared_by"], workers_on_one_gpu(share))
     return encode(message)
+
+
+def workers_on_one_gpu(share: float) -> int:
+    """Return how many workers Ray places on one GPU, each of which reserves this share of it.
+
+    >>> [workers_on_one_gpu(share) for share in (2.0, 1.0, 0.5, 0.6, 1 / 3, 0.1)]
+    [1, 1, 2, 1, 3, 10]
+    """
+    return max(1, math.floor(1 / share + ROUNDING))
 
 
 class RayWorker:
@@ -128,7 +147,7 @@ class RayWorker:
             num_gpus=resources.get("GPU", 0),
             resources=own,
             max_restarts=0,
-        ).remote(greeting)
+        ).remote(greeting, resources.get("GPU", 0))
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
 
