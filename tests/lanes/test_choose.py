@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,9 +22,11 @@ from evolute.lanes import choose as module
 from evolute.lanes.base import LaneMeasurement
 from evolute.lanes.choose import Choice, choose
 from evolute.lanes.criterion import LaneCriterion
+from evolute.lanes.loop import LoopNetwork
 from evolute.lanes.plans import PLANS, Plan
-from evolute.lanes.remembered import plans_file
+from evolute.lanes.remembered import plans_file, recall
 from evolute.lanes.stacked.network import StackedNetwork
+from evolute.lanes.timing import step_clock
 from evolute.lanes.trimmed import EXAMPLES
 
 
@@ -123,6 +127,50 @@ def test_after_the_longest_time_the_fastest_plan_so_far_is_taken_and_a_line_says
     assert "stacked/16" not in line
 
 
+def test_a_choice_with_plans_left_untried_is_remembered_by_this_process_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "MOST_SECONDS", -1.0)
+    first = chosen(Scales)
+    assert not plans_file().exists()
+    with monkeypatch.context() as while_known:
+        while_known.setattr(module._Trial, "fastest", None)
+        assert chosen(Scales).plan == first.plan
+    monkeypatch.setattr("evolute.lanes.remembered._passing", {})  # as in another process
+    monkeypatch.setattr(module, "MOST_SECONDS", 1e9)
+    complete = chosen(Scales)
+    ((key, plan),) = json.loads(plans_file().read_text()).items()
+    assert recall(key) == plan == complete.plan
+
+
+def test_plans_are_timed_by_the_clock_of_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    spent = [0.0]  # by this thread
+    asked: list[torch.device] = []
+
+    class Counting(StackedNetwork):
+        def train_step(self, *args: Any) -> LaneMeasurement:
+            spent[0] += 3.0
+            return super().train_step(*args)
+
+    def clock(device: torch.device) -> Any:
+        asked.append(device)
+        return lambda: spent[0]
+
+    monkeypatch.setitem(PLANS, "stacked", Plan(Counting, together=64))
+    trial = module._Trial(
+        module._subject(Scales, vectors(), CLASSES, "float32", torch.device("cpu")), "t", lanes=3
+    )
+    monkeypatch.setattr(module, "step_clock", clock)
+    assert trial._time("stacked", 3) == 1.0
+    assert asked == [torch.device("cpu")]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere the clock of a thread is too coarse")
+def test_steps_on_the_cpu_are_timed_by_the_clock_of_the_thread() -> None:
+    assert step_clock(torch.device("cpu")) is time.thread_time
+    assert step_clock(torch.device("cuda")) is time.perf_counter
+
+
 def test_what_is_slow_is_tried_one_by_one_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "QUICK_STEP_SECONDS", 0.0)
     monkeypatch.setattr(module, "MOST_SECONDS", -1.0)
@@ -164,11 +212,11 @@ def test_slow_networks_are_tried_one_by_one_on_batches_cut_short(
 ) -> None:
     monkeypatch.setattr(module, "QUICK_STEP_SECONDS", 0.0)
     monkeypatch.setattr(module, "SLOW_STEP_SECONDS", 0.0)
-    seen: set[int] = set()
+    seen: list[int] = []
 
     class Sees(nn.Linear):
         def forward(self, x: Tensor) -> Tensor:
-            seen.add(len(x))
+            seen.append(len(x))
             return super().forward(x)
 
     inputs, targets = torch.zeros(40, 6), torch.zeros(40, dtype=torch.int64)
@@ -176,11 +224,63 @@ def test_slow_networks_are_tried_one_by_one_on_batches_cut_short(
         lambda: Sees(6, 3), (inputs, targets), CLASSES, name="t", version="1", remembering=False
     )
     assert choice.plan == "loop"
-    assert seen == {EXAMPLES}
+    assert set(seen) == {EXAMPLES, 40}
+    assert seen.count(40) == 2, "a step and its evaluation tell which weights are trained"
 
 
-def test_a_network_that_counts_its_examples_is_tried_on_whole_batches(
+class Late(nn.Module):
+    """Scales its inputs, and those from the ninth example on by a second weight too.
+
+    Without a product of matrices, as :class:`Rolls`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.late = nn.Parameter(torch.ones(6)), nn.Parameter(torch.ones(6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        scaled = x * self.weight
+        if len(x) <= EXAMPLES:
+            return scaled
+        return torch.cat([scaled[:EXAMPLES], scaled[EXAMPLES:] * self.late])
+
+
+def late(**named: Any) -> Choice:
+    batch = torch.ones(40, 6), torch.zeros(40, dtype=torch.int64)
+    return choose(Late, batch, CLASSES, name="t", version="1", remembering=False, **named)
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "QUICK_STEP_SECONDS", 0.0)
+    monkeypatch.setattr(module, "SLOW_STEP_SECONDS", 0.0)
+
+
+@pytest.mark.usefixtures("slow")
+@pytest.mark.parametrize("plan", [None, "loop", "vmap"])
+def test_what_only_the_examples_cut_off_train_is_trained(plan: str | None) -> None:
+    network = late(plan=plan).make(1)
+    assert network.names == ("weight", "late")
+    network.put(0, Late())
+    batch = torch.randn(40, 6), torch.zeros(40, dtype=torch.int64)
+    network.train_step([batch], [0], CLASSES, None)
+    assert all(bool(gradient.any()) for gradient in network.gradients)
+
+
+@pytest.mark.usefixtures("slow")
+def test_a_plan_that_holds_what_only_the_examples_cut_off_train_is_refused(
     monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def holding(*args: Any, without: frozenset[str], **named: Any) -> LoopNetwork:
+        return LoopNetwork(*args, without=without | {"late"}, **named)
+
+    monkeypatch.setitem(PLANS, "loop", Plan(holding, whole_module=True))
+    with pytest.raises(InputError, match="its loss differs from the plain module's"):
+        late(plan="loop")
+
+
+def test_a_network_that_counts_its_examples_is_tried_on_whole_batches_and_a_line_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(module, "QUICK_STEP_SECONDS", 0.0)
 
@@ -189,8 +289,22 @@ def test_a_network_that_counts_its_examples_is_tried_on_whole_batches(
             return super().forward(x.reshape(40, 6))
 
     batch = torch.zeros(40, 6), torch.zeros(40, dtype=torch.int64)
-    choice = choose(lambda: Counted(6, 3), batch, CLASSES, name="t", version="1", plan="loop")
+    with caplog.at_level(logging.WARNING, "evolute"):
+        choice = choose(lambda: Counted(6, 3), batch, CLASSES, name="t", version="1", plan="loop")
     assert choice.plan == "loop"
+    (line,) = caplog.messages
+    assert "on 8 examples its network fails: RuntimeError: shape" in line
+
+
+@pytest.mark.usefixtures("slow")
+def test_what_fails_on_whole_batches_too_is_hidden_by_nothing() -> None:
+    class Hungry(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            raise MemoryError("no more")
+
+    batch = torch.zeros(40, 6), torch.zeros(40, dtype=torch.int64)
+    with pytest.raises(MemoryError, match="no more"):
+        choose(lambda: Hungry(6, 3), batch, CLASSES, name="t", version="1", plan="loop")
 
 
 def test_a_task_that_measures_in_its_own_way_runs_in_the_loop_and_is_asked() -> None:

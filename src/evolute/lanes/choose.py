@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import logging
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +29,7 @@ from evolute.lanes.native_layers import kind as native_kind
 from evolute.lanes.plans import PLANS as PLANS
 from evolute.lanes.plans import Plan
 from evolute.lanes.remembered import plan_key, recall, remember
+from evolute.lanes.timing import plain_step, step_clock
 from evolute.lanes.trimmed import EXAMPLES, examples_of, trimmed
 from evolute.seeds import torch_generator
 
@@ -105,8 +105,8 @@ def choose(
     Each plan is checked against the plain module (losses, gradients and buffers of two steps) and,
     on the CPU, for the same bits in any company; one that fails is refused with a line in the log
     of ``evolute``. Those left are timed once and the fastest is remembered in the user's cache
-    directory; after :data:`MOST_SECONDS` no further plan is tried. Workers that must agree bit for
-    bit are given the name that one of them chose.
+    directory; after :data:`MOST_SECONDS` no further plan is tried, and this process alone remembers
+    the choice. Workers that must agree bit for bit are given the name that one of them chose.
 
     Parameters
     ----------
@@ -164,7 +164,8 @@ def choose(
         return Choice(known, "remembered from an earlier run", trial.maker(known))
     choice = trial.fastest(size)
     if remembering:
-        remember(key, choice.plan)
+        # A machine that was busy once must not fix a slow plan for good.
+        remember(key, choice.plan, lasting=not trial.cut_off)
     return choice
 
 
@@ -177,6 +178,7 @@ class _Trial:
         self._name, self._lanes = name, lanes
         self._convolves = any(isinstance(each, nn.Conv2d) for each in subject.models[0].modules())
         self._faults: dict[str, Exception] = {}
+        self.cut_off = False  # whether there was no time to try every plan
         trained, self._plain_seconds = self._first_steps()
         if not trained:
             raise TaskError(
@@ -190,15 +192,26 @@ class _Trial:
 
     def _first_steps(self) -> tuple[frozenset[str], float]:
         """Return the trained weights and the seconds of a plain step; see what it is tried on."""
-        short = trimmed(self._subject)
-        if short is not None:
-            with contextlib.suppress(Exception):  # it may want batches of one size
-                trained, seconds = _timed(short)
-                seconds *= examples_of(self._subject.batches[0]) / EXAMPLES
-                if seconds > QUICK_STEP_SECONDS:
-                    self._brief = short
-                    return trained, seconds
-        return _timed(self._subject)
+        whole = self._subject
+        short = trimmed(whole)
+        if short is None:
+            return plain_step(whole)
+        try:
+            learned, seconds = plain_step(short)
+        except Exception as fault:  # noqa: BLE001 - what is not due to the cut is raised again here
+            trained, seconds = plain_step(whole)
+            if seconds > QUICK_STEP_SECONDS:
+                self._report_uncut(_reason(fault))
+            return trained, seconds
+        seconds *= examples_of(whole.batches[0]) / EXAMPLES
+        if seconds <= QUICK_STEP_SECONDS:
+            return plain_step(whole)
+        # Some weights may learn from examples that are cut off alone (experts, a branch): a whole
+        # first batch tells which, and plans are then tried on whole ones. One such step is enough.
+        trained = trained_names(replace(whole, batches=(whole.batches[0], short.batches[1])))
+        if trained == learned:
+            self._brief = short
+        return trained, seconds
 
     def maker(self, plan: str) -> MakeNetwork:
         """Return what makes a network of a plan."""
@@ -228,7 +241,7 @@ class _Trial:
             raise
         except Exception as fault:  # noqa: BLE001 - a module may do anything, and each is a reason
             self._faults[plan] = fault
-            return f"{type(fault).__name__}: {shorten(str(fault), limit=120)}"
+            return _reason(fault)
         return None
 
     def _check_against_plain(self, plan: str) -> None:
@@ -284,6 +297,7 @@ class _Trial:
             if self._too_long(row, size):
                 continue
             if seconds and time.perf_counter() - self._begun > MOST_SECONDS:
+                self.cut_off = True
                 self._report_untried(order[order.index(plan) :])
                 break
             reason = self.refusal(plan)
@@ -320,6 +334,14 @@ class _Trial:
             self._name, time.perf_counter() - self._begun, ", ".join(left),
         )  # fmt: skip
 
+    def _report_uncut(self, reason: str) -> None:
+        """Say in one line why whole batches are tried."""
+        _log.warning(
+            "task %r: plans are tried on whole batches, which takes longer: on %d examples its "
+            "network fails: %s",
+            self._name, EXAMPLES, reason,
+        )  # fmt: skip
+
     def _report(self, refused: dict[str, str]) -> None:
         """Say in one line why the faster plans cannot serve."""
         first = {reason: plan for plan, reason in reversed(refused.items())}
@@ -336,27 +358,22 @@ class _Trial:
         for slot in range(lanes):
             network.put(slot, copy.deepcopy(models[slot % len(models)]))
         samples: list[float] = []
+        clock = step_clock(subject.device)
         begun = time.perf_counter()
         while len(samples) <= SAMPLES:
-            start = time.perf_counter()
+            start = clock()
             measured = network.train_step(
                 [batch] * lanes, range(lanes), self._subject.criterion, None
             )
             measured.losses.tolist()  # waits for the device
-            samples.append((time.perf_counter() - start) / lanes)
+            samples.append((clock() - start) / lanes)
             if len(samples) > 1 and time.perf_counter() - begun > SECONDS_PER_PLAN:
                 break
         return statistics.median(samples[1:])  # the first traces and allocates
 
 
-def _timed(subject: Subject) -> tuple[frozenset[str], float]:
-    """Return the trained weights, and the seconds of a plain step."""
-    trained = trained_names(subject)
-    # Other work on the machine must not make a network seem slow.
-    clock = time.thread_time if subject.device.type == "cpu" else time.perf_counter
-    begun = clock()
-    trained_names(subject)  # once more: the first time torch warms up
-    return trained, (clock() - begun) / len(subject.batches)
+def _reason(fault: Exception) -> str:
+    return f"{type(fault).__name__}: {shorten(str(fault), limit=120)}"
 
 
 def _subject(

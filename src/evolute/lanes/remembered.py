@@ -1,6 +1,7 @@
 """Plans remembered between runs: one JSON file in the user's cache directory.
 
-It is a cache: a file that cannot be read, or is no JSON, counts as empty and is written anew.
+It is a cache: a file that cannot be read, or is no JSON, counts as empty and is written anew. What
+is not to last is remembered by this process alone, which so gives the same bits until it ends.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+
+_passing: dict[tuple[Path, str], str] = {}
 
 
 def plans_file() -> Path:
@@ -32,12 +35,24 @@ def plan_key(task: str, version: str, shapes: Sequence[object], *, device: str, 
 
 def recall(key: str) -> str | None:
     """Return the name of the plan remembered under a key, or None."""
-    found = _read().get(key)
+    found = _passing.get((plans_file(), key)) or _read().get(key)
     return found if isinstance(found, str) else None
 
 
-def remember(key: str, plan: str) -> None:
-    """Keep the name of a plan; where nothing can be written, nothing is kept."""
+def remember(key: str, plan: str, *, lasting: bool = True) -> None:
+    """Keep the name of a plan; where nothing can be written, nothing is kept.
+
+    Parameters
+    ----------
+    key, plan
+        What was chosen, and for what.
+    lasting
+        Whether to keep it for later processes.
+    """
+    if not lasting:
+        _passing[plans_file(), key] = plan
+        return
+    _passing.pop((plans_file(), key), None)
     path = plans_file()
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
