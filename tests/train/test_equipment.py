@@ -19,7 +19,7 @@ from evolute.train.deck import Deck
 from evolute.train.equipment import CPU, Equipment, has_device, require_device
 from evolute.train.memory import memory_in_words, too_little_memory
 from evolute.train.planning import choose_plans, most_lanes
-from evolute.train.population import Population
+from evolute.train.population import MakeNetwork, Population
 from evolute.train.trainers import make_trainer
 
 
@@ -128,12 +128,15 @@ def test_trainings_for_which_a_gpu_has_no_memory_end_with_words_about_the_gpu(
         return LoopNetwork(model, size)
 
     equipment = Equipment(device="cuda", lanes=1)
-    where: tuple[object, str]
-    for where, given in (((planning, "choose"), None), ((Deck, "step"), on_the_processor)):
+    places: list[tuple[object, str, MakeNetwork | None]] = [
+        (planning, "choose", None),
+        (Deck, "step", on_the_processor),
+    ]
+    for where, name, given in places:
         population = Population(make(), equipment, make_network=given)
         population.add(0, Rule.parse("g"), AT_RATE, seed=0)
         with monkeypatch.context() as patched:
-            patched.setattr(*where, exhausted)
+            patched.setattr(where, name, exhausted)
             with pytest.raises(TaskError, match="'cuda' has 1,024 MiB free"):
                 population.step()
 
