@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,15 @@ def still_runs(pid: int) -> bool:
     return True
 
 
-def test_an_interrupt_that_python_drops_is_raised_at_the_next_look() -> None:
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Answer Ctrl-C as Python does, also where the tests were begun in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_that_python_drops_is_raised_at_the_next_look(interruptible: None) -> None:
     with Interrupts() as interrupts:
         interrupts.look()
         with contextlib.suppress(KeyboardInterrupt):  # stands for whatever drops it
