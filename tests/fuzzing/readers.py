@@ -7,24 +7,36 @@ Anything else that it raises is a defect.
 from __future__ import annotations
 
 import json
+import pickle
 import tempfile
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from evolute import zoo
 from evolute.errors import EvoluteError
 from evolute.lang.published_log import parse_published
 from evolute.lang.rule import Rule
 from evolute.presets import PRESETS, resolve
+from evolute.runs.checkpoint import SETTLED, STATE, Checkpoint, from_columns, to_columns
+from evolute.runs.progress import KEPT_FIGURES
+from evolute.runs.settled import Settled
+from evolute.search.base import Result, Search
+from evolute.search.regularized_evolution import EvolutionConfig, regularized_evolution
+from evolute.search.state import MALFORMED
 from evolute.settings import read_toml
 from evolute.store.inspection import find_faults
 from evolute.store.salvage import SalvagedContents
 from evolute.store.sql import open_store
+from evolute.tasks.cifar_python import read_python_batch
 from evolute.testing.store_examples import RUN, example_entry, example_trial, without_time
 from evolute.train.protocol import PROTOCOLS, Protocol
+from evolute.trial import OutcomeKind
 from evolute.zoo.entry import read_entry
 
 ENTRIES = Path(zoo.__file__).parent / "entries"
@@ -139,6 +151,69 @@ def _store(data: bytes) -> None:
             assert all(without_time(held.trial) in TRIALS for held in store.trials())
 
 
+RUN_DIGEST = "ab" * 32
+"""Digest of the run whose checkpoint is read."""
+
+
+def _new_search() -> Search:
+    config = EvolutionConfig(candidates=6, population=3, sample=2, batch=2)
+    return regularized_evolution(config, seed=1)
+
+
+@cache
+def _checkpoints() -> tuple[bytes, ...]:
+    """Return the plain parts of checkpoints, at the beginning of a search and further on."""
+    search = _new_search()
+    found = []
+    for _ in range(3):
+        proposals = search.ask()
+        with open_store(":memory:") as store:
+            checkpoint = Checkpoint(
+                search,
+                Settled(store),
+                progress=dict.fromkeys(KEPT_FIGURES[:-2], 0)
+                | {"best_rule": "none: g", "best_fitness": 0.5},
+                failures={OutcomeKind.DIVERGED: (1, "diverged")},
+                seconds=1.5,
+                pending=[[[each.to_dict(), each.rule.to_json(), None] for each in proposals]],
+                told_early=[],
+                asked=search.proposed,
+                entries=0,
+            )
+            found.append((to_columns(checkpoint, None, run=RUN_DIGEST) or {})[STATE])
+        for each in proposals:
+            search.tell(each.number, Result(OutcomeKind.FINISHED, each.number / 8))
+    return tuple(found)
+
+
+def _checkpoint(data: bytes) -> None:
+    """Read a checkpoint of which a stranger wrote the plain part; what is read can be kept."""
+    unread: Any = None  # the store, of which nothing is read before trials are wanted
+    try:
+        found = from_columns(
+            {STATE: data, SETTLED: b""}, _new_search(), store=unread, run=RUN_DIGEST, twins=None
+        )
+    except MALFORMED:  # upon which the run asks its search anew
+        return
+    assert found.search.state() is not None
+    assert found.progress.keys() == set(KEPT_FIGURES)
+
+
+def _pickled(count: int, protocol: int) -> bytes:
+    """Return a file of CIFAR as Python writes it."""
+    data = np.zeros((count, 3072), np.uint8)
+    return pickle.dumps({"data": data, "labels": list(range(count))}, protocol)
+
+
+def _cifar(data: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "data_batch_1")
+        path.write_bytes(data)
+        images, labels = read_python_batch(path, "labels")
+    assert images.shape[1:] == (3, 32, 32)
+    assert labels.ndim == 1
+
+
 _RULES = (
     b"nesterov: bessel_i1e(arctan([a13*a2]*g))",
     b"v/sqrt(s)",
@@ -209,6 +284,35 @@ READERS: dict[str, Reader] = {
         _store,
         (bytes(PLACE), bytes(PLACE + 5 * CHANGE)),
         (b"\x00\x10\x00\x01", b"\x00\x00\x00\x80", b"\x12\x00\x00\xff", b"\x1c\x00\x00\x01"),
+    ),
+    "checkpoint": Reader(
+        _checkpoint,
+        _checkpoints(),
+        (b"null", b"NaN", b"1e400", b"-1", b"{}", b"[]", b'"x"', b"true", b'"scored"', b"[[]]"),
+    ),
+    "cifar-python": Reader(
+        _cifar,
+        (_pickled(1, 3), _pickled(2, 3)),
+        (
+            b"}q",
+            b"]q",
+            b"(",
+            b"e.",
+            b"u.",
+            b"R",
+            b"b",
+            b"K\x01",
+            b"h\x00",
+            b"cos\nsystem\n",
+            b"X\x04\x00\x00\x00data",
+            b"\x85",
+            b"\x87",
+            b"\x94",
+            b"M\x00\x0c",
+            b"N",
+            b"a",
+            b"s",
+        ),
     ),
 }
 """The readers by name."""
