@@ -110,6 +110,16 @@ def test_a_weight_without_a_gradient_on_some_steps_is_refused() -> None:
         network.train_step([vectors()], [0], CLASSES)
 
 
+def test_a_weight_that_is_held_and_gets_a_gradient_later_is_refused() -> None:
+    model = Sometimes()
+    model.calls = 1
+    network = LoopNetwork(model, 1, without=frozenset({"rarely.weight", "rarely.bias"}))
+    network.put(0, model)
+    network.train_step([vectors()], [0], CLASSES)
+    with pytest.raises(TaskError, match="'rarely.* had no gradient on the first step"):
+        network.train_step([vectors()], [0], CLASSES)
+
+
 def test_lanes_that_share_a_stream_draw_the_same_in_a_loop_and_it_goes_on_once() -> None:
     model = nn.Sequential(nn.Linear(6, 8), nn.Dropout(0.5), nn.Linear(8, 3))
     network = LoopNetwork(model, 3)

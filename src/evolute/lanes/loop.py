@@ -8,7 +8,7 @@ of many lanes leave the cache; channels_last is 1.1 to 1.2 times faster for conv
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -122,7 +122,17 @@ class LoopNetwork(LaneNetwork):
                     "need every weight at every step; freeze it (requires_grad_(False)), or use it"
                 )
             gradients[slot].copy_(found)
+        self._require_held(own)
         return loss.detach(), metric
+
+    def _require_held(self, own: Mapping[str, nn.Parameter]) -> None:
+        """Refuse a gradient of a weight that had none on the first step, and is not trained."""
+        for name in sorted(own.keys() - set(self.names)):
+            if own[name].grad is not None:
+                raise TaskError(
+                    f"the weight {name!r} had no gradient on the first step and has one now: lanes "
+                    "need every weight at every step; freeze it (requires_grad_(False)), or use it"
+                )
 
     def _measure(
         self, module: nn.Module, batch: Batch, criterion: LaneCriterion
