@@ -117,7 +117,7 @@ def run_program(program: str, *arguments: object) -> str:
     return ran.stdout
 
 
-@pytest.mark.timeout(280 if KILLS == 50 else 36_000)
+@pytest.mark.timeout(1_200 if KILLS == 50 else 36_000)
 def test_killed_at_fifty_moments_a_search_loses_nothing_and_ends_as_undisturbed(
     tmp_path: Path,
 ) -> None:
