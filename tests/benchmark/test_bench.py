@@ -308,6 +308,14 @@ def test_the_summary_counts_tasks_and_never_claims_more() -> None:
     assert "not shown to be better" in whole([same, replace(same, task="third")]).sentence
 
 
+def test_without_other_schedules_the_summary_claims_nothing_about_them() -> None:
+    answers = {TANH: Answer(0.3), ADAMW: Answer(0.5)}
+    task = run_bench(BenchLaboratory(answers), [found(), *known("adamw")], cross=False)
+    text = whole([task, replace(task, task="again")]).sentence
+    assert "better than the best hand-made optimizer under the one schedule that was tried" in text
+    assert "best hand-made schedule" not in text
+
+
 def test_what_is_no_benchmark_is_refused_in_one_line() -> None:
     with pytest.raises(InputError, match="not a benchmark: name"):
         BenchResult.from_dict({"digest": "0"})

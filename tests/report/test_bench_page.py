@@ -172,3 +172,12 @@ def test_a_stored_benchmark_is_found_and_a_search_is_none() -> None:
 def test_the_same_benchmark_gives_the_same_bytes() -> None:
     pages = [page_to_html(page_of(made_up_benchmark())) for _ in range(2)]
     assert pages[0] == pages[1]
+
+
+def test_the_page_names_the_rival_that_was_tried() -> None:
+    made = made_up_benchmark()
+    record = RunRecord(made.digest, made.name, "{}", "1", "2026-01-01T00:00:00")
+    plain = replace(made, tasks=tuple(replace(task, cross=None) for task in made.tasks))
+    leads = [bench_page(result, record).sections[0].lead for result in (made, plain)]
+    assert "hand-made updates under hand-made schedules" in leads[0]
+    assert "under the one schedule that was tried" in leads[1]

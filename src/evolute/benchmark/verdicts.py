@@ -259,6 +259,8 @@ def _about(tasks: Sequence[TaskResult], name: str) -> str:
         if len(tasks) == 1:
             return verdict.sentence
     better = "better than the best hand-made update under the best hand-made schedule"
+    if any(task.cross is None for task in tasks):
+        better = "better than the best hand-made optimizer under the one schedule that was tried"
     words = {
         Finding.BETTER.value: f"is {better} on",
         Finding.WORSE.value: "is worse on",

@@ -59,9 +59,8 @@ def bench_page(result: BenchResult, record: RunRecord) -> Page:
         sections=(
             Section(
                 title="Verdicts",
-                lead="Better means better than the best of hand-made updates under hand-made "
-                "schedules, on seeds and data never used for tuning, after correction for the "
-                "number of comparisons.",
+                lead=f"Better means better than {_rival(result)}, on seeds and data never used for "
+                "tuning, after correction for the number of comparisons.",
                 blocks=tuple(
                     verdicts_table(task, f"task-{place}")
                     for place, task in enumerate(result.tasks, 1)
@@ -107,6 +106,13 @@ def _finding(result: BenchResult) -> tuple[str, Tendency, str]:
         return badge, tendency, sentence_case(findings_text(result))
     headline = "; ".join(f"{name}: {_said(each)}" for name, each in found.items() if each)
     return badge, tendency, f"{headline}."
+
+
+def _rival(result: BenchResult) -> str:
+    """Return whom a rule must beat to be called better."""
+    if any(task.cross is None for task in result.tasks):
+        return "the best hand-made update under the one schedule that was tried"
+    return "the best of hand-made updates under hand-made schedules"
 
 
 def _discovered(result: BenchResult) -> list[str]:
