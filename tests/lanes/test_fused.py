@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from evolute.lanes import fused
 from evolute.lanes.native_layers import layers
+from evolute.lanes.norms import normalise
 
 ACTIVATIONS = {None: lambda y: y, "relu": functional.relu, "silu": functional.silu}
 
@@ -23,7 +24,9 @@ pytestmark = pytest.mark.skipif(
 def run(x: Tensor, weight: Tensor, bias: Tensor, g: Tensor, activation: str | None) -> list[Tensor]:
     one, two, three = leaves = [each.detach().requires_grad_() for each in (x, weight, bias)]
     running = (torch.zeros(x.shape[1]), torch.ones(x.shape[1]))
-    z = fused.norm(one, two, three, running, momentum=0.1, epsilon=1e-5, activation=activation)
+    z = normalise(
+        fused.RowNorm, one, two, three, running, momentum=0.1, epsilon=1e-5, activation=activation
+    )
     return [z.detach(), *torch.autograd.grad(z, leaves, g), *running]
 
 

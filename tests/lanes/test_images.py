@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from evolute.lanes import images
 from evolute.lanes.native_layers import layers
+from evolute.lanes.norms import normalise
 
 ACTIVATIONS = {None: lambda y: y, "relu": functional.relu, "silu": functional.silu}
 SHAPES = [  # lanes, examples, channels in and out, size, kernel, stride, padding
@@ -75,7 +76,16 @@ def test_images_that_lanes_share_are_convolved_as_if_each_had_its_own() -> None:
 def normalised(x: Tensor, weight: Tensor, bias: Tensor, activation: str | None) -> list[Tensor]:
     leaves = one, two, three = [each.detach().requires_grad_() for each in (x, weight, bias)]
     running = (torch.zeros(weight.shape), torch.ones(weight.shape))
-    z = images.norm(one, two, three, running, momentum=0.1, epsilon=1e-5, activation=activation)
+    z = normalise(
+        images.ImageNorm,
+        one,
+        two,
+        three,
+        running,
+        momentum=0.1,
+        epsilon=1e-5,
+        activation=activation,
+    )
     return [z, *torch.autograd.grad(z, leaves, drawn(*z.shape).flip(1)), *running]
 
 
@@ -116,7 +126,9 @@ def test_a_lane_has_the_same_bits_beside_any_others(data: st.DataObject) -> None
     def step(lanes: slice) -> list[Tensor]:
         leaves = [each[lanes].detach().requires_grad_() for each in (x, scale, bias, weight)]
         one, two, three, kernels = leaves
-        z = images.norm(one, two, three, None, momentum=0.1, epsilon=1e-5, activation="silu")
+        z = normalise(
+            images.ImageNorm, one, two, three, None, momentum=0.1, epsilon=1e-5, activation="silu"
+        )
         y = images.convolve(z, kernels, stride=(2, 2), padding=(1, 1))
         return [z, y, *torch.autograd.grad(y, leaves, gradient[lanes])]
 
@@ -135,8 +147,15 @@ def test_numbers_that_are_not_finite_come_out_as_such() -> None:
     )
     assert torch.equal(y.isnan(), right.isnan())
     assert torch.equal(y.isinf(), right.isinf())
-    z = images.norm(
-        x, torch.ones(2, 3), torch.zeros(2, 3), None, momentum=0, epsilon=1e-5, activation="silu"
+    z = normalise(
+        images.ImageNorm,
+        x,
+        torch.ones(2, 3),
+        torch.zeros(2, 3),
+        None,
+        momentum=0,
+        epsilon=1e-5,
+        activation="silu",
     )
     assert z[0, :, 1].isnan().all()
     assert z[0, :, 0].isfinite().all()

@@ -14,10 +14,6 @@ import torch
 from torch import Tensor
 
 from evolute.lanes.native_layers import layers
-from evolute.lanes.running import move_averages
-
-ACTIVATIONS = {None: 0, "relu": 1, "silu": 2}
-"""Numbers of the activations, as in ``layers.cpp``."""
 
 _SUFFIXES = {torch.float32: "", torch.bfloat16: "_bf16"}
 
@@ -28,42 +24,9 @@ def serves(x: Tensor) -> bool:
     return on_cpu and x.ndim in (2, 4) and layers() is not None
 
 
-def norm(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    running: tuple[Tensor, Tensor] | None,
-    *,
-    momentum: float,
-    epsilon: float,
-    activation: str | None,
-) -> Tensor:
-    """Return f(w·(x − mean)/√(var + ε) + b), mean and var over all but the channels.
+class RowNorm(torch.autograd.Function):
+    """The pass over x [N, C] or [N, C, H, W]; weight and bias [C], float32."""
 
-    Parameters
-    ----------
-    x
-        [N, C] or [N, C, H, W].
-    weight, bias
-        w and b, [C], float32.
-    running
-        Running mean and variance [C], moved by ``momentum`` towards those of the batch; or None.
-    momentum
-        Share of the batch in the running averages.
-    epsilon
-        ε.
-    activation
-        f, a key of :data:`ACTIVATIONS`.
-    """
-    apply: Any = _Norm.apply
-    z, mean, variance = apply(x, weight, bias, epsilon, ACTIVATIONS[activation])
-    rows = x.numel() // x.shape[1]
-    move_averages(running, mean, variance, momentum=momentum, rows=rows)
-    result: Tensor = z
-    return result
-
-
-class _Norm(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, epsilon: float, activation: int

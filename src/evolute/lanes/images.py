@@ -14,10 +14,6 @@ import torch
 from torch import Tensor
 
 from evolute.lanes.native_layers import Norm, Shape, layers
-from evolute.lanes.running import move_averages
-
-ACTIVATIONS = {None: 0, "relu": 1, "silu": 2}
-"""Numbers of the activations, as in ``layers_vector.h``."""
 
 Pair = tuple[int, int]
 
@@ -93,42 +89,9 @@ def _call(name: str, shape: Shape, *tensors: Tensor) -> None:
     function(ctypes.byref(shape), *(each.data_ptr() for each in tensors))
 
 
-def norm(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    running: tuple[Tensor, Tensor] | None,
-    *,
-    momentum: float,
-    epsilon: float,
-    activation: str | None,
-) -> Tensor:
-    """Return f(w·(x − mean)/√(var + ε) + b), mean and var over all but lanes and channels.
+class ImageNorm(torch.autograd.Function):
+    """The pass over x [L, N, C, H, W]; weight and bias [L, C]."""
 
-    Parameters
-    ----------
-    x
-        [L, N, C, H, W].
-    weight, bias
-        w and b, [L, C].
-    running
-        Running mean and variance [L, C], moved by ``momentum`` towards those of the batch; or None.
-    momentum
-        Share of the batch in the running averages.
-    epsilon
-        ε.
-    activation
-        f, a key of :data:`ACTIVATIONS`.
-    """
-    apply: Any = _Norm.apply
-    z, mean, variance = apply(x, weight, bias, epsilon, ACTIVATIONS[activation])
-    rows = x[0].numel() // x.shape[2]
-    move_averages(running, mean, variance, momentum=momentum, rows=rows)
-    result: Tensor = z
-    return result
-
-
-class _Norm(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, epsilon: float, activation: int

@@ -11,6 +11,7 @@ from torch.nn import functional
 from evolute.lanes import attending, fused, images, products, sequences
 from evolute.lanes.base import CannotStackError
 from evolute.lanes.native_layers import serves
+from evolute.lanes.norms import normalise
 from evolute.lanes.stacked.functions import dropout
 from evolute.lanes.stacked.table import Step, row
 from evolute.lanes.stacked.value import Lanes, aligned, apart, widened
@@ -162,9 +163,10 @@ def _batch_norm(
         scale = torch.ones(channels) if weights[0] is None else weights[0]
         offset = torch.zeros(channels) if weights[1] is None else weights[1]
         kept = None if running[0] is None else running
-        result = fused.norm(
-            data, scale, offset, kept, momentum=momentum, epsilon=eps, activation=activation
-        )
+        result = normalise(
+            fused.RowNorm, data, scale, offset, kept,
+            momentum=momentum, epsilon=eps, activation=activation,
+        )  # fmt: skip
     else:
         result = activated_norm(
             data, *running, *weights, training, momentum, eps, activation=activation
@@ -187,9 +189,10 @@ def _norm_apart(
     bias = torch.zeros(channels) if bias is None else bias
     running = None if mean is None or variance is None else (mean, variance)
     if training or running is None:
-        return images.norm(
-            x, weight, bias, running, momentum=momentum, epsilon=epsilon, activation=activation
-        )
+        return normalise(
+            images.ImageNorm, x, weight, bias, running,
+            momentum=momentum, epsilon=epsilon, activation=activation,
+        )  # fmt: skip
     factor = weight * torch.rsqrt(running[1] + epsilon)
     offset = bias - running[0] * factor
     wide = (channels[0], 1, channels[1], 1, 1)
