@@ -13,7 +13,7 @@ import pytest
 from emulated import Emulated, started
 
 from evolute.lanes import native_layers
-from evolute.lanes.images import ACTIVATIONS
+from evolute.lanes.norms import ACTIVATIONS
 
 Array = npt.NDArray[np.float32]
 
