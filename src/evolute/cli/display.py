@@ -7,7 +7,6 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
-from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
 from rich.console import Console
@@ -56,13 +55,8 @@ class Display:
             self._drawing.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._interrupts.__exit__(kind, error, traceback)
+    def __exit__(self, *error: object) -> None:
+        self._interrupts.__exit__(*error)
         if self._console.is_terminal:
             self._drawing.stop()
 
