@@ -13,11 +13,11 @@ from native_core import instruction_sets, require_native, using
 from native_truth import ROOTS, SAME_AS_TORCH, SPECIAL, TRUTH, Doubles, Floats, all_floats, ulps
 
 from evolute import zoo
-from evolute.compiler.native import BOUNDS, JOB, JobTable, instructions_of, lower
+from evolute.compiler.native import BOUNDS, JOB, JobTable, counts_of, instructions_of, lower
 from evolute.compiler.program import compile_rule
 from evolute.lang.curve import curve
 from evolute.lang.registry import FUNCTIONS
-from evolute.lang.rule import Momentum, Rule
+from evolute.lang.rule import Rule
 
 require_native()
 STEPS = 3
@@ -41,12 +41,7 @@ class Lane:
                 core.place(np.frombuffer(bytes(rows), np.uint8)),
                 len(rows),
                 core.place(np.array(program.constants)),
-                len(program.constants),
-                len(program.decays),
-                len(program.state_slots),
-                len(noise),
-                program.output,
-                list(Momentum).index(program.momentum),
+                *counts_of(program, noise),
                 0,
                 0,
             ],

@@ -150,6 +150,18 @@ def lower(program: Program) -> NativeProgram | None:
     return None if why_not(program) is not None else _lower(program)
 
 
+def counts_of(program: Program, noise: Sequence[object]) -> tuple[int, ...]:
+    """Return the whole numbers that ``evolute_create`` takes of a program, in its order."""
+    return (
+        len(program.constants),
+        len(program.decays),
+        len(program.state_slots),
+        len(noise),
+        program.output,
+        list(Momentum).index(program.momentum),
+    )
+
+
 @lru_cache(maxsize=4096)
 def _lower(program: Program) -> NativeProgram:
     library = load().library
@@ -160,12 +172,7 @@ def _lower(program: Program) -> NativeProgram:
         rows,
         len(rows),
         (ctypes.c_double * len(program.constants))(*program.constants),
-        len(program.constants),
-        len(program.decays),
-        len(program.state_slots),
-        len(noise),
-        program.output,
-        list(Momentum).index(program.momentum),
+        *counts_of(program, noise),
         message,
         _MESSAGE_SIZE,
     )
