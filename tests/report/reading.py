@@ -48,6 +48,12 @@ class Reader(HTMLParser):
         return "\n".join(text for tag, text in self.texts if tag not in hidden)
 
     @property
+    def foreign(self) -> set[str]:
+        """Names of elements that are not ours, and of attributes that run code."""
+        handlers = {name for _, each in self.elements for name in each if name.startswith("on")}
+        return {tag for tag, _ in self.elements} - OURS | handlers
+
+    @property
     def scripts(self) -> list[str]:
         return [text for tag, text in self.texts if tag == "script"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,7 @@ from report.places import hostile_verdict, open_run, proposal, record, run_confi
 from report.reading import read
 
 from evolute.errors import EvoluteError, StoreError
+from evolute.leaderboard import RunKind
 from evolute.report import html_page
 from evolute.report.build import build_page
 from evolute.report.html_page import page_to_html
@@ -117,31 +119,20 @@ def test_a_verdict(store: Store, path: tuple[Any, ...], value: Any) -> None:
     show(store)
 
 
+@pytest.mark.parametrize(
+    ("kind", "document"),
+    [("benchmark", BENCHMARK), ("elimination", ELIMINATION), ("ablation", ABLATION)],
+)
 @settings(max_examples=60)
-@given(path=st.sampled_from([(), *leaves(BENCHMARK)]), value=PLAIN)
-def test_a_benchmark(store: Store, path: tuple[Any, ...], value: Any) -> None:
-    run = store.open_run(RunRecord(next(_DIGESTS), "made-up", '{"kind":"benchmark"}', "1"))
+@given(data=st.data(), value=PLAIN)
+def test_a_result(
+    store: Store, kind: RunKind, document: Any, data: st.DataObject, value: Any
+) -> None:
+    path = data.draw(st.sampled_from([(), *leaves(document)]))
+    run = store.open_run(RunRecord(next(_DIGESTS), "made-up", json.dumps({"kind": kind}), "1"))
     with contextlib.suppress(EvoluteError):
-        store.put_document(run.digest, "benchmark", changed(BENCHMARK, path, value))
-    show(store, "benchmark")
-
-
-@settings(max_examples=60)
-@given(path=st.sampled_from([(), *leaves(ELIMINATION)]), value=PLAIN)
-def test_an_elimination(store: Store, path: tuple[Any, ...], value: Any) -> None:
-    run = store.open_run(RunRecord(next(_DIGESTS), "made-up", '{"kind":"elimination"}', "1"))
-    with contextlib.suppress(EvoluteError):
-        store.put_document(run.digest, "elimination", changed(ELIMINATION, path, value))
-    show(store, "elimination")
-
-
-@settings(max_examples=60)
-@given(path=st.sampled_from([(), *leaves(ABLATION)]), value=PLAIN)
-def test_an_ablation(store: Store, path: tuple[Any, ...], value: Any) -> None:
-    run = store.open_run(RunRecord(next(_DIGESTS), "made-up", '{"kind":"ablation"}', "1"))
-    with contextlib.suppress(EvoluteError):
-        store.put_document(run.digest, "ablation", changed(ABLATION, path, value))
-    show(store, "ablation")
+        store.put_document(run.digest, kind, changed(document, path, value))
+    show(store, kind)
 
 
 def test_the_line_says_which_entry_is_at_fault(store: Store) -> None:
