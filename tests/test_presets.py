@@ -66,6 +66,25 @@ def test_the_paper_preset_is_the_published_search_to_the_letter() -> None:
     assert settings.duplicate_tolerance is None
 
 
+def test_the_page_on_the_paper_states_the_figures_of_the_transfer() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "paper.md").read_text(encoding="utf-8")
+    table = page.split("## After the search")[1].split("## Where the text is silent")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
+    stated = {row[0]: row[1:] for row in rows if row}
+    for place, name in enumerate(cell.strip("`") for cell in stated[""]):
+        preset = PRESETS[name]
+        main, training = preset.stages.main, preset.stages.main.training
+        for row, value in (
+            ("steps", f"{training.steps:,}"),
+            ("warm-up", f"{training.warmup_steps:,}"),
+            ("hold at the peak", f"{training.hold_steps:,}" if training.hold_steps else "none"),
+            ("batch", str(main.batch_size)),
+            ("epoch", f"{training.epoch_steps} steps"),
+            ("repetitions in a benchmark", str(preset.bench.seeds)),
+        ):
+            assert stated[row][place].startswith(f"{value} ("), (name, row)
+
+
 @pytest.mark.parametrize(
     ("overlay", "says"),
     [

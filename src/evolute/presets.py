@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from evolute.benchmark.config import VerdictConfig
+from evolute.benchmark.config import BenchConfig, VerdictConfig
 from evolute.errors import ConfigError, UnknownNameError, shorten
 from evolute.search.algorithms import find_algorithm
 from evolute.search.particles import ParticleConfig
@@ -19,6 +19,10 @@ from evolute.train.fingerprint import TOLERANCE
 from evolute.train.protocol import PROTOCOLS, Stages
 
 SECONDS_PER_HOUR = 3600.0
+
+_USUAL = BenchConfig()
+_SIX_TIMES = BenchConfig(seeds=6)
+"""The authors of the published search repeated each training after it six times."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,8 @@ class Preset:
         Form of the Nesterov momentum that is searched.
     duplicate_tolerance
         Largest relative difference of two updates that count as the same rule; None: no such check.
+    bench
+        How much work a benchmark does, unless it is told otherwise.
     """
 
     description: str
@@ -56,6 +62,7 @@ class Preset:
     algorithm: str = "particles"
     nesterov: Literal["textbook", "published"] = "textbook"
     duplicate_tolerance: float | None = TOLERANCE
+    bench: BenchConfig = _USUAL
 
     def defaults(self, algorithm: str) -> dict[str, Any]:
         """Return the settings of this preset for an algorithm as plain nested data."""
@@ -115,8 +122,29 @@ PRESETS: dict[str, Preset] = {
         nesterov="published",
         duplicate_tolerance=None,
     ),
+    "paper-transfer": Preset(
+        description="the schedule of the authors' final optimizers: 96,000 steps, from scratch",
+        stages=PROTOCOLS["paper-transfer"],
+        searches={},
+        verdict=VerdictConfig(),
+        bench=_SIX_TIMES,
+    ),
+    "paper-from-scratch": Preset(
+        description="how the authors trained EfficientNetV2-S anew: 64,000 steps",
+        stages=PROTOCOLS["paper-from-scratch"],
+        searches={},
+        verdict=VerdictConfig(),
+        bench=_SIX_TIMES,
+    ),
+    "paper-fine-tuning": Preset(
+        description="how they trained it on from ImageNet's weights: 16,000 steps",
+        stages=PROTOCOLS["paper-fine-tuning"],
+        searches={},
+        verdict=VerdictConfig(),
+        bench=_SIX_TIMES,
+    ),
 }
-"""The presets by name, the smallest first."""
+"""The presets by name: the smallest first, then those of what the authors ran after a search."""
 
 
 def resolve(preset: str, *overlays: Mapping[str, Any]) -> Settings:

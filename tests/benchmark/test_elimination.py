@@ -87,6 +87,8 @@ def test_a_longer_training_has_warm_up_and_epochs_in_proportion() -> None:
     assert longer.warmup_steps == 2 * plain.warmup_steps
     assert longer.epoch_steps == 2 * plain.epoch_steps
     assert resized(PROTOCOL, None) == PROTOCOL
+    held = replace(PROTOCOL, training=replace(plain, hold_steps=30))
+    assert resized(held, 2 * plain.steps).training.hold_steps == 60
     wide = RungConfig(keep=1, width=7).protocol(replace(PROTOCOL, split="test"))
     assert (wide.width, wide.split) == (7, "validation")
 

@@ -15,6 +15,7 @@ from evolute.discover import search
 from evolute.errors import InputError
 from evolute.leaderboard import find_run
 from evolute.store.sql import open_store
+from evolute.train.protocol import Protocol
 from evolute.workbench.eliminate import eliminate
 
 CONFIG: dict[str, Any] = {
@@ -69,6 +70,15 @@ def test_each_round_keeps_the_best_on_seeds_of_its_own_and_the_last_is_a_benchma
     assert result.benchmark.tasks[0].steps == 18
 
 
+def test_a_round_may_have_the_protocol_of_a_preset(store: Path) -> None:
+    rung = {"keep": 1, "seeds": 1, "preset": "paper-fine-tuning", "steps": 20, "probe": False}
+    config = {"elimination": {"candidates": 2, "rungs": [rung]}}
+    result = eliminate(task=build(), config=config, store=store, benchmark=False)
+    protocol = Protocol.from_json(result.rungs[0].protocol)
+    assert (protocol.batch_size, protocol.fitness) == (64, "metric")
+    assert (protocol.training.steps, protocol.training.warmup_steps) == (20, 2)
+
+
 def test_an_elimination_run_again_trains_nothing(store: Path) -> None:
     once = eliminate(task=build(), config=CONFIG, store=store)
     before = trials(store)
@@ -104,6 +114,7 @@ def test_the_command_prints_the_rounds_and_the_winners(
         ({"against": ["adm"]}, "did you mean 'adam'"),
         ({"bench": {"seeds": 1}}, "one fresh seed"),
         ({"elimination": {"rungs": [{"keep": 1, "task": "digts"}]}}, "did you mean 'digits'"),
+        ({"elimination": {"rungs": [{"keep": 1, "preset": "papr"}]}}, "did you mean 'paper'"),
     ],
 )
 def test_a_bad_config_is_refused_before_anything_is_trained(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import types
 from pathlib import Path
@@ -22,7 +23,7 @@ from evolute.errors import TaskError
 from evolute.seeds import torch_generator
 from evolute.tasks.base import Split, Task
 from evolute.tasks.efficientnet import EfficientNetV2
-from evolute.tasks.fine_tuning import DOMAINS, TORCHVISION_FILE, fine_tuning_task
+from evolute.tasks.fine_tuning import DOMAINS, IMAGENET, TORCHVISION_FILE, fine_tuning_task
 from evolute.tasks.picture_sets import read_caltech, read_cars, read_flowers
 from evolute.tasks.randomness import seeded
 
@@ -110,10 +111,12 @@ def test_weights_in_the_layout_of_timm_are_loaded_into_its_network(
             scores: torch.Tensor = self.classifier(self.conv_stem(images).mean((2, 3)))
             return scores
 
-    asked: list[tuple[str, bool]] = []
+    asked: list[tuple[str, bool, float]] = []
 
-    def create_model(name: str, *, pretrained: bool, num_classes: int) -> nn.Module:
-        asked.append((name, pretrained))
+    def create_model(
+        name: str, *, pretrained: bool, num_classes: int, drop_rate: float
+    ) -> nn.Module:
+        asked.append((name, pretrained, drop_rate))
         return Network(num_classes)
 
     stand_in: Any = types.ModuleType("timm")
@@ -122,9 +125,30 @@ def test_weights_in_the_layout_of_timm_are_loaded_into_its_network(
     weights = Network(1000).state_dict()
     torch.save(weights, data / "efficientnet-v2-s" / "tiny.pth")
     model = build(data).model()
-    assert asked == [("tf_efficientnetv2_s", False)]
+    assert asked == [("tf_efficientnetv2_s", False, 0.1)]
     assert torch.equal(model.state_dict()["conv_stem.weight"], weights["conv_stem.weight"])
     assert model.state_dict()["classifier.weight"].shape == (102, 4)
+
+
+def test_pixels_are_normalised_as_the_weights_were_trained_with(data: Path) -> None:
+    def first() -> torch.Tensor:
+        return next(build(data).in_order(Split.TRAIN))[0]
+
+    mean, deviation = (torch.tensor(row).reshape(3, 1, 1) for row in IMAGENET)
+    pixels = (first() * deviation + mean) * 255
+    torch.testing.assert_close(pixels, pixels.round(), atol=1e-3, rtol=0)
+    folder = data / "efficientnet-v2-s"
+    (folder / "tiny.pth").unlink()
+    torch.save({"conv_stem.weight": torch.zeros(1)}, folder / "timm.pth")
+    # timm's layout: (x - 127.5)/128, as the program of the published study has it.
+    torch.testing.assert_close(first() * 128 + 127.5, pixels, atol=1e-3, rtol=0)
+
+
+def test_the_classifiers_dropout_is_that_of_the_authors_program() -> None:
+    build = inspect.signature(fine_tuning_task).parameters["network"].default
+    with torch.device("meta"):
+        dropouts = [each.p for each in build(102).modules() if isinstance(each, nn.Dropout)]
+    assert dropouts == [0.1]
 
 
 def test_a_file_of_weights_that_would_run_code_is_refused(data: Path) -> None:

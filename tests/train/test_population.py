@@ -135,7 +135,7 @@ def test_lanes_in_a_loop_are_the_one_at_a_time_trainer_to_the_bit(task: str) -> 
 def test_fifty_steps_side_by_side_are_those_of_the_one_at_a_time_trainer(
     plan: str, task: str
 ) -> None:
-    fifty = Training(steps=50, epoch_steps=10, warmup_steps=5, abandon=ANYTHING)
+    fifty = Training(steps=50, epoch_steps=10, warmup_steps=5, hold_steps=5, abandon=ANYTHING)
     protocol = replace(AT_RATE, training=fifty).at_rate(0.01)
     # No division by sqrt(s): a bias before a batch normalisation has gradients of pure rounding.
     requests = [("momentum: g", 0), ("nesterov: [a3]*v", 1)]

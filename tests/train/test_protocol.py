@@ -39,6 +39,38 @@ def test_paper_is_the_published_protocol_to_the_letter() -> None:
         assert (training.abandon_epoch, training.abandon.accuracy) == (5, 0.40)
 
 
+@pytest.mark.parametrize(
+    ("preset", "steps", "warmup", "hold"),
+    [
+        # The usage comment at the end of finalOptimizers.py (OUStudent/NeuralOptimizerSearch).
+        ("paper-transfer", 96_000, 6_400, 12_800),
+        # basemodel_test of final_loss_testing.py (OUStudent/NeuralLossFunctionEvolution).
+        ("paper-from-scratch", 64_000, 6_400, 0),
+        ("paper-fine-tuning", 16_000, 1_600, 0),
+    ],
+)
+def test_the_presets_of_a_transfer_have_the_lengths_that_the_authors_released(
+    preset: str, steps: int, warmup: int, hold: int
+) -> None:
+    main = PROTOCOLS[preset].main
+    training = main.training
+    assert (training.steps, training.warmup_steps, training.hold_steps) == (steps, warmup, hold)
+    assert (training.schedule, training.epoch_steps, main.batch_size) == ("cosine", 100, 64)
+    assert (main.fitness, main.fitness_epoch, main.width) == ("metric", "best", None)
+    assert main.augment == (preset == "paper-transfer")
+    assert main.probe is not None
+    assert main.probe.steps == 800
+    assert main.probe.accept.accuracy is training.abandon.accuracy is None
+    assert training.abandon_epoch * training.epoch_steps > warmup
+    assert PROTOCOLS[preset].initial == main
+
+
+def test_a_training_without_a_hold_is_written_as_before_there_was_one() -> None:
+    assert "hold_steps" not in PROTOCOLS["quick"].main.to_json()
+    held = PROTOCOLS["paper-transfer"].main
+    assert Protocol.from_json(held.to_json()) == held
+
+
 @pytest.mark.parametrize("preset", ["standard", "quick"])
 def test_the_small_presets_score_the_last_loss_and_judge_any_number_of_classes(preset: str) -> None:
     main = PROTOCOLS[preset].main
@@ -102,6 +134,7 @@ def test_the_most_steps_of_a_trial_are_its_probes_and_its_training() -> None:
         lambda: Probe(first_rates=()),
         lambda: Probe(first_rates=(0.1,), other_rates=(0.1,)),
         lambda: Training(steps=0),
+        lambda: Training(steps=8, epoch_steps=4, warmup_steps=4, hold_steps=5),
         lambda: Threshold(accuracy=1.5, loss_fraction=0.5),
         lambda: Threshold(accuracy=None, loss_fraction=float("nan")),
     ],

@@ -326,9 +326,11 @@ def test_the_width_is_the_protocol_s_choice() -> None:
     assert widths == [2, 5]
 
 
-def test_a_scored_training_is_the_plain_loop_of_torch() -> None:
-    steps, warmup = SHORT.steps, SHORT.warmup_steps
-    trial = run(Rule.parse("[a1]*g"), protocol=AT_RATE)
+@pytest.mark.parametrize("hold", [0, 4])
+def test_a_scored_training_is_the_plain_loop_of_torch(hold: int) -> None:
+    steps, warmup, start = SHORT.steps, SHORT.warmup_steps, SHORT.warmup_steps + hold
+    training = replace(AT_RATE.training, hold_steps=hold)
+    trial = run(Rule.parse("[a1]*g"), protocol=replace(AT_RATE, training=training))
     task = make()
     with seeded(derive(3, "weights")):
         model = task.model()
@@ -336,7 +338,7 @@ def test_a_scored_training_is_the_plain_loop_of_torch() -> None:
     batches = task.batches(torch_generator(3, "batches"), AT_RATE.batch_size)
     with seeded(derive(3, "model noise")):
         for step in range(steps):
-            cosine = (1 + math.cos(math.pi * (step - warmup) / (steps - warmup))) / 2
+            cosine = (1 + math.cos(math.pi * max(0, step - start) / (steps - start))) / 2
             base = step / warmup if step < warmup else cosine
             optimizer.param_groups[0]["lr"] = 0.1 * base * (1 - step / steps)
             inputs, targets = next(batches)

@@ -161,7 +161,13 @@ def peak(column: ScheduleColumn, training: Training) -> float:
     if column.factor is not None:
         factors = curve(parse_schedule(column.factor), steps).tolist()
     base = (
-        base_schedule(step, steps, warmup_steps=training.warmup_steps, shape=shape)[0]
+        base_schedule(
+            step,
+            steps,
+            warmup_steps=training.warmup_steps,
+            hold_steps=training.hold_steps,
+            shape=shape,
+        )[0]
         for step in range(steps)
     )
     sizes = [abs(value * factor) for value, factor in zip(base, factors, strict=True)]

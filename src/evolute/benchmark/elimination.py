@@ -62,11 +62,14 @@ class RungConfig:
         Fresh seeds on which each is trained, on the validation split.
     task
         Task of the round; None: that of the search.
+    preset
+        Preset whose protocol the round has, such as ``paper-fine-tuning``; None: that of the
+        search.
     width
-        Width of the network, for tasks whose model takes one; None: as in the search.
+        Width of the network, for tasks whose model takes one; None: as in the protocol.
     steps
         Optimizer steps of a training, with warm-up and epochs in proportion; None: as in the
-        search.
+        protocol.
     probe
         Whether each training finds its learning rate anew by probes, as in the search, if its
         protocol has any; else candidates keep the rate known.
@@ -75,18 +78,19 @@ class RungConfig:
     keep: Annotated[int, Field(ge=1, le=1000)]
     seeds: Annotated[int, Field(ge=1, le=100)] = 3
     task: str | None = None
+    preset: str | None = None
     width: Annotated[int, Field(ge=1)] | None = None
     steps: Annotated[int, Field(ge=1)] | None = None
     probe: bool = True
 
     def protocol(self, base: Protocol) -> Protocol:
-        """Return the protocol of the round, made from that of the search."""
+        """Return the protocol of the round, made from that of its preset or of the search."""
         width = base.width if self.width is None else self.width
         return replace(resized(base, self.steps), width=width, split="validation")
 
 
 def resized(protocol: Protocol, steps: int | None) -> Protocol:
-    """Return a protocol with longer or shorter trainings: warm-up and epochs in proportion.
+    """Return a protocol with longer or shorter trainings: warm-up, hold, epochs in proportion.
 
     Parameters
     ----------
@@ -103,7 +107,8 @@ def resized(protocol: Protocol, steps: int | None) -> Protocol:
         training,
         steps=steps,
         epoch_steps=max(1, round(share * training.epoch_steps)),
-        warmup_steps=round(share * training.warmup_steps),
+        warmup_steps=(warmup := round(share * training.warmup_steps)),
+        hold_steps=min(round(share * training.hold_steps), steps - warmup),
     )
     return replace(protocol, training=longer)
 

@@ -46,6 +46,8 @@ Examples:
   evolute bench --optimizers best:digits-quick-0,adamw,lion --tasks digits --budget 24 --seeds 10
   evolute bench --optimizers best,adam --tasks digits,path/to/file.py:build --csv tables
   evolute bench --optimizers best,adam --tasks digits --preset standard --config my.toml
+  evolute bench --optimizers best,adam --tasks flowers102,cars196,caltech101 \\
+    --preset paper-fine-tuning
 
 Running the same command again resumes it; another optimizer costs its own trials alone.
 """
@@ -57,7 +59,7 @@ Running the same command again resumes it; another optimizer costs its own trial
 @click.option("--budget", type=click.IntRange(min=1),
               help="Settings that each optimizer tries in tuning.  [default: 24]")  # fmt: skip
 @click.option("--seeds", type=click.IntRange(min=1),
-              help="Fresh seeds of every measurement.  [default: 10]")  # fmt: skip
+              help="Fresh seeds of every measurement.  [default: 10, or the preset's]")  # fmt: skip
 @preset_option("Preset of the trainings.")
 @seed_option()
 @click.option("--cross/--no-cross", default=None,

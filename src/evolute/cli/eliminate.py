@@ -33,7 +33,7 @@ A config file says who begins and what the rounds are:
   [[elimination.rungs]]
   keep = 10
   seeds = 4
-  steps = 400           # longer trainings; also: task, width, probe
+  steps = 400           # longer trainings; also: task, preset, width, probe
   [bench]               # the last rung: winners against hand-made optimizers
   seeds = 20
 

@@ -43,7 +43,7 @@ SHOWN_ROWS = 10
 
 EXAMPLES = f"""\b
 Presets:
-{chr(10).join(f"  {name:<9} {preset.description}" for name, preset in PRESETS.items())}
+{chr(10).join(f"  {name:<18} {preset.description}" for name, preset in PRESETS.items())}
 
 \b
 Examples:

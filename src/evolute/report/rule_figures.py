@@ -110,8 +110,9 @@ def _progress() -> tuple[float, ...]:
 
 def _base(training: Training) -> list[float]:
     warmup = round(POINTS * training.warmup_steps / training.steps)
+    hold = round(POINTS * training.hold_steps / training.steps)
     rates = (
-        base_schedule(point, POINTS, warmup_steps=warmup, shape=training.schedule)
+        base_schedule(point, POINTS, warmup_steps=warmup, hold_steps=hold, shape=training.schedule)
         for point in range(POINTS)
     )
     return [rate for rate, _momentum in rates]

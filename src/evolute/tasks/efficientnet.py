@@ -71,6 +71,8 @@ class EfficientNetV2(nn.Module):
         Rows of the table.
     last_channels
         Channels that the classifier reads.
+    dropout
+        Probability before the classifier; torchvision's unless given.
 
     Examples
     --------
@@ -81,7 +83,12 @@ class EfficientNetV2(nn.Module):
     """
 
     def __init__(
-        self, classes: int, *, stages: Sequence[Stage] = SMALL, last_channels: int = LAST_CHANNELS
+        self,
+        classes: int,
+        *,
+        stages: Sequence[Stage] = SMALL,
+        last_channels: int = LAST_CHANNELS,
+        dropout: float = DROPOUT,
     ) -> None:
         super().__init__()
         total = sum(stage.blocks for stage in stages)
@@ -98,7 +105,7 @@ class EfficientNetV2(nn.Module):
         features.append(_convolution(stages[-1].outputs, last_channels, kernel=1))
         self.features = nn.Sequential(*features)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.classifier = nn.Sequential(nn.Dropout(DROPOUT), nn.Linear(last_channels, classes))
+        self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(last_channels, classes))
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images [N, 3, height, width] to scores [N, classes]."""

@@ -1,8 +1,10 @@
 """Fine-tuning: EfficientNetV2-S, trained on ImageNet, goes on with flowers, cars and objects.
 
 The networks, the data sets and that all weights are trained follow the published study (Morgan and
-Hougen, 2024). Images are scaled to 224×224 and normalised as the weights expect (mean and standard
-deviation of ImageNet); a training batch is flipped at random where the protocol augments.
+Hougen, 2024), the dropout the same authors' program for this network (see docs/paper.md). Images
+are scaled to 224×224 and normalised as the weights expect: torchvision's with the mean and standard
+deviation of ImageNet, timm's, which began in TensorFlow, as (x−127.5)/128. A training batch is
+flipped at random where the protocol augments.
 
 Weights come from a local file in the folder ``efficientnet-v2-s`` of the data folder, or from the
 cache of torchvision or of timm. In torchvision's layout they need no library; in timm's, timm
@@ -33,8 +35,15 @@ from evolute.tasks.pictures import decode_picture, read_picture
 from evolute.tasks.registry import TaskFacts, enter
 
 SIZE = 224
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of ImageNet's colours."""
+Colours = tuple[tuple[float, float, float], tuple[float, float, float]]
+"""Mean and standard deviation of each colour, of pixels in [0, 1]."""
+
+IMAGENET: Colours = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+TENSORFLOW: Colours = ((0.5, 0.5, 0.5), (128 / 255, 128 / 255, 128 / 255))
+"""(x−127.5)/128 of pixels in [0, 255], as the authors' program has it."""
+DROPOUT = 0.1
+"""Before the classifier, as the authors have it."""
+_NETWORK = partial(EfficientNetV2, dropout=DROPOUT)
 WEIGHTS_FOLDER = "efficientnet-v2-s"
 TORCHVISION_FILE = "efficientnet_v2_s-dd5fe13b.pth"
 TIMM_MODEL = "tf_efficientnetv2_s"
@@ -50,11 +59,14 @@ class PictureData(Data):
         Files and classes.
     size
         Side of the square that each is scaled to.
+    colours
+        What they are normalised with.
     """
 
-    def __init__(self, pictures: PictureSet, size: int) -> None:
+    def __init__(self, pictures: PictureSet, size: int, colours: Colours = IMAGENET) -> None:
         self._pictures = pictures
         self._size = size
+        self._colours = colours
 
     def shuffled(self, generator: Generator, batch_size: int) -> Iterator[Batch]:
         for index in index_batches(len(self._pictures.labels), generator, batch_size):
@@ -72,7 +84,7 @@ class PictureData(Data):
                            size=self._size)
             for file in files
         ])  # fmt: skip
-        mean, deviation = (torch.tensor(row).reshape(3, 1, 1) for row in (MEAN, DEVIATION))
+        mean, deviation = (torch.tensor(row).reshape(3, 1, 1) for row in self._colours)
         labels = torch.tensor([self._pictures.labels[index] for index in indices])
         return (pixels.to(torch.float32) / 255 - mean) / deviation, labels
 
@@ -124,7 +136,7 @@ def fine_tuning_task(
     domain: Domain,
     data_dir: Path | None,
     *,
-    network: Callable[[int], nn.Module] = EfficientNetV2,
+    network: Callable[[int], nn.Module] = _NETWORK,
     size: int = SIZE,
 ) -> Task:
     """Build the task of a domain.
@@ -148,18 +160,20 @@ def fine_tuning_task(
     train, validation, test = domain.read(data_dir)
     path = _weights_file(data_dir)
     weights = _read_weights(path)
-    build = network if "features.0.0.weight" in weights else partial(_timm_network, path)
+    ours = "features.0.0.weight" in weights
+    build = network if ours else partial(_timm_network, path)
+    colours = IMAGENET if ours else TENSORFLOW
 
     def model() -> nn.Module:
         return _with_weights(build(domain.classes), weights, path)
 
     return Task(
         name=domain.name,
-        version=f"1-{_digest(path)}-{len(train.labels)}-{size}",
+        version=f"2-{_digest(path)}-{len(train.labels)}-{size}",
         model=model,
-        train=PictureData(train, size),
-        validation=PictureData(validation, size),
-        test=PictureData(test, size),
+        train=PictureData(train, size, colours),
+        validation=PictureData(validation, size, colours),
+        test=PictureData(test, size, colours),
         metric="accuracy",
         augment=_flipped,
     )
@@ -238,7 +252,9 @@ def _timm_network(path: Path, classes: int) -> nn.Module:
     library: Any = optional_module(
         "timm", extra="fine-tuning", what=f"weights in timm's layout ({path.name})"
     )
-    network: nn.Module = library.create_model(TIMM_MODEL, pretrained=False, num_classes=classes)
+    network: nn.Module = library.create_model(
+        TIMM_MODEL, pretrained=False, num_classes=classes, drop_rate=DROPOUT
+    )
     return network
 
 

@@ -308,6 +308,12 @@ def _diverged(lanes: Sequence[Lane], losses: Floats) -> bool:
 def _schedule(plan: Probe | Training) -> tuple[tuple[float, float], ...]:
     """Return the fraction of the peak and the momentum at each step."""
     return tuple(
-        base_schedule(step, plan.steps, warmup_steps=plan.warmup_steps, shape=plan.schedule)
+        base_schedule(
+            step,
+            plan.steps,
+            warmup_steps=plan.warmup_steps,
+            hold_steps=plan.hold_steps,
+            shape=plan.schedule,
+        )
         for step in range(plan.steps)
     )

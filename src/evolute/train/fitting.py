@@ -78,7 +78,7 @@ class Fit:
             seed=derive(seed, "rule noise"),
         )
         self._scheduler = BaseSchedule(
-            self._optimizer, plan.steps, plan.warmup_steps, shape=plan.schedule
+            self._optimizer, plan.steps, plan.warmup_steps, plan.hold_steps, shape=plan.schedule
         )
 
     def run(self) -> None:

@@ -30,7 +30,7 @@ from evolute.discover import DEFAULT_PRESET, DEFAULT_STORE, open_executor
 from evolute.errors import InputError
 from evolute.lang.rule import Rule
 from evolute.leaderboard import RunKind
-from evolute.presets import resolve
+from evolute.presets import PRESETS, resolve
 from evolute.runs.evaluate import Evaluator
 from evolute.settings import Settings, merge, validate
 from evolute.store.base import Store
@@ -99,9 +99,11 @@ def bench(
     budget
         Settings that each optimizer tries in tuning (24).
     seeds
-        Fresh seeds of every measurement (10); at least 2, as one shows no difference.
+        Fresh seeds of every measurement (10, or as many as the preset says); at least 2, as one
+        shows no difference.
     preset
-        Preset whose protocol the trainings have: ``quick``, ``standard`` or ``paper``.
+        Preset whose protocol the trainings have: ``quick``, ``standard``, ``paper``, or one of
+        those for a transfer, such as ``paper-fine-tuning``.
     seed
         From which all seeds are derived (0).
     config
@@ -228,13 +230,14 @@ class Plan:
             If a key or a value is not allowed.
         """
         require_keys(data, _KEYS)
-        named = {"budget": budget, "seeds": seeds}
-        config: BenchConfig = validate(BenchConfig, merge(data.get("bench", {}), named), "bench.")
-        require_test(config)
         chosen = preset or data.get("preset", DEFAULT_PRESET)
         given = {"seed": data.get("seed") if seed is None else seed, "device": data.get("device")}
         base = resolve(chosen, {"task": "any", **given})
         require_device(base.device)
+        work = merge(dataclasses.asdict(PRESETS[base.preset].bench), data.get("bench", {}))
+        named = {"budget": budget, "seeds": seeds}
+        config: BenchConfig = validate(BenchConfig, merge(work, named), "bench.")
+        require_test(config)
         return cls(base.preset, base.seed, config, data)
 
     def settings(self, task: str) -> Settings:

@@ -116,7 +116,7 @@ def eliminate(
         rungs: list[RungResult] = []
         field: Sequence[Candidate] = start
         for number, rung in enumerate(asked.config.rungs):
-            work = _Rung(number, rung, Protocol.from_json(search["main"]), chosen, asked.device)
+            work = _Rung(number, rung, _protocol(rung, search["main"]), chosen, asked.device)
             found = work.run(
                 field,
                 own if rung.task is None else rung.task,
@@ -162,6 +162,9 @@ class _Asked:
         config = validate(EliminationConfig, data.get("elimination", {}), "elimination.")
         device = resolve(DEFAULT_PRESET, {"task": "any", "device": data.get("device")}).device
         require_device(device)
+        for rung in config.rungs:
+            if rung.preset is not None:
+                resolve(rung.preset, {"task": "any"})
         return cls(config, bench, against, device)
 
     def check_tasks(self, own: str | Task) -> None:
@@ -213,13 +216,20 @@ def _begin(store: Store, record: RunRecord, config: EliminationConfig) -> tuple[
     return pick_candidates(ranked, by_name, config=config)
 
 
+def _protocol(rung: RungConfig, main: str) -> Protocol:
+    """Return the protocol of a round; ``main`` is that of the search, as JSON."""
+    if rung.preset is None:
+        return rung.protocol(Protocol.from_json(main))
+    return rung.protocol(resolve(rung.preset, {"task": "any"}).main)
+
+
 @dataclasses.dataclass(frozen=True)
 class _Rung:
     """One round about to be run."""
 
     number: int
     config: RungConfig
-    base: Protocol
+    protocol: Protocol
     seed: int
     device: str
 
@@ -243,7 +253,7 @@ class _Rung:
                 field,
                 task=loaded.name,
                 evaluate=replace(evaluator, on_trial=counted),
-                protocol=self.config.protocol(self.base),
+                protocol=self.protocol,
                 seeds=seeds,
                 config=self.config,
             )
@@ -266,7 +276,7 @@ def _last_rung(
 ) -> BenchResult:
     """Benchmark the survivors against hand-made optimizers, in the set-up of the last round."""
     last = asked.config.rungs[-1]
-    protocol = last.protocol(Protocol.from_json(main))
+    protocol = _protocol(last, main)
     entrants = [
         Entrant(each.name, each.name, Side.DISCOVERED, each.rule, each.learning_rate)
         for each in field
