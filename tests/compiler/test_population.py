@@ -6,6 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from evolute.compiler import lane_noise
+from evolute.compiler.execute import uniform_noise
+from evolute.compiler.lane_noise import RememberedNoise
 from evolute.compiler.native import available
 from evolute.compiler.optimizer import RuleOptimizer
 from evolute.compiler.population import LaneOptimizer
@@ -21,6 +24,7 @@ TEXTS = (
     "none: [a1]*(dropout(v, 0.5) + delta(g))",
     "nesterov_published: clip_norm(g) + running_max(v)",
     "-sign(g)",
+    "none: [quotient(1, sqrt(softsign(arctan(a12))))]*g",
 )
 
 
@@ -111,3 +115,45 @@ def test_a_slot_that_is_taken_again_begins_with_a_state_of_zero() -> None:
         optimizer.step([0], rates=[1.0], momenta=[0.9])
         assert weights[0].tolist() == [[-1.0] * 3]
         optimizer.release(0)
+
+
+def test_what_lanes_draw_alike_is_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not available():
+        pytest.skip("the native core is not built")
+    drawn: list[int] = []
+
+    def counted(seed: int, parameter: int, step: int, *, node: str, like: Tensor) -> Tensor:
+        drawn.append(step)
+        return uniform_noise(seed, parameter, step, node=node, like=like)
+
+    monkeypatch.setattr(lane_noise, "uniform_noise", counted)
+    weights, slopes = [torch.zeros(2, 3)], [torch.ones(2, 3)]
+    optimizer = LaneOptimizer(weights, slopes)
+    rule = Rule.parse("none: dropout(g, 0.5)")
+    for slot, ticks in ((0, 3), (1, 4)):  # the second lane comes to the same steps later
+        optimizer.assign(slot, rule, total_steps=4, seed=0)
+        for _ in range(ticks):
+            optimizer.step([slot], rates=[1.0], momenta=[0.9])
+    assert drawn == [0, 1, 2, 3]
+
+
+def test_noise_is_that_of_each_parameter_of_one_model() -> None:
+    noise = RememberedNoise([0, 2], [(2, 3), (4,)])
+    drawn = noise.at(5, 7, node="dropout(g, 0.5)")
+    for place, (index, shape) in enumerate(((0, (2, 3)), (2, (4,)))):
+        alone = uniform_noise(5, index, 7, node="dropout(g, 0.5)", like=torch.empty(shape))
+        (part,) = noise.parts(drawn[None], place)
+        assert torch.equal(part, alone.flatten())
+
+
+def test_no_more_noise_is_kept_than_the_budget_allows() -> None:
+    noise = RememberedNoise([0], [(4,)], budget_bytes=2 * 4 * 8)
+    first = noise.at(0, 0, node="n")
+    noise.at(0, 1, node="n")
+    assert noise.at(0, 0, node="n") is first
+    noise.at(0, 2, node="n")  # step 1 was used least lately
+    assert noise.at(0, 0, node="n") is first
+    again = noise.at(0, 1, node="n")
+    noise.at(0, 3, node="n")
+    assert noise.at(0, 1, node="n") is again
+    assert noise.at(0, 0, node="n") is not first

@@ -17,7 +17,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from evolute.compiler.execute import scheduled_rate, uniform_noise
+from evolute.compiler.execute import RATE_WHERE_INFINITE
+from evolute.compiler.lane_noise import RememberedNoise
 from evolute.compiler.native import JobTable, NativeProgram, lower
 from evolute.compiler.program import Program, compile_rule
 from evolute.compiler.step import Members, update_lists, values_at
@@ -25,6 +26,9 @@ from evolute.lang.rule import Momentum, Rule
 
 _OPTIONS: Mapping[str, Any] = {"weight_decay": 0.0, "maximize": False, "differentiable": False}
 """Options of a group of parameters that a training does not use."""
+
+
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(slots=True)
@@ -35,11 +39,20 @@ class _Lane:
     native: NativeProgram | None
     total_steps: int
     seed: int
-    curves: npt.NDArray[np.float64] | None
+    curves: Floats | None
+    """Schedule factor and decays at each step, [T, 1 + decays]."""
     states: list[list[Tensor]]
     """Of each parameter."""
-    steps: int = 0
+    noise: Tensor | None
+    """Where the native core finds the noise of a step: of each random node, parameter by parameter,
+    [nodes, numbers]."""
     counters: list[Tensor] = field(default_factory=list)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing but rate, momentum and step changes from step to step."""
+        plain = self.noise is None and (self.curves is None or self.curves.shape[1] == 1)
+        return plain and self.native is not None
 
 
 class LaneOptimizer:
@@ -79,6 +92,8 @@ class LaneOptimizer:
         self._fused = fused
         self._indices = range(len(weights)) if indices is None else indices
         self._lanes: dict[int, _Lane] = {}
+        self._uneven: set[int] = set()
+        self._noise = RememberedNoise(self._indices, [each.shape[1:] for each in weights])
         self._bind(weights, gradients)
 
     def _bind(self, weights: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
@@ -90,6 +105,10 @@ class LaneOptimizer:
         self._plain = all(
             each.dtype is torch.float32 and each.device.type == "cpu" for each in self._weights
         )
+        self._steps = np.zeros(size, dtype=np.int64)
+        self._signs = np.ones(size)
+        # Schedule factors of each slot, step by step; the last one holds from then on.
+        self._factors = np.ones((size, 1))
 
     def assign(self, slot: int, rule: Rule, *, total_steps: int, seed: int) -> None:
         """Let a rule move the weights of a slot from now on, its state zero, at step 0.
@@ -107,43 +126,68 @@ class LaneOptimizer:
         """
         program = compile_rule(rule)
         count = len(program.state_slots) + (program.momentum is not Momentum.NONE)
+        native = lower(program) if self._plain and self._fused is not False else None
+        self._steps[slot], self._signs[slot] = 0, program.sign
         lane = _Lane(
             program,
-            lower(program) if self._plain and self._fused is not False else None,
+            native,
             total_steps,
             seed,
             _curves(program, total_steps) if program.needs_total_steps else None,
             [[torch.zeros_like(each[slot]) for _ in range(count)] for each in self._weights],
+            self._noise.room(len(native.noise)) if native is not None and native.noise else None,
         )
         self._put(slot, lane)
 
     def _put(self, slot: int, lane: _Lane) -> None:
         """Give a lane the tensors of its slot."""
         self._lanes[slot] = lane
+        if lane.is_plain:
+            self._uneven.discard(slot)
+        else:
+            self._uneven.add(slot)
         if lane.native is None:
             return
-        for at, row in enumerate(self._rows[slot]):
+        self._set_factors(slot, lane.curves)
+        for at, row in enumerate(self._rows_of[slot]):
             self._table.set(
-                int(row),
+                row,
                 lane.native,
                 weight=self._weights[at][slot],
                 gradient=self._gradients[at][slot],
                 slots=lane.states[at],
             )
+            if lane.noise is not None:
+                self._table.set_noise(row, self._noise.parts(lane.noise, at))
         if lane.native.program.decays and self._rows_of[slot]:
             self._table.share_decays(self._rows_of[slot])
+
+    def _set_factors(self, slot: int, curves: Floats | None) -> None:
+        """Write down the schedule factors of a slot."""
+        if curves is None:
+            self._factors[slot] = 1.0
+            return
+        more = len(curves) - self._factors.shape[1]
+        if more > 0:
+            self._factors = np.pad(self._factors, ((0, 0), (0, more)), mode="edge")
+        self._factors[slot, : len(curves)] = curves[:, 0]
+        self._factors[slot, len(curves) :] = curves[-1, 0]
 
     def release(self, slot: int) -> None:
         """Forget the rule of a slot and its state."""
         del self._lanes[slot]
+        self._uneven.discard(slot)
 
     def rebind(
         self, weights: Sequence[Tensor], gradients: Sequence[Tensor], *, keep: Sequence[int]
     ) -> None:
         """Go on with other tensors: slot ``keep[i]`` becomes slot i, all others are released."""
         lanes, self._lanes = self._lanes, {}
+        self._uneven.clear()
+        kept, steps, signs = list(keep), self._steps, self._signs
         self._bind(weights, gradients)
-        for slot, old in enumerate(keep):
+        self._steps[: len(kept)], self._signs[: len(kept)] = steps[kept], signs[kept]
+        for slot, old in enumerate(kept):
             if old in lanes:
                 self._put(slot, lanes[old])
 
@@ -161,66 +205,60 @@ class LaneOptimizer:
         momenta
             Momentum coefficient of each at this step.
         """
-        native: list[int] = []
-        signed: list[float] = []
-        counts: list[int] = []
-        noise: dict[tuple[int, int, int, str], Tensor] = {}
-        for position, slot in enumerate(slots):
-            lane = self._lanes[slot]
-            program = lane.native
-            if program is None:
-                self._step_alone(slot, lane, rates[position], momenta[position])
-                continue
-            rate = rates[position]
-            if lane.curves is not None:
-                rate = self._scheduled(slot, lane.curves, rate, lane.steps)
-            if program.noise:
-                self._give_noise(slot, lane, program.noise, noise)
-            native.append(position)
-            signed.append(program.sign * rate)
-            counts.append(lane.steps)
-            lane.steps += 1
-        if native:
-            rows = self._rows[[slots[position] for position in native]]
-            width = rows.shape[1]
-            flat = rows.ravel()
-            self._table.rates[flat] = np.repeat(signed, width)
-            self._table.momenta[flat] = np.repeat([momenta[at] for at in native], width)
-            self._table.steps[flat] = np.repeat(counts, width)
+        native = np.array(slots, dtype=np.int64)
+        given, coefficients = np.array(rates, dtype=float), np.array(momenta, dtype=float)
+        if self._uneven:
+            alone = []
+            for position, slot in enumerate(slots):
+                if slot not in self._uneven:
+                    continue
+                lane = self._lanes[slot]
+                if lane.native is None:
+                    alone.append(position)
+                    self._step_alone(slot, lane, rates[position], momenta[position])
+                else:
+                    self._prepare(slot, lane)
+            if alone:
+                native, given, coefficients = (
+                    np.delete(each, alone) for each in (native, given, coefficients)
+                )
+        if len(native):
+            steps = self._steps[native]
+            rows = self._rows[native]
+            width, flat = rows.shape[1], rows.ravel()
+            signed = self._signs[native] * self._scheduled(native, steps, given)
+            self._table.rates[flat] = signed.repeat(width)
+            self._table.momenta[flat] = coefficients.repeat(width)
+            self._table.steps[flat] = steps.repeat(width)
             self._table.run(flat)
+            self._steps[native] += 1
 
-    def _scheduled(
-        self, slot: int, curves: npt.NDArray[np.float64], rate: float, step: int
-    ) -> float:
-        """Write the decays of a lane into the table; return its rate times its schedule."""
-        values = curves[min(step, len(curves) - 1)]
-        if len(values) > 1:
-            self._table.set_decays(self._rows_of[slot][0], values[1:])
-        return scheduled_rate(rate, float(values[0]), step=step)
+    def _scheduled(self, slots: npt.NDArray[np.int64], steps: Any, rates: Floats) -> Floats:
+        """Return rates times schedule factors, as ``scheduled_rate`` does one by one."""
+        last = self._factors.shape[1] - 1
+        factors = self._factors[slots, np.minimum(steps, last)]
+        with np.errstate(over="ignore", invalid="ignore"):
+            scaled: Floats = rates * factors
+        infinite = (steps == 0) & np.isinf(factors)
+        if infinite.any():
+            scaled[infinite] = RATE_WHERE_INFINITE
+        return scaled
 
-    def _give_noise(
-        self,
-        slot: int,
-        lane: _Lane,
-        nodes: Sequence[str],
-        noise: dict[tuple[int, int, int, str], Tensor],
-    ) -> None:
-        """Write the noise of a lane into the table; ``noise`` holds what this step has drawn."""
-        step = lane.steps
-        for at, row in enumerate(self._rows_of[slot]):
-            drawn, index = [], self._indices[at]
-            for node in nodes:  # lanes of one seed at one step draw the same
-                key = lane.seed, index, step, node
-                if key not in noise:
-                    like = self._weights[at][slot]
-                    noise[key] = uniform_noise(lane.seed, index, step, node=node, like=like)
-                drawn.append(noise[key])
-            self._table.set_noise(row, drawn)
+    def _prepare(self, slot: int, lane: _Lane) -> None:
+        """Write decays and noise of this step into the table."""
+        step = int(self._steps[slot])
+        if lane.curves is not None and lane.curves.shape[1] > 1:
+            values = lane.curves[min(step, len(lane.curves) - 1), 1:]
+            self._table.set_decays(self._rows_of[slot][0], values)
+        if lane.noise is not None:
+            assert lane.native is not None
+            for own, node in zip(lane.noise, lane.native.noise, strict=True):
+                own.copy_(self._noise.at(lane.seed, step, node=node))
 
     def _step_alone(self, slot: int, lane: _Lane, rate: float, momentum: float) -> None:
         """Step a lane in lists of tensors."""
         if not lane.counters:
-            lane.counters = [torch.tensor(lane.steps) for _ in self._weights]
+            lane.counters = [torch.tensor(int(self._steps[slot])) for _ in self._weights]
         members = Members(
             [each[slot] for each in self._weights],
             [each[slot] for each in self._gradients],
@@ -236,11 +274,11 @@ class LaneOptimizer:
             "seed": lane.seed,
         }
         update_lists(members, lane.program, options)
-        lane.steps += 1
+        self._steps[slot] += 1
 
 
 @lru_cache(maxsize=512)
-def _curves(program: Program, total_steps: int) -> npt.NDArray[np.float64]:
+def _curves(program: Program, total_steps: int) -> Floats:
     """Return schedule factor and inner decays at each step, [T, 1 + decays]."""
     group = {"total_steps": total_steps}
     rows = [values_at(program, group, step) for step in range(total_steps)]
