@@ -11,13 +11,13 @@ from report.places import HOSTILE
 from report.reading import read
 
 from evolute.benchmark.comparison import Finding
-from evolute.benchmark.explained import ExplainResult
-from evolute.report.ablation_figures import BETTER, COSTS, NOT_WORSE, OPEN, group_of
+from evolute.benchmark.explained import ExplainResult, PartFinding
+from evolute.benchmark.part_table import part_table
 from evolute.report.ablation_page import ablation_page
 from evolute.report.csv_files import write_tables
 from evolute.report.html_page import page_to_html
 from evolute.report.matplotlib_files import write_figures
-from evolute.report.page import Equation, Page, Tendency
+from evolute.report.page import Equation, Page, Table, Tendency
 from evolute.report.pictures import Dots, Figure, Intervals, Line, Symbol
 from evolute.store.base import RunRecord
 
@@ -52,7 +52,11 @@ def test_a_simpler_rule_is_offered_only_if_fresh_seeds_confirm_it(
 def test_parts_are_coloured_by_what_is_shown_about_them() -> None:
     figure = figure_of(page_of(made_up_ablation()), "parts")
     marks = {mark.name: mark.x for mark in figure.marks if isinstance(mark, Intervals)}
-    assert marks == {COSTS: (0.1,), NOT_WORSE: (-0.001,), OPEN: (0.01,)}
+    assert marks == {
+        PartFinding.COSTS: (0.1,),
+        PartFinding.NOT_WORSE: (-0.001,),
+        PartFinding.NOTHING: (0.01,),
+    }
     assert [text for _, text in figure.y.ticks] == [
         *("schedule removed", "constant halved", "decay [a3] on g removed")
     ]
@@ -65,14 +69,34 @@ def test_a_variant_shown_better_by_the_margin_is_said_to_be() -> None:
     assert part.comparison is not None
     assert part.comparison.interval is not None
     gain = replace(part.comparison.interval, mean=-0.1, lower=-0.11, upper=-0.09)
-    for known, said in ((0.001, BETTER), (0.2, NOT_WORSE)):
+    for known, said in ((0.001, PartFinding.BETTER), (0.2, PartFinding.NOT_WORSE)):
         better = replace(
             part,
             comparison=replace(part.comparison, interval=gain, finding=Finding.BETTER),
             adjusted_p_value=known,
             not_worse=True,
         )
-        assert group_of(better, result) == said
+        assert result.shown(better) is said
+
+
+def test_page_and_terminal_say_the_same_of_each_part_after_correction() -> None:
+    result = made_up_ablation()
+    raw = replace(result.parts[0], part="shown alone, not among all", adjusted_p_value=0.2)
+    assert raw.comparison is not None
+    assert raw.comparison.finding is Finding.WORSE
+    result = replace(result, parts=(*result.parts, raw))
+    table = part_table(result)
+    assert "corrected for 4 comparisons (Holm)" in table.title
+    terminal = {row[0]: row[table.columns.index("finding")] for row in table.rows}
+    assert terminal[raw.part] == "nothing shown"
+    (shown,) = [
+        block
+        for section in page_of(result).sections
+        for block in section.blocks
+        if isinstance(block, Table) and block.name == "parts-table"
+    ]
+    assert {row[0]: row[-1] for row in shown.rows} == terminal
+    assert "corrected for 4 comparisons (Holm)" in shown.caption
 
 
 @pytest.mark.parametrize(("measure", "margin"), [("loss", 0.008), ("metric", -0.008)])
@@ -84,9 +108,12 @@ def test_the_margin_is_marked_on_the_side_that_is_worse(measure: str, margin: fl
 def test_the_pointer_reads_the_variant_off_a_part() -> None:
     figure = figure_of(page_of(made_up_ablation()), "parts")
     (hover,) = next(
-        mark.hover for mark in figure.marks if isinstance(mark, Intervals) if mark.name == NOT_WORSE
+        mark.hover
+        for mark in figure.marks
+        if isinstance(mark, Intervals)
+        if mark.name == PartFinding.NOT_WORSE
     )
-    assert "decay [a3] on g removed: no difference shown\n-0.001 (-0.003 to +0.001)" in hover
+    assert "decay [a3] on g removed: not worse\n-0.001 (-0.003 to +0.001)" in hover
     assert RULE in hover
 
 
@@ -95,7 +122,7 @@ def test_a_part_far_off_the_others_is_a_triangle_on_the_edge() -> None:
     near = [result.parts[1]] * 6
     figure = figure_of(page_of(replace(result, parts=(result.parts[0], *near))), "parts")
     (far,) = [mark for mark in figure.marks if isinstance(mark, Dots)]
-    assert (far.name, far.symbol, far.y) == (COSTS, Symbol.RIGHT, (0.0,))
+    assert (far.name, far.symbol, far.y) == (PartFinding.COSTS, Symbol.RIGHT, (0.0,))
     assert figure.x.span is not None
     assert far.x[0] < figure.x.span[1] < 0.1
     assert "+0.1" in far.hover[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -14,6 +15,27 @@ from evolute.benchmark.config import ExplainConfig
 from evolute.benchmark.plain import from_plain, to_plain
 from evolute.benchmark.statistics import Estimate, Interval
 from evolute.benchmark.words import counted, numbers
+
+
+class PartFinding(StrEnum):
+    """What is shown about a changed part, after correction for the number of parts.
+
+    Attributes
+    ----------
+    COSTS
+        The variant is worse, and by more than the margin may hide.
+    BETTER
+        The variant is better, and may be so by the margin.
+    NOT_WORSE
+        Neither; at most it is worse by less than the margin.
+    NOTHING
+        None of these.
+    """
+
+    COSTS = "costs something"
+    BETTER = "better"
+    NOT_WORSE = "not worse"
+    NOTHING = "nothing shown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +159,24 @@ class ExplainResult:
     parts: tuple[PartResult, ...]
     simplest: Simplification | None
     effect: tuple[float, ...] | None
+
+    def shown(self, part: PartResult) -> PartFinding:
+        """Say what is shown about one of the parts."""
+        if part.costs(confidence=self.config.confidence):
+            return PartFinding.COSTS
+        if self._is_better(part):
+            return PartFinding.BETTER
+        return PartFinding.NOT_WORSE if part.not_worse else PartFinding.NOTHING
+
+    def _is_better(self, part: PartResult) -> bool:
+        """Whether a variant is better at the corrected level, and may be so by the margin."""
+        found = part.comparison
+        if found is None or found.interval is None or part.adjusted_p_value is None:
+            return False
+        is_loss = self.measure is Measure.LOSS
+        gain = -found.interval.lower if is_loss else found.interval.upper
+        corrected = part.adjusted_p_value <= 1 - self.config.confidence
+        return corrected and found.finding is Finding.BETTER and gain > self.margin
 
     @property
     def sentence(self) -> str:

@@ -27,20 +27,31 @@ def part_table(result: ExplainResult) -> ResultTable:
     """Return one row per part, those that cost most first."""
     title = (
         f"{result.task}: each part changed, {result.measure} beside the rule's own "
-        f"{result.own.mean:.4g} on {result.own.runs} seeds (validation split)"
+        f"{result.own.mean:.4g} on {result.own.runs} seeds (validation split); {corrected(result)}"
     )
-    rows = tuple(_row(part) for part in by_cost(result))
+    rows = tuple(_row(part, result) for part in by_cost(result))
     return ResultTable(f"{result.task}-parts", title, PART_COLUMNS, rows)
 
 
-def _row(part: PartResult) -> Row:
+def corrected(result: ExplainResult) -> str:
+    """Say what of the table is corrected, and for how many comparisons."""
+    tested = sum(part.adjusted_p_value is not None for part in result.parts)
+    return f"p, and what costs or is better, are corrected for {tested} comparisons (Holm)"
+
+
+def finding_of(part: PartResult, result: ExplainResult) -> str:
+    """Say in a word or two what is shown about a part, after correction for their number."""
+    return "finishes nowhere" if part.comparison is None else result.shown(part).value
+
+
+def _row(part: PartResult, result: ExplainResult) -> Row:
     found = part.comparison
     return (
         part.part,
         part.kind.value,
         *interval_cells(None if found is None else found.interval),
         part.adjusted_p_value,
-        "finishes nowhere" if found is None else found.finding.value,
+        finding_of(part, result),
         "yes" if part.not_worse else "no",
         part.learning_rate,
         part.rule,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from evolute.benchmark.comparison import Finding
 from evolute.benchmark.comparison import Measure as Compared
-from evolute.benchmark.explained import ExplainResult, PartResult
+from evolute.benchmark.explained import ExplainResult, PartFinding, PartResult
 from evolute.benchmark.part_table import by_cost
 from evolute.lang.curve import curve
 from evolute.report.interval_figure import Shown, interval_figure
@@ -13,8 +12,12 @@ from evolute.report.pictures import Axis, Dash, Figure, Line, Mark
 from evolute.report.typeset import parse_or_none
 from evolute.report.wording import plural, wrapped
 
-COSTS, BETTER, NOT_WORSE, OPEN = "costs something", "better", "not worse", "nothing shown"
-_TONES = {COSTS: Tone.VERMILION, OPEN: Tone.GREY, NOT_WORSE: Tone.BLUE, BETTER: Tone.GREEN}
+_TONES: dict[str, Tone] = {
+    PartFinding.COSTS: Tone.VERMILION,
+    PartFinding.NOTHING: Tone.GREY,
+    PartFinding.NOT_WORSE: Tone.BLUE,
+    PartFinding.BETTER: Tone.GREEN,
+}
 
 
 def measured_name(result: ExplainResult) -> str:
@@ -46,26 +49,6 @@ def parts_figure(result: ExplainResult) -> Figure | None:
     )
 
 
-def group_of(part: PartResult, result: ExplainResult) -> str:
-    """Say in a word or two what is shown about a variant."""
-    if part.costs(confidence=result.config.confidence):
-        return COSTS
-    if _is_better(part, result):
-        return BETTER
-    return NOT_WORSE if part.not_worse else OPEN
-
-
-def _is_better(part: PartResult, result: ExplainResult) -> bool:
-    """Whether a variant is shown better at the corrected level, and may be so by the margin."""
-    found = part.comparison
-    if found is None or found.interval is None or part.adjusted_p_value is None:
-        return False
-    is_loss = result.measure is Compared.LOSS
-    gain = -found.interval.lower if is_loss else found.interval.upper
-    shown = part.adjusted_p_value <= 1 - result.config.confidence
-    return shown and found.finding is Finding.BETTER and gain > result.margin
-
-
 def _row(part: PartResult, result: ExplainResult) -> Shown | None:
     found = part.comparison
     if found is None or found.interval is None:
@@ -75,8 +58,8 @@ def _row(part: PartResult, result: ExplainResult) -> Shown | None:
     return Shown(
         label=part.part,
         interval=seen,
-        group=group_of(part, result),
-        hover=f"{part.part}: {found.finding}\n{seen.mean:+.4g} ({seen.lower:+.4g} to "
+        group=result.shown(part).value,
+        hover=f"{part.part}: {result.shown(part)}\n{seen.mean:+.4g} ({seen.lower:+.4g} to "
         f"{seen.upper:+.4g}){rate}\n{wrapped(part.rule)}",
     )
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from evolute.benchmark.explained import ExplainResult, Simplification
-from evolute.benchmark.part_table import by_cost
+from evolute.benchmark.explained import ExplainResult, PartFinding, Simplification
+from evolute.benchmark.part_table import by_cost, corrected, finding_of
 from evolute.report.ablation_figures import (
-    COSTS,
     effect_figure,
-    group_of,
     measured_name,
     parts_figure,
 )
@@ -102,7 +100,7 @@ def _finding(result: ExplainResult) -> tuple[str, Tendency, str]:
 
 
 def _key_figures(result: ExplainResult) -> tuple[tuple[str, str, str], ...]:
-    costly = sum(group_of(part, result) == COSTS for part in result.parts)
+    costly = sum(result.shown(part) is PartFinding.COSTS for part in result.parts)
     harmless = sum(part.not_worse for part in result.parts)
     sign = "" if result.own.standard_error is None else f"± {result.own.standard_error:.2g}, "
     return (
@@ -161,12 +159,13 @@ def _parts(result: ExplainResult) -> Table:
             *(part.part, typeset(part.rule), None if seen is None else seen.mean),
             None if seen is None else Between(seen.lower, seen.upper),
             part.adjusted_p_value,
-            "finishes nowhere" if found is None else group_of(part, result),
+            finding_of(part, result),
         ))  # fmt: skip
     return Table(
         name="parts-table",
         caption=f"One part changed, {measured_name(result)} beside the rule's own "
-        f"{result.own.mean:.4g} on {plural(result.own.runs, 'seed')} (validation split)",
+        f"{result.own.mean:.4g} on {plural(result.own.runs, 'seed')} (validation split); "
+        f"{corrected(result)}",
         columns=(
             *("change", "rule with it", "difference#", "interval#", "corrected p#"),
             "what is shown",
