@@ -65,6 +65,28 @@ def test_report_bench_shows_the_newest_benchmark_or_a_named_one(
     assert "Performance profiles" in Path("b.html").read_text(encoding="utf-8")
 
 
+def test_a_name_alone_is_found_whatever_it_is_the_name_of(store: str, capsys: Capture) -> None:
+    assert run(["report", "a bench", "--store", store, "--output", "b.html"]) == 0
+    assert "found: better on tiny." in capsys.readouterr().out
+    with open_store(store, read_only=True) as opened:
+        search = opened.runs()[0].name
+    line = refused(capsys, ["report", "bench", search, "--store", store])
+    assert line.endswith(f'{search!r} is the name of a search: give "evolute report {search}"')
+    line = refused(capsys, ["report", "explain", "a bench", "--store", store])
+    assert line.endswith("""a benchmark: give "evolute report bench 'a bench'\"""")
+    assert "did you mean 'a bench'" in refused(capsys, ["report", "a bensh", "--store", store])
+
+
+def test_a_name_of_two_kinds_asks_which(tmp_path: Path, capsys: Capture) -> None:
+    place = str(tmp_path / "s.sqlite")
+    with open_store(place) as opened:
+        for kind in ("ablation", "benchmark"):
+            opened.open_run(RunRecord(kind * 8, "mine", f'{{"kind":"{kind}"}}', "1"))
+    line = refused(capsys, ["report", "mine", "--store", place])
+    assert "'mine' is the name of a benchmark and an ablation: give" in line
+    assert '"evolute report bench mine" or "evolute report explain mine"' in line
+
+
 @pytest.mark.parametrize(
     ("word", "kind", "result", "says"),
     [
@@ -86,7 +108,9 @@ def test_report_shows_an_elimination_or_an_ablation(
         line = "has no result yet"
         assert line in refused(capsys, ["report", word, "--store", place])
         opened.put_document(result.digest, kind, result.to_dict())
-    for name in ([], ["mine"], ["--run", "mine"]):
+    for name in ([], ["mine"], ["--run", "mine"]):  # a store without a search
+        assert run(["report", "--store", place]) == 0
+        assert says in capsys.readouterr().out
         assert run(["report", word, *name, "--store", place, "--csv", "t"]) == 0
         assert says in capsys.readouterr().out
     assert "<math" in Path("report.html").read_text(encoding="utf-8")

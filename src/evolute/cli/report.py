@@ -11,7 +11,7 @@ from evolute.cli.choice import open_existing, store_options
 from evolute.cli.output import format_option, print_json
 from evolute.errors import InputError
 from evolute.leaderboard import RunKind
-from evolute.report.build import build_page, write_page
+from evolute.report.build import KIND_WORDS, build_page, write_page
 from evolute.report.matplotlib_files import ImageFormat
 from evolute.tasks.user import load_task
 
@@ -21,16 +21,12 @@ Examples:
   evolute report digits-quick-0 --output report.html
   evolute report digits-quick-0 --figures figures --image-format png --csv tables
   evolute report bench                            the newest benchmark
-  evolute report bench NAME --output bench.html
+  evolute report NAME --output bench.html         whatever NAME is the name of
   evolute report eliminate                        the newest elimination: rounds and winners
   evolute report explain                          the newest ablation: what each part is worth
 """
 
-KINDS: Mapping[str, RunKind] = {
-    "bench": "benchmark",
-    "eliminate": "elimination",
-    "explain": "ablation",
-}
+KINDS: Mapping[str, RunKind] = {word: kind for kind, word in KIND_WORDS.items() if word}
 """First words that ask for the report of another kind than a search: the commands that make it."""
 
 
@@ -58,8 +54,8 @@ def report(
 ) -> None:
     """Write what a search, or other work, found as one HTML page to look at.
 
-    RUN is the name or the first digits of a search, as --run; the newest by default. After bench,
-    eliminate or explain it is one of that kind.
+    RUN is the name or the first digits of a search, benchmark, elimination or ablation; the newest
+    search by default, after bench, eliminate or explain the newest of that kind.
     """
     name, kind = _chosen(what, run)
     if task is not None:
@@ -78,9 +74,9 @@ def report(
         click.echo(f"{len(written) - 1} more files are in {' and '.join(folders)}.")
 
 
-def _chosen(what: tuple[str, ...], run: str | None) -> tuple[str | None, RunKind]:
-    """Return the name that is asked for, None for the newest, and what it is the name of."""
-    kind: RunKind = "search"
+def _chosen(what: tuple[str, ...], run: str | None) -> tuple[str | None, RunKind | None]:
+    """Return the name that is asked for, None for the newest, and its kind if that is said."""
+    kind: RunKind | None = None
     names = list(what)
     if names and names[0] in KINDS:
         kind = KINDS[names.pop(0)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -11,8 +12,8 @@ from evolute.benchmark.elimination import EliminationResult
 from evolute.benchmark.explained import ExplainResult
 from evolute.benchmark.result import BenchResult
 from evolute.discover import DEFAULT_STORE
-from evolute.errors import InputError, shorten
-from evolute.leaderboard import RunKind, find_run
+from evolute.errors import InputError, UnknownNameError, shorten
+from evolute.leaderboard import RunKind, find_run, runs_of_kind
 from evolute.report.ablation_page import ablation_page
 from evolute.report.bench_page import bench_page
 from evolute.report.csv_files import write_tables
@@ -33,7 +34,7 @@ together: a curve shorter than its steps, an optimizer that only one table names
 def report(
     run: str | None = None,
     *,
-    kind: RunKind = "search",
+    kind: RunKind | None = None,
     store: str | Path = DEFAULT_STORE,
     output: str | Path = "report.html",
     figures: str | Path | None = None,
@@ -50,7 +51,7 @@ def report(
         Name or first digits of the digest of what is shown; the newest of its kind by default.
     kind
         What it is: ``"search"``, ``"benchmark"``, ``"elimination"`` or ``"ablation"`` (of
-        :func:`evolute.explain`).
+        :func:`evolute.explain`); None: what that name is the name of, a search without a name.
     store
         Path or address of the store.
     output
@@ -75,7 +76,7 @@ def report(
     return written[0]
 
 
-def build_page(store: Store, run: str | None, *, kind: RunKind) -> Page:
+def build_page(store: Store, run: str | None, *, kind: RunKind | None) -> Page:
     """Return the page of a run of some kind, the newest without a name.
 
     Raises
@@ -83,14 +84,47 @@ def build_page(store: Store, run: str | None, *, kind: RunKind) -> Page:
     InputError, StoreError
         As :func:`report`.
     """
-    record = find_run(store, run, kind=kind)
+    chosen = _kind_of(store, run, asked=kind)
+    record = find_run(store, run, kind=chosen)
     try:
-        return _PAGES[kind](store, record)
+        return _PAGES[chosen](store, record)
     except CONTRADICTIONS as error:
         raise InputError(
-            f"what is stored of {kind} {shorten(record.name)!r} contradicts itself "
+            f"what is stored of {chosen} {shorten(record.name)!r} contradicts itself "
             f"({type(error).__name__}: {shorten(str(error))}): repeat it in a new store"
         ) from None
+
+
+def _kind_of(store: Store, run: str | None, *, asked: RunKind | None) -> RunKind:
+    """Return what a name is the name of; without one a search, or what else the store has.
+
+    Raises
+    ------
+    InputError
+        If it is the name of something else than was asked for, or of things of several kinds.
+    """
+    if run is None:
+        stored_kinds = (kind for kind in KIND_WORDS if runs_of_kind(store, kind))
+        return asked or next(stored_kinds, "search")
+    named = {
+        kind: [
+            record.name
+            for record in runs_of_kind(store, kind)
+            if record.name == run or record.digest.startswith(run)
+        ]
+        for kind in KIND_WORDS
+    }
+    kinds = [kind for kind, names in named.items() if names]
+    if not kinds and asked is None and (stored := store.runs()):
+        raise UnknownNameError("run", run, {record.name for record in stored})
+    if asked in kinds or not kinds:
+        return asked or "search"
+    if asked is None and len(kinds) == 1:
+        return kinds[0]
+    found = " and ".join(f"{_ARTICLES[kind]} {kind}" for kind in kinds)
+    words = [("evolute", "report", *filter(None, [KIND_WORDS[kind]]), run) for kind in kinds]
+    commands = " or ".join(f'"{shlex.join(each)}"' for each in words)
+    raise InputError(f"{shorten(run)!r} is the name of {found}: give {commands}")
 
 
 def _search_page(store: Store, record: RunRecord) -> Page:
@@ -109,6 +143,21 @@ def _elimination_page(store: Store, record: RunRecord) -> Page:
 def _ablation_page(store: Store, record: RunRecord) -> Page:
     return ablation_page(ExplainResult.from_dict(_document(store, record, "ablation")), record)
 
+
+KIND_WORDS: Mapping[RunKind, str] = {
+    "search": "",
+    "benchmark": "bench",
+    "elimination": "eliminate",
+    "ablation": "explain",
+}
+"""The word before a name that asks for a kind: the command that makes it, none for a search."""
+
+_ARTICLES: Mapping[RunKind, str] = {
+    "search": "a",
+    "benchmark": "a",
+    "elimination": "an",
+    "ablation": "an",
+}
 
 _PAGES: Mapping[RunKind, Callable[[Store, RunRecord], Page]] = {
     "search": _search_page,
