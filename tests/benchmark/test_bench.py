@@ -308,6 +308,23 @@ def test_the_summary_counts_tasks_and_never_claims_more() -> None:
     assert "not shown to be better" in whole([same, replace(same, task="third")]).sentence
 
 
+def test_of_several_rules_the_summary_names_the_better_and_the_worse_once() -> None:
+    slow = Rule.parse("none: softsign(g)")
+    entrants = [found(name="one"), found(slow, name="two"), *known("adamw")]
+    answers = {TANH: Answer(0.3), "softsign(": Answer(0.9), ADAMW: Answer(0.5)}
+    task = run_bench(BenchLaboratory(answers), entrants, cross=False)
+    rival = "better than the best hand-made optimizer under the one schedule that was tried"
+    assert whole([task]).sentence == f"one is {rival}; worse: two"
+    again = replace(task, task="again")
+    assert whole([task, again]).sentence == (
+        f"one (tiny and again) is {rival}; worse: two (tiny and again)"
+    )
+    same = run_bench(BenchLaboratory({**EQUAL, "softsign(": Answer(0.5)}), entrants, cross=False)
+    assert whole([same]).sentence == (
+        f"none of two discovered rules is shown to be {rival} on tiny; else no difference is shown"
+    )
+
+
 def test_without_other_schedules_the_summary_claims_nothing_about_them() -> None:
     answers = {TANH: Answer(0.3), ADAMW: Answer(0.5)}
     task = run_bench(BenchLaboratory(answers), [found(), *known("adamw")], cross=False)

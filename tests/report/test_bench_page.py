@@ -14,7 +14,6 @@ from report.reading import read
 from evolute.benchmark.result import BenchResult
 from evolute.benchmark.verdict import Side
 from evolute.errors import InputError, StoreError
-from evolute.report import bench_page as bench_pages
 from evolute.report.bench_page import bench_page
 from evolute.report.build import build_page
 from evolute.report.csv_files import write_tables
@@ -118,14 +117,21 @@ def test_the_reference_says_that_it_is_it() -> None:
     assert [row[1] for row in verdicts.rows] == ["better", "what others are compared with"]
 
 
-def test_of_many_discovered_rules_the_headline_says_how_many_were_found_what(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(bench_pages, "MOST_NAMED", 0)
-    page = page_of(made_up_benchmark(findings=("no difference shown", "better", "worse", "worse")))
-    assert page.verdict == (
-        "In 4 comparisons with hand-made optimizers, 1 is better, 1 shows no difference and 2 are "
-        "worse."
+def test_of_many_comparisons_the_headline_says_how_many_found_what() -> None:
+    result = made_up_benchmark(findings=("better", "worse", "worse", "worse"))
+    assert page_of(result).verdict == "found: better on tiny, worse on tiny1, tiny2, tiny3."
+    tasks = tuple(
+        replace(
+            task,
+            entrants=(*task.entrants, replace(task.entrants[0], name="other")),
+            verdicts=(*task.verdicts, replace(task.verdicts[0], entrant="other")),
+        )
+        for task in result.tasks
+    )
+    scores = (*result.scores, replace(result.scores[0], entrant="other"))
+    page = page_of(replace(result, tasks=tasks, scores=scores))
+    assert (
+        page.verdict == "In 8 comparisons with hand-made optimizers, 2 are better and 6 are worse."
     )
     assert page.evidence == "Found is better."
 

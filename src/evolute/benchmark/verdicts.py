@@ -21,7 +21,9 @@ from evolute.benchmark.verdict import Side
 from evolute.benchmark.words import counted, listed, numbers
 
 MOST_NAMED = 3
-"""So many cells are named in a sentence."""
+"""So many cells, rules or tasks are named in a sentence."""
+
+_UNFINISHED = "unfinished"
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,25 +249,37 @@ def summary(tasks: Sequence[TaskResult]) -> str:
         return "no hand-made optimizer took part, so nothing can be said to be better than one"
     if not discovered:
         return "no discovered rule took part; the hand-made optimizers are compared with each other"
-    return "; ".join(_about(tasks, name) for name in discovered)
+    if len(discovered) == 1:
+        return _about(tasks, discovered[0])
+    return _about_several(tasks, discovered)
+
+
+def _better_than(tasks: Sequence[TaskResult]) -> str:
+    """Return what better means in a benchmark."""
+    if any(task.cross is None for task in tasks):
+        return "better than the best hand-made optimizer under the one schedule that was tried"
+    return "better than the best hand-made update under the best hand-made schedule"
+
+
+def _findings(tasks: Sequence[TaskResult], name: str) -> dict[str, list[str]]:
+    """Return the tasks on which a rule was found what."""
+    found: dict[str, list[str]] = {}
+    for task in tasks:
+        verdict = next(each for each in task.verdicts if each.entrant == name)
+        found.setdefault(verdict.finding or _UNFINISHED, []).append(task.task)
+    return found
 
 
 def _about(tasks: Sequence[TaskResult], name: str) -> str:
     """Say on which tasks a rule is better, worse, or neither."""
-    found: dict[str, list[str]] = {}
-    for task in tasks:
-        verdict = next(each for each in task.verdicts if each.entrant == name)
-        found.setdefault(verdict.finding or "unfinished", []).append(task.task)
-        if len(tasks) == 1:
-            return verdict.sentence
-    better = "better than the best hand-made update under the best hand-made schedule"
-    if any(task.cross is None for task in tasks):
-        better = "better than the best hand-made optimizer under the one schedule that was tried"
+    if len(tasks) == 1:
+        return next(each for each in tasks[0].verdicts if each.entrant == name).sentence
+    found, better = _findings(tasks, name), _better_than(tasks)
     words = {
         Finding.BETTER.value: f"is {better} on",
         Finding.WORSE.value: "is worse on",
         Finding.NO_DIFFERENCE.value: "shows no difference on",
-        "unfinished": "has no comparison on",
+        _UNFINISHED: "has no comparison on",
     }
     said = [
         f"{text} {counted(len(found[kind]))} of {len(tasks)} tasks ({listed(found[kind])})"
@@ -275,3 +289,33 @@ def _about(tasks: Sequence[TaskResult], name: str) -> str:
     if Finding.BETTER.value not in found:
         said.insert(0, f"is not shown to be {better} on any task")
     return f"{name} {', '.join(said)}"
+
+
+def _about_several(tasks: Sequence[TaskResult], names: Sequence[str]) -> str:
+    """Say which of several rules are better and which are worse, each with its tasks."""
+    found = {name: _findings(tasks, name) for name in names}
+    where = f" on {tasks[0].task}" if len(tasks) == 1 else ""
+
+    def those(kind: str) -> list[str]:
+        return [
+            name if len(tasks) == 1 else f"{name} ({_some(kinds[kind])})"
+            for name, kinds in found.items()
+            if kind in kinds
+        ]
+
+    better = those(Finding.BETTER.value)
+    if better:
+        said = [f"{_some(better)} {'is' if len(better) == 1 else 'are'} {_better_than(tasks)}"]
+    else:
+        any_task = where or " on any task"
+        said = [
+            f"none of {counted(len(names))} discovered rules is shown to be "
+            f"{_better_than(tasks)}{any_task}"
+        ]
+    if worse := those(Finding.WORSE.value):
+        said.append(f"worse: {_some(worse)}")
+    if unfinished := those(_UNFINISHED):
+        said.append(f"without a comparison: {_some(unfinished)}")
+    if any(Finding.NO_DIFFERENCE.value in kinds for kinds in found.values()):
+        said.append("else no difference is shown")
+    return "; ".join(said)

@@ -39,7 +39,8 @@ from evolute.store.base import RunRecord
 from evolute.train.protocol import Protocol
 
 MOST_NAMED = 3
-"""So many discovered rules are named in the headline; of more it says how many were found what."""
+"""So many comparisons are told in the headline, or all of one rule; of more it says how many found
+what."""
 
 
 def bench_page(result: BenchResult, record: RunRecord) -> Page:
@@ -51,9 +52,7 @@ def bench_page(result: BenchResult, record: RunRecord) -> Page:
         badge=badge,
         tendency=tendency,
         verdict=headline,
-        evidence=sentence_case(
-            result.sentence if len(_discovered(result)) <= MOST_NAMED else best_sentence(result)
-        ),
+        evidence=sentence_case(result.sentence),
         small_print=_small_print(result),
         figures=_key_figures(result),
         sections=(
@@ -102,7 +101,7 @@ def _finding(result: BenchResult) -> tuple[str, Tendency, str]:
     badge, tendency = "Mixed", Tendency.OPEN
     if len(kinds) == 1:
         badge, tendency = FINDINGS[Finding(next(iter(kinds)))]
-    if len(found) > MOST_NAMED:
+    if len(found) > 1 and sum(map(len, found.values())) > MOST_NAMED:
         return badge, tendency, sentence_case(findings_text(result))
     headline = "; ".join(f"{name}: {_said(each)}" for name, each in found.items() if each)
     return badge, tendency, f"{headline}."
@@ -145,16 +144,6 @@ def findings_text(result: BenchResult) -> str:
         return "no discovered rule was compared with a hand-made one"
     compared = plural(sum(counts.values()), "comparison")
     return f"in {compared} with hand-made optimizers, {listed(said)}"
-
-
-def best_sentence(result: BenchResult) -> str:
-    """Return what is said of the discovered rule that did best, the first of equals."""
-    order = {finding.value: place for place, finding in enumerate(Finding)}
-    judged = [verdict for _, verdict in _judged(result)]
-    best = min(
-        judged, key=lambda verdict: order.get(verdict.finding or "", len(order)), default=None
-    )
-    return result.sentence if best is None else best.sentence
 
 
 def _said(found: list[tuple[str, str]]) -> str:

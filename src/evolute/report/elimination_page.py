@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from evolute.benchmark.elimination import EliminationResult, RungResult
 from evolute.benchmark.round_tables import CONFIDENCE
-from evolute.report.bench_page import bench_page, best_sentence, findings_text
+from evolute.report.bench_page import bench_page, findings_text
 from evolute.report.elimination_figures import (
     interval_of,
     label,
@@ -30,7 +30,7 @@ def elimination_page(result: EliminationResult, record: RunRecord) -> Page:
     evidence = result.sentence
     if result.benchmark is not None:
         through = f"{through}; {findings_text(result.benchmark)}"
-        evidence = best_sentence(result.benchmark)
+        evidence = result.benchmark.sentence
     return Page(
         kicker="Report of an elimination",
         title=result.name,
