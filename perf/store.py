@@ -26,7 +26,9 @@ from evolute.runs.evaluate import Evaluator
 from evolute.runs.executors.in_process import InProcessExecutor
 from evolute.runs.run import Run
 from evolute.runs.screening import TwinFinder
-from evolute.runs.settled import Settled
+from evolute.runs.settled import DIGEST_BYTES, Settled
+from evolute.search.digests import SortedDigests
+from evolute.search.texts import Texts
 from evolute.store import schema
 from evolute.store.base import RunEntry, RunRecord
 from evolute.store.inspection import take_inventory
@@ -151,7 +153,7 @@ def large_run(store: SqlStore) -> Run:
     run = Run(config, config.new_search(), Evaluator(task, store, executor))
     run.digest = RUN.digest
     assert config.duplicate_tolerance is not None
-    run._twins = TwinFinder(record(task, config.seed), config.duplicate_tolerance)
+    run._twins = TwinFinder(record(task, config.seed), config.duplicate_tolerance, run._rule_of)
     return run
 
 
@@ -164,29 +166,30 @@ def save_checkpoint(address: str, count: int) -> None:
         texts = [
             f"nesterov: bessel_i1e([a13*a{n}]*g)+sign(m)*ln(abs(v)+1e-8)" for n in range(count)
         ]
-        state |= {"tried": "\n".join(texts), "index": count // 16}
+        state |= {"tried": Texts(texts).to_json(), "index": count // 16}
         run.search = run.search.restored(state)
         assert run._twins is not None
         run._twins.find_or_add(Rule.parse("none: g"), protocol="{}", digest="ab" * 32)
         (shelf,) = run._twins.rows()
         digests = store.results(RUN.digest).trials
-        norms = np.tile(shelf[4], (count, 1))
-        names = [f"{digest} {text}" for digest, text in zip(digests, texts, strict=True)]
-        run._twins.load(*shelf[:3], names=names, norms=norms)
-        run._settled = Settled(store, b"".join(sorted(map(bytes.fromhex, digests))))
+        scale = np.exp(np.random.default_rng(0).normal(size=(1, count)))
+        run._twins.load(*shelf[:3], digests=digests, sketches=shelf[4] * scale)
+        held = SortedDigests(size=DIGEST_BYTES).merged(map(bytes.fromhex, digests))
+        run._settled = Settled(store, held)
         run._recorded = count
         timed("save the checkpoint", run._save)
 
 
 def resume(address: str, count: int) -> None:
-    """Do what a resumed run does until its search proposes something new."""
+    """Do what a resumed run does until new proposals are screened and wait for their trials."""
     with open_store(address, create=False) as store:
         run = large_run(store)
         assert not store.unsettled(RUN.digest)
         with run.evaluator.answers() as answers:
             run._resume(answers)
             assert run.search.proposed == len(run._settled) == count
-            assert run.search.ask()
+            run._admit(run.search.ask(), answers)
+            assert run._pending
 
 
 def poll(address: str, ready: Any, stop: Any, slowest: Any) -> None:
@@ -237,7 +240,7 @@ def measure_listings(address: str, count: int) -> None:
     timed("leaderboard, opening included", lambda: leaderboard(address))
     save_checkpoint(address, count)
     resume(address, count)  # loads libraries and data, which a search needs anyway
-    timed("resume, opening and first proposals included", lambda: resume(address, count))
+    timed("resume, opening and first trials asked for", lambda: resume(address, count))
 
 
 def measure_rest(address: str, count: int) -> None:

@@ -24,6 +24,7 @@ from evolute.runs.progress import Ending, Progress
 from evolute.runs.run import Run
 from evolute.runs.settled import DIGEST_BYTES, Settled
 from evolute.search.base import Proposal, Result
+from evolute.search.digests import SortedDigests
 from evolute.store.sql import open_store
 from evolute.testing.store_examples import example_trial
 from evolute.train.equipment import Equipment
@@ -233,7 +234,7 @@ def flip(path: Path) -> None:
         changed(lambda plain: plain.update(search={})),
         changed(lambda plain: plain["search"].update(particles=[3])),
         changed(lambda plain: plain.update(pending=[[1]])),
-        changed(lambda plain: plain.update(shelves=[["{}", "none", [1]]])),
+        changed(lambda plain: plain.update(shelves=[["{}", "none", [1], []]])),
         changed(lambda plain: plain.update(progress={"unheard": 1})),
         changed(dict.clear),
     ],
@@ -261,26 +262,23 @@ def unknown_trials(path: Path, undisturbed: dict[str, Any]) -> None:
     replace_columns(path, lambda name, held: digests if name == "settled" else held)
 
 
-def malformed_names(path: Path, _undisturbed: dict[str, Any]) -> None:
-    """Write nonsense for the rules of the fingerprints, and all norms alike."""
+def unsettled_twins(path: Path, _undisturbed: dict[str, Any]) -> None:
+    """Name trials that are not settled as those of the fingerprints."""
 
     def change(name: str, held: bytes) -> bytes:
-        if not name.startswith("names"):
-            return held
-        return b"\n".join(line[:65] + b"(((" for line in held.split(b"\n"))
+        return b"\x0f\0\0\0" * (len(held) // 4) if name.startswith("twins") else held
 
     replace_columns(path, change)
 
 
 def unknown_twins(path: Path, _undisturbed: dict[str, Any]) -> None:
-    """Name trials that nobody has asked for as those of the fingerprints."""
+    """Name trials that nobody has asked for, in place of those that are waited for."""
 
-    def change(name: str, held: bytes) -> bytes:
-        if not name.startswith("names"):
-            return held
-        return b"\n".join(b"ef" * 32 + line[64:] for line in held.split(b"\n"))
+    def change(plain: dict[str, Any]) -> None:
+        for shelf in plain["shelves"]:
+            shelf[3] = ["ef" * 32 for _ in shelf[3]]
 
-    replace_columns(path, change)
+    changed(change)(path)
 
 
 def replace_columns(path: Path, change: Callable[[str, bytes], bytes]) -> None:
@@ -323,7 +321,7 @@ def ended_early(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (lambda plain: plain.update(seconds=float("inf")), True),
         (lambda plain: plain.update(failures=[["crashed", "x", 1]]), True),
         (unknown_trials, True),
-        (malformed_names, None),
+        (unsettled_twins, True),
         (unknown_twins, None),
     ],
 )
@@ -332,7 +330,7 @@ def test_a_checkpoint_that_no_run_has_written_is_ignored_however_late_it_shows(
     caplog: pytest.LogCaptureFixture, damage: Callable[..., object], *, noticed: bool | None,
 ) -> None:  # fmt: skip
     path = Path(shutil.copy(ended_early, tmp_path / "store.sqlite"))
-    if damage in (unknown_trials, malformed_names, unknown_twins):
+    if damage in (unknown_trials, unsettled_twins, unknown_twins):
         damage(path, undisturbed)
     else:
         changed(damage)(path)
@@ -348,7 +346,7 @@ def test_trials_of_earlier_sittings_are_known_by_their_digests_and_looked_up() -
         first = Settled(store)
         for trial in trials[:30]:
             first.add(trial)
-        later = Settled(store, first.column())
+        later = Settled(store, first.all_digests())
         for trial in trials[30:35]:
             later.add(trial)
         digests = [trial.key.digest for trial in trials]
@@ -356,15 +354,15 @@ def test_trials_of_earlier_sittings_are_known_by_their_digests_and_looked_up() -
         assert [digest in later for digest in digests] == [True] * 35 + [False] * 5
         assert later[digests[3]] == Result(OutcomeKind.FINISHED, 3 / 7)
         assert later.digests == frozenset(digests[:35])
-        assert Settled(store, later.column()).digests == later.digests
+        assert Settled(store, later.all_digests()).digests == later.digests
         with pytest.raises(KeyError):
             later[digests[36]]
 
 
 @pytest.mark.parametrize("earlier", [b"x", bytes(DIGEST_BYTES - 1), b"\2" * 32 + b"\1" * 32])
 def test_what_are_no_rising_digests_is_refused(earlier: bytes) -> None:
-    with open_store(":memory:") as store, pytest.raises(ValueError, match=r"size|reshape|rise"):
-        Settled(store, earlier)
+    with pytest.raises(ValueError, match=r"size|reshape|rise"):
+        SortedDigests(earlier, size=DIGEST_BYTES)
 
 
 def test_plain_data_of_a_state_is_what_json_can_hold() -> None:

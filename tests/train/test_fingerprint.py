@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,15 +13,15 @@ from strategies import searched_rules
 from torch import Tensor, nn
 
 from evolute.errors import TaskError
-from evolute.lang.rule import Rule
+from evolute.lang.rule import Momentum, Rule
 from evolute.tasks.base import Task
 from evolute.train.fingerprint import (
     Fingerprint,
-    FingerprintIndex,
     Recording,
     fingerprint,
     record,
 )
+from evolute.train.fingerprint_index import FingerprintIndex
 
 
 def line_task(*, width: int = 5, loss: object = "mse") -> Task:
@@ -253,3 +254,42 @@ def test_a_task_that_raises_is_a_task_error() -> None:
 
     with pytest.raises(TaskError, match="no loss today"):
         record(line_task(loss=broken), 0)
+
+
+def test_what_was_loaded_is_found_as_what_was_added() -> None:
+    generator = torch.Generator().manual_seed(1)
+    sizes, momentum = (5, 7, 3), Rule.parse("none: g").momentum
+    scales = 10.0 ** torch.arange(-200, 100, dtype=torch.float64)[torch.randperm(300)]
+    prints = {
+        str(at): Fingerprint(
+            momentum,
+            (torch.randn(15, generator=generator, dtype=torch.float64) * scale).numpy(),
+            sizes,
+        )
+        for at, scale in enumerate(scales)
+    }
+    added = FingerprintIndex()
+    for name, each in prints.items():
+        added.add(name, each)
+    ((_, _, names, sketches),) = added.rows()
+    recalled: list[str] = []
+
+    def recall(name: str) -> Fingerprint:
+        recalled.append(name)
+        return prints[name]
+
+    loaded = FingerprintIndex(recall=recall)
+    loaded.load(momentum, sizes, names=names, sketches=sketches)
+    for each in prints.values():
+        for factor in (1.0, 1.0009, -1.0, 1.002):
+            wanted = Fingerprint(momentum, each.values * factor, sizes)
+            assert added.find(wanted) == loaded.find(wanted)
+    assert len(recalled) <= len(prints)
+    loaded.add("later", prints["0"])
+    assert loaded.rows()[0][2][-1] == "later"
+    assert np.array_equal(loaded.rows()[0][3][:, :-1], sketches)
+
+
+def test_sketches_that_do_not_fit_their_names_are_refused() -> None:
+    with pytest.raises(ValueError, match="sketches of shape"):
+        FingerprintIndex().load(Momentum.NONE, (3,), names=["a"], sketches=np.zeros((2, 2)))

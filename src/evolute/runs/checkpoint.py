@@ -10,27 +10,32 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
+import numpy.typing as npt
 
 from evolute.lang.rule import Momentum
 from evolute.runs.budget import Budget
 from evolute.runs.progress import KEPT_FIGURES
 from evolute.runs.screening import TwinFinder
-from evolute.runs.settled import Settled
+from evolute.runs.settled import DIGEST_BYTES, Settled
 from evolute.search.base import Search
+from evolute.search.digests import SortedDigests
 from evolute.store.base import Store
 from evolute.trial import OutcomeKind
 
-FORMAT = 2
+FORMAT = 3
 """To be raised with every change of what a checkpoint holds, or of how searches draw or go on."""
 
 _log = logging.getLogger("evolute")
 
 STATE, SETTLED = "state", "settled"
+
+PENDING = 2**32 - 1
+"""Place of a trial that is not settled."""
 
 
 @dataclass
@@ -88,13 +93,17 @@ def to_columns(
     state = checkpoint.search.state()
     if state is None:
         return None
-    columns, shelves = {SETTLED: checkpoint.settled.column()}, []
-    for number, (protocol, momentum, sizes, names, norms) in enumerate(
+    settled = checkpoint.settled.all_digests()
+    columns, shelves = {SETTLED: settled.content}, []
+    for number, (protocol, momentum, sizes, digests, sketches) in enumerate(
         twins.rows() if twins else ()
     ):
-        shelves.append([protocol, momentum.value, list(sizes)])
-        columns[f"names {number}"] = "\n".join(names).encode()
-        columns[f"norms {number}"] = norms.astype("<f8").tobytes()
+        places = [settled.find(bytes.fromhex(digest)) for digest in digests]
+        pending = [digest for digest, at in zip(digests, places, strict=True) if at is None]
+        shelves.append([protocol, momentum.value, list(sizes), pending])
+        filled = [PENDING if at is None else at for at in places]
+        columns[f"twins {number}"] = np.array(filled, "<u4").tobytes()
+        columns[f"sketches {number}"] = sketches.astype("<f8").tobytes()
     plain = {
         "format": FORMAT,
         "run": run,
@@ -142,10 +151,11 @@ def from_columns(
     plain = json.loads(columns[STATE])
     if (plain["format"], plain["run"]) != (FORMAT, run):
         raise ValueError("a checkpoint of another version or run")
-    _load_twins(columns, plain["shelves"], twins)
+    digests = SortedDigests(columns[SETTLED], size=DIGEST_BYTES)
+    _load_twins(columns, plain["shelves"], digests, twins=twins)
     return Checkpoint(
         search=search.restored(plain["search"]),
-        settled=Settled(store, columns[SETTLED]),
+        settled=Settled(store, digests),
         progress=_figures(plain["progress"]),
         failures={
             OutcomeKind(kind): (_count(count), _text(first))
@@ -190,12 +200,50 @@ def _text(value: object) -> str:
     return value
 
 
-def _load_twins(columns: Mapping[str, bytes], shelves: Any, twins: TwinFinder | None) -> None:
-    for number, (protocol, momentum, sizes) in enumerate(shelves):
-        text = columns[f"names {number}"].decode()
-        names = text.split("\n") if text else []
-        norms = np.frombuffer(columns[f"norms {number}"], dtype="<f8").reshape(-1, len(sizes))
+class _Names(Sequence[str]):
+    """Digests of trials by their places among those settled; of those pending, as they are."""
+
+    def __init__(
+        self, settled: SortedDigests, places: npt.NDArray[np.uint32], pending: Sequence[str]
+    ) -> None:
+        self._settled, self._places = settled, places
+        rows = np.flatnonzero(places == PENDING).tolist()
+        self._pending = dict(zip(rows, map(_text, pending), strict=True))
+        if len(rows) < len(places) and int(np.delete(places, rows).max()) >= len(settled):
+            raise ValueError("fingerprints of trials that are not settled")
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, row: int) -> str: ...
+
+    @overload
+    def __getitem__(self, row: slice) -> list[str]: ...
+
+    def __getitem__(self, row: int | slice) -> str | list[str]:
+        if isinstance(row, slice):
+            return [self[each] for each in range(*row.indices(len(self)))]
+        held = self._pending.get(row)
+        return self._settled[int(self._places[row])].hex() if held is None else held
+
+
+def _load_twins(
+    columns: Mapping[str, bytes],
+    shelves: Any,
+    settled: SortedDigests,
+    *,
+    twins: TwinFinder | None,
+) -> None:
+    for number, (protocol, momentum, sizes, pending) in enumerate(shelves):
         if twins is None:
             raise ValueError("fingerprints of a run that compares none")
-        twins.load(str(protocol), Momentum(momentum), tuple(map(int, sizes)), names=names,
-                   norms=norms)  # fmt: skip
+        places = np.frombuffer(columns[f"twins {number}"], dtype="<u4")
+        sketches = np.frombuffer(columns[f"sketches {number}"], dtype="<f8")
+        twins.load(
+            str(protocol),
+            Momentum(momentum),
+            tuple(map(int, sizes)),
+            digests=_Names(settled, places, pending),
+            sketches=sketches.reshape(-1, len(places)) if len(places) else sketches,
+        )

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from evolute.errors import TaskError
+from evolute.lang.rule import Rule
 from evolute.runs.answers import Answers
 from evolute.runs.budget import Budget
 from evolute.runs.candidate import Candidate
@@ -129,7 +130,8 @@ class Run:
             store.forget_entries(self.digest)  # tried again, they may lead the search elsewhere
         if self.config.duplicate_tolerance is not None:
             recording = record(task, self.config.seed)
-            self._twins = TwinFinder(recording, self.config.duplicate_tolerance)
+            tolerance = self.config.duplicate_tolerance
+            self._twins = TwinFinder(recording, tolerance, self._rule_of)
         self._started = self.clock()
         with one_thread(), self.evaluator.answers(self._out_of_time) as answers:
             self._resume(answers)
@@ -150,7 +152,7 @@ class Run:
         columns = self.evaluator.store.checkpoint(self.digest)
         if columns is None:
             return
-        twins = self._twins and TwinFinder(self._twins.recording, self._twins.tolerance)
+        twins = self._twins and replace(self._twins, _indices={})
         store = self.evaluator.store
         try:
             found = from_columns(columns, self.search, store=store, run=self.digest, twins=twins)
@@ -176,6 +178,17 @@ class Run:
 
     def _read(self, data: object) -> Candidate:
         return Candidate.from_json(data, self.config, digest_of=self.evaluator.digest)
+
+    def _rule_of(self, digest: str) -> Rule:
+        """Return the rule of a trial of an earlier sitting, be it scored or waited for."""
+        trial = self.evaluator.store.get(digest)
+        if trial is not None:
+            return Rule.parse(trial.key.rule)
+        waiting = (item for group in self._pending for item in group)
+        found = next((item for item in waiting if item.digest == digest), None)
+        if found is None:
+            raise ValueError("a fingerprint of a trial that nobody asked for")
+        return found.screened.rule
 
     @property
     def _position(self) -> tuple[int, int]:

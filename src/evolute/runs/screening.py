@@ -6,18 +6,13 @@ rule already trained under the same protocol costs a training.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from evolute.lang.rule import Momentum, Rule
 from evolute.search.base import Proposal
-from evolute.train.fingerprint import (
-    Fingerprint,
-    FingerprintIndex,
-    Recording,
-    Values,
-    fingerprint,
-)
+from evolute.train.fingerprint import Fingerprint, Recording, Values, fingerprint
+from evolute.train.fingerprint_index import FingerprintIndex
 from evolute.train.integrity import check_integrity_many
 
 
@@ -65,10 +60,13 @@ class TwinFinder:
         Weights and gradients of a few steps of the task.
     tolerance
         Largest relative difference of two updates that count as equal.
+    rule_of
+        Returns the rule of a trial, by its digest; asked of those that were loaded.
     """
 
     recording: Recording
     tolerance: float
+    rule_of: Callable[[str], Rule]
     _indices: dict[str, FingerprintIndex] = field(default_factory=dict)
 
     def find_or_add(self, rule: Rule, *, protocol: str, digest: str) -> str | None:
@@ -81,19 +79,18 @@ class TwinFinder:
         print_ = fingerprint(rule, self.recording)
         found = index.find(print_)
         if found is None:
-            index.add(f"{digest} {rule}", print_)  # by its rule it can be made anew
+            index.add(digest, print_)
             return None
-        twin, _ = _read_name(found)
-        return None if twin == digest else twin
+        return None if found == digest else found
 
     def _new_index(self) -> FingerprintIndex:
-        def recall(name: str) -> Fingerprint:
-            return fingerprint(Rule.parse(_read_name(name)[1]), self.recording)
+        def recall(digest: str) -> Fingerprint:
+            return fingerprint(self.rule_of(digest), self.recording)
 
         return FingerprintIndex(self.tolerance, recall=recall)
 
     def rows(self) -> Iterator[tuple[str, Momentum, tuple[int, ...], list[str], Values]]:
-        """Yield protocol, momentum type, layout, names and norms of all it holds."""
+        """Yield protocol, momentum type, layout, digests and sketches of all it holds."""
         for protocol, index in self._indices.items():
             for row in index.rows():
                 yield protocol, *row
@@ -104,15 +101,9 @@ class TwinFinder:
         momentum: Momentum,
         sizes: tuple[int, ...],
         *,
-        names: list[str],
-        norms: Values,
+        digests: Sequence[str],
+        sketches: Values,
     ) -> None:
-        """Hold again what :meth:`rows` yielded; ValueError if the norms do not fit the names."""
+        """Hold again what :meth:`rows` yielded; ValueError if it does not fit together."""
         index = self._indices.setdefault(protocol, self._new_index())
-        index.load(momentum, sizes, names=names, norms=norms)
-
-
-def _read_name(name: str) -> tuple[str, str]:
-    """Return digest and rule of a name in an index."""
-    digest, _, rule = name.partition(" ")
-    return digest, rule
+        index.load(momentum, sizes, names=digests, sketches=sketches)

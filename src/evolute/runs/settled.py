@@ -6,9 +6,8 @@ Results of this sitting are at hand. Of trials that an earlier sitting saw, only
 
 from __future__ import annotations
 
-import numpy as np
-
 from evolute.search.base import Result
+from evolute.search.digests import SortedDigests
 from evolute.store.base import Store
 from evolute.trial import RETRIED_KINDS, Trial
 
@@ -23,28 +22,17 @@ class Settled:
     store
         Where the trials of earlier sittings are.
     earlier
-        Their digests, :data:`DIGEST_BYTES` each, in rising order.
-
-    Raises
-    ------
-    ValueError
-        If these are no digests in rising order.
+        Their digests, :data:`DIGEST_BYTES` each.
     """
 
-    def __init__(self, store: Store, earlier: bytes = b"") -> None:
+    def __init__(self, store: Store, earlier: SortedDigests | None = None) -> None:
         self._store = store
-        self._earlier = earlier
-        # The first eight bytes of each as a number: no two of a million digests are likely to agree
-        # in these, and what does is compared in full.
-        words = np.frombuffer(earlier, dtype=">u8").reshape(-1, DIGEST_BYTES // 8)
-        self._heads = words[:, 0].astype(np.uint64)
-        if not (self._heads[1:] >= self._heads[:-1]).all():
-            raise ValueError("digests that do not rise")
+        self._earlier = SortedDigests(size=DIGEST_BYTES) if earlier is None else earlier
         self._results: dict[str, Result] = {}
         self._to_retry = False
 
     def __len__(self) -> int:
-        return len(self._heads) + len(self._results)
+        return len(self._earlier) + len(self._results)
 
     def __contains__(self, digest: str) -> bool:
         return digest in self._results or self.is_earlier(digest)
@@ -61,12 +49,12 @@ class Settled:
     @property
     def earlier(self) -> int:
         """Number of trials that an earlier sitting saw."""
-        return len(self._heads)
+        return len(self._earlier)
 
     @property
     def digests(self) -> frozenset[str]:
         """Digests of all trials."""
-        text = self._earlier.hex()
+        text = self._earlier.content.hex()
         size = 2 * DIGEST_BYTES
         return frozenset(
             (*self._results, *(text[at : at + size] for at in range(0, len(text), size)))
@@ -74,14 +62,7 @@ class Settled:
 
     def is_earlier(self, digest: str) -> bool:
         """Whether an earlier sitting saw a trial."""
-        wanted = bytes.fromhex(digest)
-        head = np.uint64(int.from_bytes(wanted[:8], "big"))
-        at = int(np.searchsorted(self._heads, head))
-        while at < len(self._heads) and self._heads[at] == head:
-            if self._earlier[at * DIGEST_BYTES : (at + 1) * DIGEST_BYTES] == wanted:
-                return True
-            at += 1
-        return False
+        return self._earlier.find(bytes.fromhex(digest)) is not None
 
     @property
     def to_retry(self) -> bool:
@@ -93,12 +74,9 @@ class Settled:
         self._results[trial.key.digest] = result_of(trial)
         self._to_retry |= trial.outcome.kind in RETRIED_KINDS
 
-    def column(self) -> bytes:
+    def all_digests(self) -> SortedDigests:
         """Return the digests of all trials as ``earlier`` of a later sitting."""
-        added = b"".join(map(bytes.fromhex, self._results))
-        rows = np.frombuffer(self._earlier + added, dtype=np.uint8).reshape(-1, DIGEST_BYTES)
-        heads = np.ascontiguousarray(rows[:, :8]).view(">u8").ravel()
-        return rows[np.argsort(heads, kind="stable")].tobytes()
+        return self._earlier.merged(map(bytes.fromhex, self._results))
 
 
 def result_of(trial: Trial) -> Result:

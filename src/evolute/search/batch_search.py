@@ -5,13 +5,13 @@ What differs between algorithms is the plan, which says what the next batch is.
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Container
 from typing import Any, Protocol, Self
 
 from evolute.search.base import Proposal, Result, Search, Stage
 from evolute.search.brood import Brood
 from evolute.search.ledger import Ledger
-from evolute.search.state import texts_from_json, texts_to_json
+from evolute.search.texts import Texts
 
 
 class Plan(Protocol):
@@ -21,7 +21,7 @@ class Plan(Protocol):
     def total(self) -> int | None:
         """Sum of the sizes of all batches, None for a plan without end."""
 
-    def next_batch(self, index: int, last: Brood | None, tried: Set[str], /) -> Brood | None:
+    def next_batch(self, index: int, last: Brood | None, tried: Container[str], /) -> Brood | None:
         """Return the batch with this index, given the complete one before it; None to finish.
 
         Called once for each index, in order. ``tried`` holds the texts of all earlier proposals.
@@ -55,10 +55,10 @@ class BatchSearch(Search):
     def __init__(self, plan: Plan, *, begin: bool = True) -> None:
         self._plan = plan
         self._ledger = Ledger()
-        self._tried: set[str] = set()
+        self._tried = Texts()
         self._index = 0
         self._settled = 0
-        self._brood = plan.next_batch(0, None, frozenset()) if begin else None
+        self._brood = plan.next_batch(0, None, ()) if begin else None
 
     def ask(self) -> tuple[Proposal, ...]:
         proposals: list[Proposal] = []
@@ -82,7 +82,7 @@ class BatchSearch(Search):
     def state(self) -> Any:
         return {
             "ledger": self._ledger.state(),
-            "tried": texts_to_json(self._tried),
+            "tried": self._tried.to_json(),
             "index": self._index,
             "settled": self._settled,
             "plan": self._plan.state(),
@@ -92,7 +92,7 @@ class BatchSearch(Search):
     def restored(self, state: Any) -> Search:
         restored = type(self)(self._plan.restored(state["plan"]), begin=False)
         restored._ledger.load(state["ledger"])
-        restored._tried = texts_from_json(state["tried"])
+        restored._tried = Texts.from_json(state["tried"])
         restored._index, restored._settled = int(state["index"]), int(state["settled"])
         if state["brood"] is not None:
             brood = restored._plan.next_batch(restored._index, None, restored._tried)
@@ -131,7 +131,7 @@ class BatchSearch(Search):
     def _turn_over(self, complete: Brood) -> None:
         """Put a complete batch away and begin the next one, or finish."""
         self._settled += complete.size
-        self._tried |= complete.counted
+        self._tried.add(complete.counted)
         self._index += 1
         self._brood = (
             self._plan.next_batch(self._index, complete, self._tried) if complete.fresh else None

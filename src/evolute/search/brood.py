@@ -10,7 +10,7 @@ pace: the next attempts follow when all that were proposed have failed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+from collections.abc import Callable, Container, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,7 +30,7 @@ MAX_ATTEMPTS = 100
 MAX_DUPLICATES = 30
 """Duplicates for one slot before it stays empty, where duplicates are drawn again."""
 
-Draw = Callable[[int, int, Set[str]], Candidate | None]
+Draw = Callable[[int, int, Container[str]], Candidate | None]
 """Draws the candidate of (slot, attempt) with a text that is not taken; None if there is none."""
 
 
@@ -109,6 +109,17 @@ class _Slot:
 
 
 @dataclass(slots=True)
+class _Taken(Container[str]):
+    """Texts of all broods before, which are not copied for each, and of this one."""
+
+    tried: Container[str]
+    own: set[str] = field(default_factory=set)
+
+    def __contains__(self, text: object) -> bool:
+        return text in self.own or text in self.tried
+
+
+@dataclass(slots=True)
 class Brood:
     """Candidates that are drawn and scored side by side.
 
@@ -119,7 +130,7 @@ class Brood:
     size
         Number of slots.
     tried
-        Texts that must not be drawn.
+        Texts that must not be drawn; none is added while the brood is drawn.
     tries
         Failures (diverged, below threshold, timed out, crashed, duplicate of such) for one slot
         before it stays empty. Degenerate candidates are no failures: they cost no training.
@@ -131,7 +142,7 @@ class Brood:
 
     draw: Draw
     size: int
-    tried: Set[str]
+    tried: Container[str]
     tries: int
     redraw_duplicates: bool
     spares: int = 0
@@ -140,11 +151,11 @@ class Brood:
 
     _slots: list[_Slot] = field(init=False)
     _rows: list[list[Candidate | None]] = field(default_factory=list, init=False)
-    _taken: set[str] = field(init=False)
+    _taken: _Taken = field(init=False)
 
     def __post_init__(self) -> None:
         self._slots = [_Slot() for _ in range(self.size)]
-        self._taken = set(self.tried)
+        self._taken = _Taken(self.tried)
 
     @property
     def closed(self) -> int:
@@ -216,9 +227,7 @@ class Brood:
                 candidate = self._rows[slot.attempt][index]
                 assert candidate is not None
                 slot.scored = Scored(candidate, int(number), float(fitness))
-        self._taken = set(self.tried) | {
-            each.text for row in self._rows for each in row if each is not None
-        }
+        self._taken.own = {each.text for row in self._rows for each in row if each is not None}
 
     def settle(self, index: int, result: Result, *, attempt: int, number: int) -> None:
         """Take in the result of the proposal, with this number, for an attempt of a slot."""
@@ -259,5 +268,5 @@ class Brood:
     def _draw_new(self, slot: int) -> Candidate | None:
         candidate = self.draw(slot, len(self._rows), self._taken)
         if candidate is not None:
-            self._taken.add(candidate.text)
+            self._taken.own.add(candidate.text)
         return candidate

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Set
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 
 from evolute.errors import InputError
@@ -47,7 +47,7 @@ class Candidate:
 
 
 def random_candidate(
-    space: SearchSpace, drawing: DrawConfig, *, taken: Set[str], generator: random.Random
+    space: SearchSpace, drawing: DrawConfig, *, taken: Container[str], generator: random.Random
 ) -> Candidate | None:
     """Draw a random candidate whose text is not taken; None if the space seems to have no other."""
     return _first_new(lambda: draw_genome(space, drawing, generator=generator), taken)
@@ -60,7 +60,7 @@ def mutant_candidate(
     space: SearchSpace,
     drawing: DrawConfig,
     mutation: MutationConfig,
-    taken: Set[str],
+    taken: Container[str],
     generator: random.Random,
 ) -> Candidate | None:
     """Draw a child, of the proposal with this number, whose text is not taken; None if none is."""
@@ -69,7 +69,7 @@ def mutant_candidate(
 
 
 def _first_new(
-    draw: Callable[[], Genome | None], taken: Set[str], *, parent: int | None = None
+    draw: Callable[[], Genome | None], taken: Container[str], *, parent: int | None = None
 ) -> Candidate | None:
     for _ in range(MAX_ALIKE):
         genome = draw()

@@ -9,7 +9,7 @@ Joint Evolution, 2024, arXiv 2404.06679 (published method, section 7).
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Container
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -23,12 +23,8 @@ from evolute.search.drawing import DrawConfig
 from evolute.search.ledger import Ledger
 from evolute.search.mutation import MutationConfig
 from evolute.search.space import SearchSpace
-from evolute.search.state import (
-    candidate_from_json,
-    candidate_to_json,
-    texts_from_json,
-    texts_to_json,
-)
+from evolute.search.state import candidate_from_json, candidate_to_json
+from evolute.search.texts import Texts
 from evolute.seeds import python_generator
 
 
@@ -120,7 +116,7 @@ class ParticleSearch(Search):
         self._initial = Brood(
             self._draw_initial,
             size=config.initial_candidates,
-            tried=frozenset(),
+            tried=(),
             tries=1,
             redraw_duplicates=True,
         )
@@ -264,7 +260,7 @@ class ParticleSearch(Search):
     def _brood(self, particle: _Particle) -> Brood:
         """Return the children of a particle at its present time step, none of them drawn yet."""
 
-        def draw(slot: int, attempt: int, taken: Set[str]) -> Candidate | None:
+        def draw(slot: int, attempt: int, taken: Container[str]) -> Candidate | None:
             return mutant_candidate(
                 particle.standing,
                 particle.number,
@@ -286,7 +282,7 @@ class ParticleSearch(Search):
             spares=self._config.spares,
         )
 
-    def _draw_initial(self, slot: int, attempt: int, taken: Set[str]) -> Candidate | None:
+    def _draw_initial(self, slot: int, attempt: int, taken: Container[str]) -> Candidate | None:
         generator = python_generator(self._seed, "initial", slot, attempt)
         return random_candidate(self._space, self._config.drawing, taken=taken, generator=generator)
 
@@ -301,7 +297,7 @@ class _Particle:
         self.standing = standing
         self.number = number
         self.fitness: float | None = None
-        self.tried = {standing.text}
+        self.tried = Texts([standing.text])
         self.step = 0
         self.brood: Brood | None = None
         self._config = config
@@ -313,7 +309,7 @@ class _Particle:
             "standing": candidate_to_json(self.standing),
             "number": self.number,
             "fitness": self.fitness,
-            "tried": "" if self.done else texts_to_json(self.tried),
+            "tried": "" if self.done else self.tried.to_json(),
             "step": self.step,
             "brood": brood,
         }
@@ -324,7 +320,7 @@ class _Particle:
         standing = candidate_from_json(state["standing"])
         particle = cls(index, standing, int(state["number"]), config=config)
         particle.fitness = None if state["fitness"] is None else float(state["fitness"])
-        particle.tried = texts_from_json(state["tried"])
+        particle.tried = Texts.from_json(state["tried"])
         particle.step = int(state["step"])
         return particle
 
@@ -344,7 +340,7 @@ class _Particle:
     def move(self) -> None:
         """Go to the best child of a complete brood, where there is one and it is accepted."""
         assert self.brood is not None
-        self.tried |= self.brood.counted
+        self.tried.add(self.brood.counted)
         best = max(self.brood.scored, key=lambda scored: scored.fitness, default=None)
         if best is None:
             return

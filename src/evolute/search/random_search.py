@@ -6,7 +6,7 @@ draws are those of the published method, section 3.
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Container
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
@@ -83,14 +83,14 @@ class _RandomPlan:
     def restored(self, _state: Any) -> _RandomPlan:
         return _RandomPlan(self._config, self._seed, self._space)
 
-    def next_batch(self, index: int, _last: Brood | None, tried: Set[str], /) -> Brood | None:
+    def next_batch(self, index: int, _last: Brood | None, tried: Container[str], /) -> Brood | None:
         size = self._config.batch
         if self._config.candidates is not None:
             size = min(size, self._config.candidates - index * self._config.batch)
         if size <= 0:
             return None
 
-        def draw(slot: int, attempt: int, taken: Set[str]) -> Candidate | None:
+        def draw(slot: int, attempt: int, taken: Container[str]) -> Candidate | None:
             generator = python_generator(self._seed, "random", index, slot, attempt)
             return random_candidate(
                 self._space, self._config.drawing, taken=taken, generator=generator

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Set
+from collections.abc import Container
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
@@ -111,13 +111,13 @@ class _EvolutionPlan:
         restored._alive.extend(map(Scored.from_json, state))
         return restored
 
-    def next_batch(self, index: int, last: Brood | None, tried: Set[str], /) -> Brood | None:
+    def next_batch(self, index: int, last: Brood | None, tried: Container[str], /) -> Brood | None:
         self._alive.extend(last.scored if last is not None else ())
         size = self._size(index)
         if size <= 0 or (index > 0 and not self._alive):
             return None
 
-        def draw(slot: int, attempt: int, taken: Set[str]) -> Candidate | None:
+        def draw(slot: int, attempt: int, taken: Container[str]) -> Candidate | None:
             generator = python_generator(self._seed, "evolution", index, slot, attempt)
             return self._candidate(index, taken, generator)
 
@@ -132,7 +132,9 @@ class _EvolutionPlan:
         before = 0 if index == 0 else config.population + (index - 1) * config.batch
         return min(size, config.candidates - before)
 
-    def _candidate(self, index: int, taken: Set[str], generator: random.Random) -> Candidate | None:
+    def _candidate(
+        self, index: int, taken: Container[str], generator: random.Random
+    ) -> Candidate | None:
         config = self._config
         if index == 0:
             return random_candidate(self._space, config.drawing, taken=taken, generator=generator)

@@ -20,9 +20,6 @@ MALFORMED = (ValueError, TypeError, KeyError, IndexError, AttributeError, Recurs
              OverflowError, AssertionError, InputError)  # fmt: skip
 """What reading a state raises that no search has written."""
 
-SEPARATOR = ";"
-"""Between texts of rules: it is in none, and JSON writes it as it is, which makes it quick."""
-
 
 def genome_to_json(genome: Genome) -> Any:
     """Return a genome as nested lists; :func:`genome_from_json` reverses it."""
@@ -108,13 +105,3 @@ def told_from_json(data: Any) -> tuple[Proposal, Result]:
     """Read what :func:`told_to_json` wrote of a proposal."""
     proposal, result = data
     return proposal_from_json(proposal), result_from_json(result)
-
-
-def texts_to_json(texts: set[str]) -> str:
-    """Return rules' texts as one text: a million of them are read in half a second."""
-    return SEPARATOR.join(texts)
-
-
-def texts_from_json(data: str) -> set[str]:
-    """Read what :func:`texts_to_json` wrote."""
-    return set(data.split(SEPARATOR)) if data else set()
