@@ -1,8 +1,9 @@
 """One step for many rules over stacked parameters: every lane its own rule, rate and step counter.
 
 Weights are tensors with a leading axis of lanes. A lane's new weights are those that
-:class:`evolute.compiler.optimizer.RuleOptimizer` would give it alone, to the bit, whatever the
-other lanes do. All lanes whose rules the native core knows are stepped in one call of it.
+:class:`evolute.compiler.optimizer.RuleOptimizer` would give it alone, to the bit on the CPU and to
+rounding on a GPU, and the same bits whatever the other lanes do. All lanes whose rules the native
+core knows, or on a GPU the kernels, are stepped in one call of it.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from evolute.compiler.execute import RATE_WHERE_INFINITE
+from evolute.compiler.execute import RATE_WHERE_INFINITE, scheduled_rate
 from evolute.compiler.lane_noise import RememberedNoise
 from evolute.compiler.native import JobTable, NativeProgram, lower
 from evolute.compiler.program import Program, compile_rule
 from evolute.compiler.step import Members, update_lists, values_at
+from evolute.compiler.triton_lanes import KernelLane, kernel_lanes
+from evolute.compiler.triton_tables import LaneNumbers
 from evolute.lang.rule import Momentum, Rule
 
 _OPTIONS: Mapping[str, Any] = {"weight_decay": 0.0, "maximize": False, "differentiable": False}
@@ -46,6 +49,8 @@ class _Lane:
     noise: Tensor | None
     """Where the native core finds the noise of a step: of each random node, parameter by parameter,
     [nodes, numbers]."""
+    kernel: KernelLane | None = None
+    """Its rule and its state where kernels step it; ``states`` are views of them."""
     counters: list[Tensor] = field(default_factory=list)
 
     @property
@@ -68,7 +73,8 @@ class LaneOptimizer:
     indices
         Index of each parameter in that optimizer, where some of its parameters are left out.
     fused
-        Whether the native core steps the rules that it knows; None: where it works on such tensors.
+        Whether the native core, or on a GPU the kernels, step the rules that they know; None: where
+        they work on such tensors.
 
     Examples
     --------
@@ -102,6 +108,7 @@ class LaneOptimizer:
         self._table = JobTable(size * len(weights))
         self._rows = np.arange(len(self._table), dtype=np.int64).reshape(size, len(weights))
         self._rows_of: list[list[int]] = self._rows.tolist()
+        self._kernels = None if self._fused is False else kernel_lanes(weights, gradients)
         self._plain = all(
             each.dtype is torch.float32 and each.device.type == "cpu" for each in self._weights
         )
@@ -126,7 +133,9 @@ class LaneOptimizer:
         """
         program = compile_rule(rule)
         count = len(program.state_slots) + (program.momentum is not Momentum.NONE)
-        native = lower(program) if self._plain and self._fused is not False else None
+        kernel = None if self._kernels is None else self._kernels.lane(program)
+        plain = self._plain and self._fused is not False and kernel is None
+        native = lower(program) if plain else None
         self._steps[slot], self._signs[slot] = 0, program.sign
         lane = _Lane(
             program,
@@ -137,6 +146,8 @@ class LaneOptimizer:
             [[torch.zeros_like(each[slot]) for _ in range(count)] for each in self._weights],
             self._noise.room(len(native.noise)) if native is not None and native.noise else None,
         )
+        if kernel is not None:
+            lane.kernel, lane.states = kernel, kernel.states
         self._put(slot, lane)
 
     def _put(self, slot: int, lane: _Lane) -> None:
@@ -146,6 +157,8 @@ class LaneOptimizer:
             self._uneven.discard(slot)
         else:
             self._uneven.add(slot)
+        if self._kernels is not None and lane.kernel is not None:
+            self._kernels.put(slot, lane.kernel)
         if lane.native is None:
             return
         self._set_factors(slot, lane.curves)
@@ -177,6 +190,8 @@ class LaneOptimizer:
         """Forget the rule of a slot and its state."""
         del self._lanes[slot]
         self._uneven.discard(slot)
+        if self._kernels is not None:
+            self._kernels.release(slot)
 
     def rebind(
         self, weights: Sequence[Tensor], gradients: Sequence[Tensor], *, keep: Sequence[int]
@@ -208,16 +223,22 @@ class LaneOptimizer:
         native = np.array(slots, dtype=np.int64)
         given, coefficients = np.array(rates, dtype=float), np.array(momenta, dtype=float)
         if self._uneven:
-            alone = []
+            alone, on_device = [], []
             for position, slot in enumerate(slots):
                 if slot not in self._uneven:
                     continue
                 lane = self._lanes[slot]
-                if lane.native is None:
+                if self._kernels is not None and lane.kernel is not None:
+                    alone.append(position)
+                    rate, momentum = rates[position], momenta[position]
+                    on_device.append(self._numbers(slot, lane, lane.kernel, rate, momentum))
+                elif lane.native is None:
                     alone.append(position)
                     self._step_alone(slot, lane, rates[position], momenta[position])
                 else:
                     self._prepare(slot, lane)
+            if self._kernels is not None and on_device:
+                self._kernels.step(on_device)
             if alone:
                 native, given, coefficients = (
                     np.delete(each, alone) for each in (native, given, coefficients)
@@ -254,6 +275,19 @@ class LaneOptimizer:
             assert lane.native is not None
             for own, node in zip(lane.noise, lane.native.noise, strict=True):
                 own.copy_(self._noise.at(lane.seed, step, node=node))
+
+    def _numbers(
+        self, slot: int, lane: _Lane, kernel: KernelLane, rate: float, momentum: float
+    ) -> LaneNumbers:
+        """Return what the kernels are told of a lane at this step; its noise is written down."""
+        step, decays = int(self._steps[slot]), []
+        if lane.curves is not None:
+            factor, *decays = lane.curves[min(step, len(lane.curves) - 1)].tolist()
+            rate = scheduled_rate(rate, factor, step=step)
+        for own, node in zip(kernel.noise, kernel.program.noise, strict=True):
+            own.copy_(self._noise.at(lane.seed, step, node=node))
+        self._steps[slot] += 1
+        return LaneNumbers(slot, lane.program.sign * rate, momentum, step, decays)
 
     def _step_alone(self, slot: int, lane: _Lane, rate: float, momentum: float) -> None:
         """Step a lane in lists of tensors."""
