@@ -20,14 +20,16 @@ from torch import Tensor, nn
 
 from evolute.errors import InputError, TaskError, UnknownNameError
 from evolute.lanes import choose as module
+from evolute.lanes import remembered, timing
 from evolute.lanes.base import LaneMeasurement
+from evolute.lanes.check import subject_of
 from evolute.lanes.choose import Choice, choose
 from evolute.lanes.criterion import LaneCriterion
 from evolute.lanes.loop import LoopNetwork
 from evolute.lanes.plans import PLANS, Plan
-from evolute.lanes.remembered import plans_file, recall
+from evolute.lanes.remembered import SITTINGS, Times, plans_file, recall
 from evolute.lanes.stacked.network import StackedNetwork
-from evolute.lanes.timing import step_clock
+from evolute.lanes.timing import Stopwatch, step_clock, take_turns
 from evolute.lanes.trimmed import EXAMPLES
 
 
@@ -35,6 +37,7 @@ from evolute.lanes.trimmed import EXAMPLES
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(module, "SECONDS_PER_PLAN", 0.0)
+    monkeypatch.setattr(timing, "ROUNDS", 1)
 
 
 def chosen(build: Any, criterion: LaneCriterion = CLASSES, **named: Any) -> Choice:
@@ -82,36 +85,154 @@ def test_what_the_table_does_not_hold_may_run_by_vmap() -> None:
     assert chosen(Rolls, plan="vmap").plan == "vmap"
 
 
+def another_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget what this process took."""
+    monkeypatch.setattr(remembered, "_here", {})
+
+
+class Fake:
+    """A watch that shows times made up."""
+
+    def __init__(self, least: float, *, share: float = 1.0) -> None:
+        self.least, self.own, self.wall = least, share, 1.0
+
+    def run(self, steps: int) -> None:
+        """Show the same again."""
+
+
+def showing(
+    monkeypatch: pytest.MonkeyPatch, seconds: Mapping[str, float], *, share: float = 1.0
+) -> list[str]:
+    """Let plans serve and take these seconds; return the list of those that are timed."""
+    timed: list[str] = []
+
+    def watch(self: Any, plan: str, size: int) -> Fake:
+        timed.append(plan)
+        return Fake(seconds.get(plan, 2.0), share=share)
+
+    monkeypatch.setattr(module._Trial, "refusal", lambda self, plan: None)
+    monkeypatch.setattr(module._Trial, "_timed", watch)
+    return timed
+
+
+PERCEPTRON = CASES["perceptron"].build
+
+
 def test_the_plan_is_timed_once_and_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    first = chosen(CASES["perceptron"].build)
-    assert list(json.loads(plans_file().read_text()).values()) == [first.plan]
-    monkeypatch.setattr(module._Trial, "fastest", None)
-    again = chosen(CASES["perceptron"].build)
+    timed = showing(monkeypatch, {"stacked/4": 1.0})
+    first = chosen(PERCEPTRON)
+    (row,) = json.loads(plans_file().read_text()).values()
+    assert first.plan == row["plan"] == "stacked/4"
+    timed.clear()
+    another_process(monkeypatch)
+    again = chosen(PERCEPTRON)
     assert (again.plan, again.why) == (first.plan, "remembered from an earlier run")
+    assert not timed
+
+
+def test_times_of_a_busy_machine_are_taken_again_and_what_they_chose_is_mended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    timed = showing(monkeypatch, {"stacked": 5.0, "stacked/4": 1.0}, share=0.5)
+    assert chosen(PERCEPTRON).plan == "stacked/4"
+    assert chosen(PERCEPTRON).plan == "stacked/4", "one process stays with one plan"
+    for sitting in range(SITTINGS - 1):
+        another_process(monkeypatch)
+        timed = showing(monkeypatch, {"stacked": 0.5, "stacked/4": 1.5}, share=0.5)
+        assert chosen(PERCEPTRON).plan == "stacked", sitting
+        assert timed
+    another_process(monkeypatch)
+    timed.clear()
+    assert chosen(PERCEPTRON).plan == "stacked"
+    assert not timed, "so often is enough"
+
+
+def test_a_plan_written_down_without_its_times_is_timed_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    showing(monkeypatch, {"stacked": 1.0})
+    chosen(PERCEPTRON)
+    (key,) = json.loads(plans_file().read_text())
+    plans_file().write_text(json.dumps({key: "stacked/4"}))
+    another_process(monkeypatch)
+    assert chosen(PERCEPTRON).plan == "stacked"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", '{"a": 1}'])
 def test_a_damaged_file_of_plans_is_written_anew(text: str) -> None:
     plans_file().parent.mkdir(parents=True)
     plans_file().write_text(text)
-    plan = chosen(CASES["perceptron"].build).plan
-    assert plan in json.loads(plans_file().read_text()).values()
+    chosen(PERCEPTRON)
+    (key,) = [key for key in json.loads(plans_file().read_text()) if key != "a"]
+    assert recall(key).finished
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"seconds": 3}, {"seconds": {"loop": "x"}}, {"seconds": {"loop": -1.0}}, {"sittings": None}],
+)
+def test_a_row_of_times_that_is_not_sound_counts_as_none(change: dict[str, Any]) -> None:
+    remembered.remember("k", "loop", Times({"loop": 1.0}, 1, True))
+    assert recall("k") == Times({"loop": 1.0}, 1, True)
+    rows = json.loads(plans_file().read_text())
+    rows["k"] |= change
+    plans_file().write_text(json.dumps(rows))
+    assert recall("k") == Times()
 
 
 def test_a_remembered_plan_that_no_longer_serves_is_not_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "recall", lambda key: "stacked")
-    assert chosen(lambda: Branches(6, 3)).plan == "loop"
+    for times in (
+        Times({"stacked": 1e-9, "loop": 1.0}, SITTINGS, True),
+        Times({"stacked": 1e-9}, 0, False),
+    ):
+        monkeypatch.setattr(module, "recall", lambda key, times=times: times)
+        another_process(monkeypatch)
+        assert chosen(lambda: Branches(6, 3)).plan == "loop"
 
 
 def test_a_faster_plan_wins_only_by_a_margin(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = {"stacked": 1.0, "loop": 0.9}
-    monkeypatch.setattr(module._Trial, "refusal", lambda self, plan: None)
-    monkeypatch.setattr(module._Trial, "_time", lambda self, plan, size: seconds.get(plan, 2.0))
-    assert chosen(CASES["perceptron"].build, remembering=False).plan == "stacked"
+    showing(monkeypatch, seconds)
+    assert chosen(PERCEPTRON, remembering=False).plan == "stacked"
     seconds["loop"] = 0.8
-    assert chosen(CASES["perceptron"].build, remembering=False).plan == "loop"
+    assert chosen(PERCEPTRON, remembering=False).plan == "loop"
+
+
+class Timed:
+    """A network whose steps take seconds of a clock made up."""
+
+    def __init__(self, clock: list[float], seconds: list[float]) -> None:
+        self._clock, self._seconds = clock, iter(seconds)
+
+    def put(self, slot: int, model: nn.Module) -> None:
+        """Take nothing in."""
+
+    def train_step(self, *_: Any) -> LaneMeasurement:
+        self._clock[0] += next(self._seconds)
+        return LaneMeasurement(torch.zeros(1), None)
+
+
+def test_a_machine_that_is_busy_for_a_while_changes_no_times(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(timing, "step_clock", lambda device: lambda: clock[0])
+    monkeypatch.setattr(timing, "ROUNDS", 2)
+    monkeypatch.setattr(timing, "STEPS_PER_ROUND", 1)
+    subject = subject_of(Scales, vectors(), CLASSES, "float32", torch.device("cpu"))
+    # Tracing, the first round, then two rounds in turns: the machine is busy all along the first
+    # plan's first round and the second plan's last.
+    taken = {"one": [9.0, 8.0, 2.0, 2.0], "two": [9.0, 4.0, 4.0, 16.0]}
+    watches = {}
+    for name, seconds in taken.items():
+        network: Any = Timed(clock, seconds)
+        watches[name] = Stopwatch(lambda lanes, network=network: network, subject, 2)
+        watches[name].run(1)
+    assert watches["two"].least < watches["one"].least
+    take_turns([*watches.values()])
+    assert [watches[name].least for name in taken] == [1.0, 2.0]
 
 
 def test_after_the_longest_time_the_fastest_plan_so_far_is_taken_and_a_line_says_so(
@@ -122,26 +243,30 @@ def test_after_the_longest_time_the_fastest_plan_so_far_is_taken_and_a_line_says
         module._Trial, "refusal", lambda self, plan: "no" if plan == "stacked" else None
     )
     with caplog.at_level(logging.WARNING, "evolute"):
-        assert chosen(CASES["perceptron"].build, remembering=False).plan == "stacked/16"
+        assert chosen(PERCEPTRON, remembering=False).plan == "stacked/16"
     (line,) = [line for line in caplog.messages if "not tried" in line]
     assert "stacked/4" in line
     assert "stacked/16" not in line
 
 
-def test_a_choice_with_plans_left_untried_is_remembered_by_this_process_alone(
+def test_plans_left_untried_are_tried_by_the_next_process(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "MOST_SECONDS", -1.0)
-    first = chosen(Scales)
-    assert not plans_file().exists()
-    with monkeypatch.context() as while_known:
-        while_known.setattr(module._Trial, "fastest", None)
-        assert chosen(Scales).plan == first.plan
-    monkeypatch.setattr("evolute.lanes.remembered._passing", {})  # as in another process
+    seconds = {"stacked": 1.0, "stacked/16": 3.0, "stacked/4": 0.5}
+    timed = showing(monkeypatch, seconds)
+    assert chosen(PERCEPTRON).plan == "stacked"
+    assert timed == ["stacked"]
+    assert chosen(PERCEPTRON).plan == "stacked"
+    assert timed == ["stacked"], "one process stays with one plan"
     monkeypatch.setattr(module, "MOST_SECONDS", 1e9)
-    complete = chosen(Scales)
-    ((key, plan),) = json.loads(plans_file().read_text()).items()
-    assert recall(key) == plan == complete.plan
+    another_process(monkeypatch)
+    assert chosen(PERCEPTRON).plan == "stacked/4"
+    assert timed == ["stacked", "stacked/16", "stacked/4", "stacked/1", "loop"]
+    another_process(monkeypatch)
+    timed.clear()
+    assert chosen(PERCEPTRON).plan == "stacked/4"
+    assert not timed
 
 
 def test_plans_are_timed_by_the_clock_of_steps(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,11 +283,10 @@ def test_plans_are_timed_by_the_clock_of_steps(monkeypatch: pytest.MonkeyPatch) 
         return lambda: spent[0]
 
     monkeypatch.setitem(PLANS, "stacked", Plan(Counting, together=64))
-    trial = module._Trial(
-        module._subject(Scales, vectors(), CLASSES, "float32", torch.device("cpu")), "t", lanes=3
-    )
-    monkeypatch.setattr(module, "step_clock", clock)
-    assert trial._time("stacked", 3) == 1.0
+    subject = subject_of(Scales, vectors(), CLASSES, "float32", torch.device("cpu"))
+    trial = module._Trial(subject, "t", lanes=3)
+    monkeypatch.setattr(timing, "step_clock", clock)
+    assert trial._timed("stacked", 3).least == 1.0
     assert asked == [torch.device("cpu")]
 
 
@@ -175,7 +299,7 @@ def test_steps_on_the_cpu_are_timed_by_the_clock_of_the_thread() -> None:
 def test_what_is_slow_is_tried_one_by_one_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "QUICK_STEP_SECONDS", 0.0)
     monkeypatch.setattr(module, "MOST_SECONDS", -1.0)
-    assert chosen(CASES["perceptron"].build, remembering=False).plan == "loop"
+    assert chosen(PERCEPTRON, remembering=False).plan == "loop"
 
 
 class OddAmongSeven(StackedNetwork):
@@ -201,10 +325,10 @@ def test_the_lanes_of_one_pass_are_the_most_among_which_a_lane_is_tried(
         module, "check_company", lambda make, subject, *, most, counts: tried.append(counts)
     )
     monkeypatch.setattr(module, "COMPANY_SECONDS", 1e9)
-    chosen(CASES["perceptron"].build, plan="stacked", lanes=37)
-    chosen(CASES["perceptron"].build, plan="stacked/4", lanes=37)
+    chosen(PERCEPTRON, plan="stacked", lanes=37)
+    chosen(PERCEPTRON, plan="stacked/4", lanes=37)
     monkeypatch.setattr(module, "COMPANY_SECONDS", 0.0)
-    chosen(CASES["perceptron"].build, plan="stacked", lanes=37)
+    chosen(PERCEPTRON, plan="stacked", lanes=37)
     assert tried == [[1, 2, 3, 5, 16, 37], [1, 2, 3, 4], [1, 37]]
 
 
@@ -320,7 +444,7 @@ def test_a_task_that_measures_in_its_own_way_runs_in_the_loop_and_is_asked() -> 
         return SimpleNamespace(loss=model(batch[0]).square().mean(), metric=None)
 
     criterion = LaneCriterion(CLASSES.loss, measure=measure)
-    choice = chosen(CASES["perceptron"].build, criterion)
+    choice = chosen(PERCEPTRON, criterion)
     assert choice.plan == "loop"
     network = choice.make(2)
     model = CASES["perceptron"].build()

@@ -14,10 +14,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
+from evolute.errors import TaskError
 from evolute.lanes.base import Batch, CannotStackError, LaneNetwork
 from evolute.lanes.criterion import LaneCriterion
 from evolute.lanes.noise import SeededStream
+from evolute.seeds import torch_generator
 
 TOLERANCES = {"float32": 2e-3, "bf16": 1e-1}
 """Largest distance from the plain module, as a share of the norm. Rounding stays far below; a wrong
@@ -28,6 +31,9 @@ RATE = 0.01
 
 COMPANIES = (1, 2, 3, 5, 16)
 """Numbers of lanes among which one lane must have the same bits."""
+
+SPREAD = 0.01
+"""Standard deviation by which the weights of the models of the check differ."""
 
 APART = 3
 """Among so many lanes, all but the last are given other batches."""
@@ -58,6 +64,37 @@ class Subject:
     criterion: LaneCriterion
     precision: str
     device: torch.device
+
+
+def subject_of(
+    build: Callable[[], nn.Module],
+    batch: Batch,
+    criterion: LaneCriterion,
+    precision: str,
+    device: torch.device,
+) -> Subject:
+    """Return what plans are tried on: models of different weights, two batches.
+
+    Raises
+    ------
+    TaskError
+        If the network has lazy weights.
+    """
+    models = tuple(build() for _ in range(3))
+    for lane, model in enumerate(models):
+        generator = torch_generator(lane, "lane check")
+        for name, weight in model.named_parameters():
+            if is_lazy(weight):
+                raise TaskError(
+                    f"the weight {name!r} is lazy, its shape unknown until a first batch: let "
+                    "model= run its network on a batch before it returns it, or give the sizes"
+                )
+            if lane and weight.is_floating_point():
+                noise = torch.randn(weight.shape, generator=generator, dtype=weight.dtype)
+                weight.data.add_(noise.to(weight.device), alpha=SPREAD)
+    inputs, targets = batch
+    turned = inputs.flip(0) if isinstance(inputs, Tensor) and inputs.ndim else inputs
+    return Subject(models, (batch, (turned, targets)), criterion, precision, device)
 
 
 @dataclass(frozen=True, slots=True)

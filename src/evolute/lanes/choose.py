@@ -1,17 +1,14 @@
-"""choose: the plan that serves a network, checked against the plain module and timed once."""
+"""choose: the plan that serves a network, checked against the plain module and timed."""
 
 from __future__ import annotations
 
-import copy
 import logging
-import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from evolute.errors import InputError, TaskError, UnknownNameError, shorten
 from evolute.lanes.base import Batch, CannotStackError
@@ -22,25 +19,25 @@ from evolute.lanes.check import (
     Subject,
     check_against_plain,
     check_company,
+    subject_of,
     trained_names,
 )
 from evolute.lanes.criterion import LaneCriterion
 from evolute.lanes.native_layers import kind as native_kind
 from evolute.lanes.plans import PLANS as PLANS
 from evolute.lanes.plans import Plan
-from evolute.lanes.remembered import plan_key, recall, remember
-from evolute.lanes.timing import plain_step, step_clock
+from evolute.lanes.remembered import SITTINGS, Times, plan_key, recall, remember, taken_here
+from evolute.lanes.timing import (
+    SAMPLES,
+    SECONDS_PER_PLAN,
+    Stopwatch,
+    plain_step,
+    take_turns,
+    undisturbed,
+)
 from evolute.lanes.trimmed import EXAMPLES, examples_of, trimmed
-from evolute.seeds import torch_generator
-
-MARGIN = 1.15
-"""A plan later in the table must be so many times faster to be chosen, so that noise in the times
-does not change the plan."""
 
 LANES_TIMED = 64
-SAMPLES = 5
-SECONDS_PER_PLAN = 1.0
-"""Times of a plan are taken for so long, or SAMPLES times, whichever ends first."""
 
 SECONDS_PER_PASS = 1.0
 """Plans of 16 and 64 lanes are left out where as many plain steps take longer: such networks gain
@@ -60,9 +57,6 @@ lanes, while the steps that takes are shorter than this."""
 
 MOST_SECONDS = 7.0
 """After so long the fastest plan so far is taken, if one was found to serve."""
-
-SPREAD = 0.01
-"""Standard deviation by which the weights of the models of the check differ."""
 
 _log = logging.getLogger("evolute")
 
@@ -104,9 +98,11 @@ def choose(
 
     Each plan is checked against the plain module (losses, gradients and buffers of two steps) and,
     on the CPU, for the same bits in any company; one that fails is refused with a line in the log
-    of ``evolute``. Those left are timed once and the fastest is remembered in the user's cache
-    directory; after :data:`MOST_SECONDS` no further plan is tried, and this process alone remembers
-    the choice. Workers that must agree bit for bit are given the name that one of them chose.
+    of ``evolute``. Those left are timed in turns, and this process stays with the fastest. Their
+    times are remembered in the user's cache directory, and taken once more by later processes while
+    other work on the machine may have spoilt them; so are plans for which there was no time, as
+    none is tried after :data:`MOST_SECONDS`. Workers that must agree bit for bit are given the name
+    that one of them chose.
 
     Parameters
     ----------
@@ -150,7 +146,7 @@ def choose(
     >>> choice.make(8).size
     8
     """
-    subject = _subject(build, batch, criterion, precision, torch.device(device))
+    subject = subject_of(build, batch, criterion, precision, torch.device(device))
     trial = _Trial(subject, name, lanes=lanes or size)
     if plan is not None:
         if plan not in PLANS:
@@ -159,13 +155,14 @@ def choose(
     shapes = [tuple(part.shape) if isinstance(part, Tensor) else type(part) for part in batch]
     more = f"{precision} {size} {native_kind()}"
     key = plan_key(name, version, shapes, device=str(device), more=more)
-    known = recall(key) if remembering else None
+    times = recall(key) if remembering else Times()
+    here = taken_here(key) if remembering else None
+    known = here or (times.best(PLANS) if times.settled else None)
     if known in PLANS and trial.refusal(known) is None:
         return Choice(known, "remembered from an earlier run", trial.maker(known))
-    choice = trial.fastest(size)
+    choice = trial.fastest(size, times)
     if remembering:
-        # A machine that was busy once must not fix a slow plan for good.
-        remember(key, choice.plan, lasting=not trial.cut_off)
+        remember(key, choice.plan, trial.times)
     return choice
 
 
@@ -178,7 +175,7 @@ class _Trial:
         self._name, self._lanes = name, lanes
         self._convolves = any(isinstance(each, nn.Conv2d) for each in subject.models[0].modules())
         self._faults: dict[str, Exception] = {}
-        self.cut_off = False  # whether there was no time to try every plan
+        self.times = Times()
         trained, self._plain_seconds = self._first_steps()
         if not trained:
             raise TaskError(
@@ -281,58 +278,85 @@ class _Trial:
             ) from self._faults.get(plan)
         return Choice(plan, "named by the user", self.maker(plan))
 
-    def fastest(self, size: int) -> Choice:
-        """Return the fastest plan that can serve, of those that there was time to try."""
+    def fastest(self, size: int, known: Times = Times()) -> Choice:  # noqa: B008 - frozen
+        """Return the fastest plan that can serve, of those that there was time to try.
+
+        Parameters
+        ----------
+        size
+            Lanes with which plans are timed.
+        known
+            Times that were taken before, of plans that served then.
+        """
         refused: dict[str, str] = {}
-        seconds: dict[str, float] = {}
-        # What is slow is best trained one by one: those plans are tried while there is time.
-        slow = self._plain_seconds > QUICK_STEP_SECONDS
-        order = sorted(PLANS, key=lambda plan: slow and not PLANS[plan].whole_module)
+        watches: dict[str, Stopwatch] = {}
+        seconds = {plan: known.seconds[plan] for plan in PLANS if plan in known.seconds}
+        order = self._order(size)
+        left: list[str] = []
         for plan in order:
-            row = PLANS[plan]
-            if row.images_only and not self._convolves:
+            if plan in seconds and not known.finished:
+                continue  # the others come first
+            tried = {*seconds, *watches}
+            if PLANS[plan].substitute and any(each.startswith("stacked") for each in tried):
                 continue
-            if row.substitute and any(each.startswith("stacked") for each in seconds):
-                continue
-            if self._too_long(row, size):
-                continue
-            if seconds and time.perf_counter() - self._begun > MOST_SECONDS:
-                self.cut_off = True
-                self._report_untried(order[order.index(plan) :])
+            if tried and time.perf_counter() - self._begun > MOST_SECONDS:
+                left = order[order.index(plan) :]
                 break
             reason = self.refusal(plan)
             if reason is None:
-                seconds[plan] = self._time(plan, min(size, LANES_TIMED))
+                watches[plan] = self._timed(plan, min(size, LANES_TIMED))
             else:
                 refused[plan] = reason
-        if not seconds:
+                seconds.pop(plan, None)
+        if self._plain_seconds <= QUICK_STEP_SECONDS:
+            take_turns([*watches.values()])
+        self._note(seconds, watches, known, finished=not left)
+        best = self.times.best(PLANS)
+        if best is None:
             raise TaskError(
                 f"task {self._name!r}: no plan trains its network as the plain module does: "
                 f"{refused['loop']}; let model= return a network whose loss, gradients and "
                 "buffers follow from weights, buffers, inputs and draws alone"
             ) from self._faults.get("loop")
-        self._report(refused)
-        seconds = {plan: seconds[plan] for plan in PLANS if plan in seconds}
-        best = next(iter(seconds))
-        for plan, taken in seconds.items():
-            if taken * MARGIN < seconds[best]:
-                best = plan
-        times = ", ".join(f"{plan} {1 / taken:.4g}" for plan, taken in seconds.items())
+        if best not in watches and self.refusal(best) is not None:  # it served once
+            return self.fastest(size)
+        self._report(refused, left)
+        times = ", ".join(f"{plan} {1 / each:.4g}" for plan, each in self.times.seconds.items())
         return Choice(best, f"lane-steps per second: {times}", self.maker(best))
+
+    def _note(
+        self,
+        seconds: Mapping[str, float],
+        watches: Mapping[str, Stopwatch],
+        known: Times,
+        *,
+        finished: bool,
+    ) -> None:
+        """Write down the times of this sitting beside those that were known."""
+        least = {plan: min(watch.least, seconds.get(plan, watch.least))
+                 for plan, watch in watches.items()}  # fmt: skip
+        own, wall = (sum(getattr(each, clock) for each in watches.values())
+                     for clock in ("own", "wall"))  # fmt: skip
+        sittings = SITTINGS if undisturbed(own, wall) else known.sittings + 1
+        self.times = Times({**seconds, **least}, sittings if finished else 0, finished)
+
+    def _order(self, size: int) -> list[str]:
+        """Return the plans to be tried, in this order."""
+        # What is slow is best trained one by one: those plans are tried while there is time.
+        slow = self._plain_seconds > QUICK_STEP_SECONDS
+        order = sorted(PLANS, key=lambda plan: slow and not PLANS[plan].whole_module)
+        return [
+            plan
+            for plan in order
+            if (self._convolves or not PLANS[plan].images_only)
+            and not self._too_long(PLANS[plan], size)
+        ]
 
     def _too_long(self, row: Plan, size: int) -> bool:
         if self._plain_seconds > SLOW_STEP_SECONDS and not row.whole_module:
             return True
         lanes = min(row.together, size)
         return row.together > 4 and lanes * self._plain_seconds > SECONDS_PER_PASS
-
-    def _report_untried(self, left: list[str]) -> None:
-        """Say in one line that there was no time for these plans."""
-        _log.warning(
-            "task %r: after %.0f seconds the fastest plan so far is taken, and these are not "
-            "tried: %s; name one with plan= to have it",
-            self._name, time.perf_counter() - self._begun, ", ".join(left),
-        )  # fmt: skip
 
     def _report_uncut(self, reason: str) -> None:
         """Say in one line why whole batches are tried."""
@@ -342,59 +366,29 @@ class _Trial:
             self._name, EXAMPLES, reason,
         )  # fmt: skip
 
-    def _report(self, refused: dict[str, str]) -> None:
-        """Say in one line why the faster plans cannot serve."""
+    def _report(self, refused: dict[str, str], left: list[str]) -> None:
+        """Say in one line each why the faster plans cannot serve, and for which was no time."""
+        if left:
+            _log.warning(
+                "task %r: after %.0f seconds the fastest plan so far is taken, and these are not "
+                "tried: %s; name one with plan= to have it, or let the next run try them",
+                self._name, time.perf_counter() - self._begun, ", ".join(left),
+            )  # fmt: skip
         first = {reason: plan for plan, reason in reversed(refused.items())}
         for reason, plan in first.items():
             _log.warning("task %r: plan %r is not used: %s", self._name, plan, reason)
 
-    def _time(self, plan: str, size: int) -> float:
-        """Return the seconds of a lane-step: the median of several steps."""
+    def _timed(self, plan: str, size: int) -> Stopwatch:
+        """Return the watch of a plan, with the times of a first round."""
         # Passes are alike: one of them tells the time of a lane-step.
         lanes = min(size, max(2, PLANS[plan].together))
         subject = self._brief if self._plain_seconds > SLOW_STEP_SECONDS else self._subject
-        models, batch = subject.models, subject.batches[0]
-        network = self.maker(plan)(lanes)
-        for slot in range(lanes):
-            network.put(slot, copy.deepcopy(models[slot % len(models)]))
-        samples: list[float] = []
-        clock = step_clock(subject.device)
-        begun = time.perf_counter()
-        while len(samples) <= SAMPLES:
-            start = clock()
-            measured = network.train_step(
-                [batch] * lanes, range(lanes), self._subject.criterion, None
-            )
-            measured.losses.tolist()  # waits for the device
-            samples.append((clock() - start) / lanes)
-            if len(samples) > 1 and time.perf_counter() - begun > SECONDS_PER_PLAN:
-                break
-        return statistics.median(samples[1:])  # the first traces and allocates
+        watch = Stopwatch(self.maker(plan), subject, lanes)
+        watch.run(SAMPLES, seconds=SECONDS_PER_PLAN)
+        if self._plain_seconds > QUICK_STEP_SECONDS:
+            watch.release()
+        return watch
 
 
 def _reason(fault: Exception) -> str:
     return f"{type(fault).__name__}: {shorten(str(fault), limit=120)}"
-
-
-def _subject(
-    build: Callable[[], nn.Module],
-    batch: Batch,
-    criterion: LaneCriterion,
-    precision: str,
-    device: torch.device,
-) -> Subject:
-    models = tuple(build() for _ in range(3))
-    for lane, model in enumerate(models):
-        generator = torch_generator(lane, "lane check")
-        for name, weight in model.named_parameters():
-            if is_lazy(weight):
-                raise TaskError(
-                    f"the weight {name!r} is lazy, its shape unknown until a first batch: let "
-                    "model= run its network on a batch before it returns it, or give the sizes"
-                )
-            if lane and weight.is_floating_point():
-                noise = torch.randn(weight.shape, generator=generator, dtype=weight.dtype)
-                weight.data.add_(noise.to(weight.device), alpha=SPREAD)
-    inputs, targets = batch
-    turned = inputs.flip(0) if isinstance(inputs, Tensor) and inputs.ndim else inputs
-    return Subject(models, (batch, (turned, targets)), criterion, precision, device)
