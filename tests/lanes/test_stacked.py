@@ -11,10 +11,8 @@ from lanes.networks import CASES, SQUARES, Case, Transformer, images, texts, vec
 from torch import Tensor, nn
 from torch.nn import functional
 
-from evolute.lanes.base import CannotStackError
-from evolute.lanes.batched import Found, Lot
+from evolute.lanes.base import CannotStackError, LaneMeasurement
 from evolute.lanes.check import check_against_plain, check_company
-from evolute.lanes.criterion import LaneCriterion
 from evolute.lanes.stacked.network import StackedNetwork
 
 
@@ -155,12 +153,12 @@ def test_every_lane_does_what_the_plain_module_does(name: str) -> None:
 class Crowded(StackedNetwork):
     """Moves one number of the first lane by one unit in the last place among four lanes or more."""
 
-    def _train(self, lot: Lot, criterion: LaneCriterion) -> Found:
-        found = super()._train(lot, criterion)
-        if lot.count > 3:
-            last = found.gradients[-1][0].view(-1)
+    def train_step(self, batches: Any, slots: Any, *more: Any) -> LaneMeasurement:
+        measured = super().train_step(batches, slots, *more)
+        if len(slots) > 3:
+            last = self.gradients[-1][slots[0]].view(-1)
             last[-1] = torch.nextafter(last[-1], torch.tensor(1.0))
-        return found
+        return measured
 
 
 def test_a_network_whose_bits_depend_on_the_company_is_found_out() -> None:

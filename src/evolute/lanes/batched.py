@@ -105,6 +105,16 @@ class BatchedNetwork(LaneNetwork):
     def _train(self, lot: Lot, criterion: LaneCriterion) -> Found:
         """Run forward and backward in training mode."""
 
+    def _chained(
+        self, batches: Sequence[Batch], slots: Sequence[int], criterion: LaneCriterion
+    ) -> LaneMeasurement | None:
+        """Run lanes by one native call that fills their gradients; None where it knows them not.
+
+        Whether it does depends on the shapes of a lane's own batch, never on other lanes.
+        """
+        del batches, slots, criterion
+        return None
+
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Let the code inside compute in the precision of this network."""
         if self.precision != "bf16":
@@ -130,6 +140,14 @@ class BatchedNetwork(LaneNetwork):
         metrics = None if criterion.metric is None else torch.empty(len(slots), device=self.device)
         streams_of = replayed(noise)
         for places in self._passes(batches):
+            chained = self._chained(
+                [batches[place] for place in places], [slots[place] for place in places], criterion
+            )
+            if chained is not None:
+                _enter(losses, places, chained.losses)
+                if metrics is not None and chained.metrics is not None:
+                    _enter(metrics, places, chained.metrics)
+                continue
             for stream in streams_of or ():
                 stream.again()
             ran = self._in_company(places)

@@ -62,6 +62,12 @@ class LaneCriterion:
     named_metric: str | None = None
     measure: Callable[[nn.Module, Any], Measured] | None = None
 
+    @property
+    def is_classes(self) -> bool:
+        """Whether the loss is cross-entropy, and the metric, if there is one, accuracy."""
+        known = self.metric is None or self.named_metric == "accuracy"
+        return known and self.named_loss == "cross_entropy"
+
     def losses(self, outputs: Any, targets: Sequence[Any]) -> Tensor:
         """Return the losses [l] of l lanes.
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 import evolute.native
 
-ABI = 5
+ABI = 6
 """Version of the interface of ``native/core/layers*.cpp`` that this file speaks."""
 
 LIBRARY = "libevolute_layers.so"
@@ -52,10 +52,10 @@ class Norm(Structure):
 
 
 class Rows(Structure):
-    """``Rows`` of layers_rows.cpp: a layer normalisation."""
+    """``Rows`` of layers_works.h: a layer normalisation."""
 
     _fields_ = (
-        *((name, c_int64) for name in ("lanes", "rows", "size")),
+        *((name, c_int64) for name in ("lanes", "rows", "size", "add")),
         ("epsilon", c_double),
         *(
             (name, c_void_p)
@@ -68,27 +68,27 @@ class Rows(Structure):
 
 
 class Gelu(Structure):
-    """``Gelu`` of layers_rows.cpp: a Gaussian error linear unit."""
+    """``Gelu`` of layers_works.h: a Gaussian error linear unit."""
 
     _fields_ = (
         *((name, c_int64) for name in ("lanes", "size")),
-        *((name, c_void_p) for name in ("x", "gradient", "out")),
+        *((name, c_void_p) for name in ("x", "gradient", "out", "slope")),
     )
 
 
 class Linear(Structure):
-    """``Linear`` of layers_products.cpp: a linear layer, forward or backward."""
+    """``Linear`` of layers_works.h: a linear layer, forward or backward."""
 
     _fields_ = (
         *(
             (name, c_int64)
-            for name in ("lanes", "rows", "inputs", "outputs", "rectified", "x_stride")
+            for name in ("lanes", "rows", "inputs", "outputs", "rectified", "x_stride", "add")
         ),
         *(
             (name, c_void_p)
             for name in (
                 "x", "weight", "bias", "gradient", "out",
-                "x_gradient", "weight_gradient", "bias_gradient",
+                "x_gradient", "weight_gradient", "bias_gradient", "panels",
             )
         ),
     )  # fmt: skip
@@ -104,7 +104,7 @@ class Entropy(Structure):
 
 
 class Side(Structure):
-    """``Side`` of layers_attention.cpp: a tensor [L, N, H, T, D] by its strides."""
+    """``Side`` of layers_works.h: a tensor [L, N, H, T, D] by its strides."""
 
     _fields_ = (
         ("numbers", c_void_p),
@@ -113,7 +113,7 @@ class Side(Structure):
 
 
 class Attention(Structure):
-    """``Attention`` of layers_attention.cpp: an attention, forward or backward."""
+    """``Attention`` of layers_works.h: an attention, forward or backward."""
 
     _fields_ = (
         *((name, c_int64) for name in ("lanes", "examples", "heads", "places", "width", "causal")),
@@ -123,6 +123,51 @@ class Attention(Structure):
             (name, Side)
             for name in (
                 "query", "key", "value", "out", "gradient", "of_query", "of_key", "of_value",
+            )
+        ),
+        ("shares", c_void_p),
+    )  # fmt: skip
+
+
+class Operation(Structure):
+    """``Operation`` of layers_chain.cpp: one layer of a chain."""
+
+    _fields_ = (
+        ("kind", c_int64),
+        *((name, c_int64 * 3) for name in ("inputs", "columns", "slopes")),
+        *((name, c_int64) for name in ("out", "weight", "bias", "number", "causal", "extra")),
+        ("factor", c_double),
+    )
+
+
+class Value(Structure):
+    """``Value`` of layers_chain.cpp: a matrix on its way through a chain."""
+
+    _fields_ = tuple((name, c_int64) for name in ("width", "shared", "at", "slope"))
+
+
+class Held(Structure):
+    """``Held`` of layers_chain.cpp: a weight or buffer of all slots."""
+
+    _fields_ = (("numbers", c_void_p), ("gradient", c_void_p), ("size", c_int64))
+
+
+class Chain(Structure):
+    """``Chain`` of layers_chain.cpp: a whole network, forward and backward."""
+
+    _fields_ = (
+        *(
+            (name, c_int64)
+            for name in (
+                "lanes", "examples", "places", "classes", "ignored", "block",
+                "operations_count", "held_count", "output",
+            )
+        ),
+        *(
+            (name, c_void_p)
+            for name in (
+                "operations", "values", "held", "slots", "inputs", "targets",
+                "losses", "right", "scratch",
             )
         ),
     )  # fmt: skip
@@ -146,8 +191,9 @@ _ARGUMENTS = {
     "evolute_cross_entropy": (POINTER(Entropy),),
     "evolute_accuracy": (POINTER(Entropy),),
     "evolute_attention": (POINTER(Attention),),
+    "evolute_chain": (POINTER(Chain),),
 }
-_RESULTS = {"evolute_cross_entropy": c_int32}
+_RESULTS = {"evolute_cross_entropy": c_int32, "evolute_chain": c_int32}
 
 
 @cache

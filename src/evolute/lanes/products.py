@@ -65,5 +65,5 @@ class _Linear(torch.autograd.Function):
 def _linear(rectified: bool, stride: int, x: Tensor, weight: Tensor, *more: Tensor | None) -> None:
     lanes, outputs, inputs = weight.shape
     pointers = [None if each is None else each.data_ptr() for each in (x, weight, *more)]
-    work = Linear(lanes, x[0].numel() // inputs, inputs, outputs, rectified, stride, *pointers)
+    work = Linear(lanes, x[0].numel() // inputs, inputs, outputs, rectified, stride, 0, *pointers)
     layers().evolute_linear(ctypes.byref(work))  # type: ignore[union-attr]

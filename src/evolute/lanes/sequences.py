@@ -54,7 +54,7 @@ class _LayerNorm(torch.autograd.Function):
 def _norm_rows(epsilon: float, x: Tensor, *more: Tensor | None) -> None:
     lanes, size = len(x), x.shape[-1]
     pointers = [None if each is None else each.data_ptr() for each in more]
-    work = Rows(lanes, x[0].numel() // size, size, epsilon, x.data_ptr(), *pointers)
+    work = Rows(lanes, x[0].numel() // size, size, 0, epsilon, x.data_ptr(), *pointers)
     layers().evolute_layer_norm(ctypes.byref(work))  # type: ignore[union-attr]
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
+from evolute.lanes.base import Batch, LaneMeasurement
 from evolute.lanes.batched import BatchedNetwork, Found, Lot, all_same, kind_of
-from evolute.lanes.criterion import LaneCriterion
+from evolute.lanes.chains import LaneChain
+from evolute.lanes.criterion import IGNORED, LaneCriterion
+from evolute.lanes.native_layers import serves
+from evolute.lanes.places import NoPlacesError
+from evolute.lanes.stacked.chain import lowered
 from evolute.lanes.stacked.table import Step, has_lanes
 from evolute.lanes.stacked.trace import Place, Trace, trace
 from evolute.lanes.stacked.value import Lanes
@@ -33,6 +39,43 @@ class StackedNetwork(BatchedNetwork):
     def __init__(self, template: nn.Module, size: int, **options: Any) -> None:
         super().__init__(template, size, **options)
         self._traces: dict[Any, Trace] = {}
+        self._chains: dict[Any, LaneChain | None] = {}
+
+    def resize(self, size: int, *, keep: Sequence[int]) -> None:
+        super().resize(size, keep=keep)
+        self._chains.clear()  # they hold the addresses of the tensors there were
+
+    def _chained(
+        self, batches: Sequence[Batch], slots: Sequence[int], criterion: LaneCriterion
+    ) -> LaneMeasurement | None:
+        inputs, targets = batches[0]
+        if not criterion.is_classes or not self._may_chain(inputs, targets):
+            return None
+        key = kind_of(inputs)
+        if key not in self._chains:
+            self._chains[key] = self._new_chain(inputs)
+        chain = self._chains[key]
+        if chain is None or not chain.serves(targets):
+            return None
+        losses, right = chain.run(
+            [each for each, _ in batches], [each for _, each in batches], slots, ignored=IGNORED
+        )
+        return LaneMeasurement(losses, None if criterion.metric is None else right)
+
+    def _may_chain(self, inputs: Any, targets: Any) -> bool:
+        plain = isinstance(inputs, Tensor) and isinstance(targets, Tensor)
+        return plain and self.precision == "float32" and serves(*self.weights)
+
+    def _new_chain(self, inputs: Tensor) -> LaneChain | None:
+        found = self._trace(inputs, training=True)
+        form = lowered(found, inputs, dict(self.state.named()), frozenset(self.names))
+        if form is None:
+            return None
+        gradients = dict(zip(self.names, self.gradients, strict=True))
+        try:
+            return LaneChain(form, dict(self.state.named()), gradients)
+        except NoPlacesError:
+            return None
 
     def _train(self, lot: Lot, criterion: LaneCriterion) -> Found:
         leaves = {name: weight.detach().requires_grad_() for name, weight in lot.weights.items()}

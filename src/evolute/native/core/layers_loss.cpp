@@ -4,6 +4,7 @@
 
 #include "layers_dispatch.h"
 #include "layers_vector.h"
+#include "layers_works.h"
 
 namespace {
 
@@ -30,15 +31,21 @@ EVOLUTE_INLINE void turn(const float* x, Int here, Int classes, float* to) {
     }
 }
 
-// Makes softmax times `factor` of scores turned; writes the largest of each row, and
+// Makes softmax times `factor` of scores turned; writes the largest of each row and its class (the
+// first of equal ones, NaN counting as the largest, as torch's argmax has it), and
 // Σ exp(score − largest).
 template <int W>
-EVOLUTE_INLINE void softmax(float* turned, Int classes, float factor, float* most, float* sum) {
+EVOLUTE_INLINE void softmax(float* turned, Int classes, float factor, float* most,
+                            std::int32_t* best, float* sum) {
     typedef typename Vector<W>::Floats Floats;
+    typedef typename Vector<W>::Ints Ints;
     Floats largest = load<W>(turned);
+    Ints first = {};
     for (Int c = 1; c < classes; ++c) {
         const Floats value = load<W>(turned + c * W);
-        largest = value > largest ? value : largest;
+        const Ints more = ~(value <= largest) & (largest == largest);
+        largest = more ? value : largest;
+        first = more ? Ints{} + static_cast<std::int32_t>(c) : first;
     }
     Floats sums = {};
     for (Int c = 0; c < classes; ++c) {
@@ -49,62 +56,76 @@ EVOLUTE_INLINE void softmax(float* turned, Int classes, float factor, float* mos
     const Floats share = factor / sums;
     for (Int c = 0; c < classes; ++c) store<W>(turned + c * W, load<W>(turned + c * W) * share);
     store<W>(most, largest);
+    std::memcpy(best, &first, sizeof first);
     store<W>(sum, sums);
 }
 
 template <int W>
-EVOLUTE_INLINE void entropy_lane(const Entropy& work, Int lane, float* turned) {
-    const std::int64_t* targets = work.targets + lane * work.target_stride;
-    Int counted = 0;
-    for (Int row = 0; row < work.rows; ++row) counted += targets[row] != work.ignored;
-    const float factor = 1.0f / static_cast<float>(counted);
+EVOLUTE_INLINE void some_rows(const EntropyRows& work) {
+    std::vector<float> turned(work.classes * W);
     double loss = 0.0;
+    Int right = 0;
     for (Int first = 0; first < work.rows; first += W) {
         const Int here = work.rows - first < W ? work.rows - first : W;
-        const Int at = (lane * work.rows + first) * work.classes;
+        const Int at = first * work.classes;
         float most[W], sum[W];
-        turn<W>(work.x + at, here, work.classes, turned);
-        softmax<W>(turned, work.classes, factor, most, sum);
+        std::int32_t best[W];
+        turn<W>(work.x + at, here, work.classes, turned.data());
+        softmax<W>(turned.data(), work.classes, work.factor, most, best, sum);
         double powers = 1.0;  // one logarithm of their product in place of many
         for (Int row = 0; row < here; ++row) {
-            const std::int64_t target = targets[first + row];
+            const std::int64_t target = work.targets[first + row];
             const bool counts = target != work.ignored;
             float* gradient = work.gradient + at + row * work.classes;
             for (Int c = 0; c < work.classes; ++c) {
                 gradient[c] = counts ? turned[c * W + row] : 0.0f;
             }
+            right += best[row] == target;
             if (counts) {
-                gradient[target] -= factor;
+                gradient[target] -= work.factor;
                 loss += static_cast<double>(most[row]) - work.x[at + row * work.classes + target];
                 powers *= sum[row];
             }
         }
         loss += std::log(powers);
     }
-    work.losses[lane] = static_cast<float>(loss / static_cast<double>(counted));
+    *work.loss += loss;
+    *work.right += right;
 }
 
-template <int W>
-EVOLUTE_INLINE void entropy(const Entropy& work) {
-    std::vector<float> turned(work.classes * W);
-    for (Int lane = 0; lane < work.lanes; ++lane) entropy_lane<W>(work, lane, turned.data());
-}
-
-EVOLUTE_DISPATCH(entropy, Entropy)
+EVOLUTE_DISPATCH(some_rows, EntropyRows)
 
 }  // namespace
 
-// Returns 0; or 1, nothing done, where a target is no class.
-EVOLUTE_EXPORT std::int32_t evolute_cross_entropy(const Entropy* work) {
-    const Int lanes = work->target_stride == 0 ? 1 : work->lanes;
-    for (Int lane = 0; lane < lanes; ++lane) {
-        const std::int64_t* targets = work->targets + lane * work->target_stride;
-        for (Int row = 0; row < work->rows; ++row) {
-            const std::int64_t each = targets[row];
-            if ((each < 0 || each >= work->classes) && each != work->ignored) return 1;
-        }
+void entropy_rows(const EntropyRows& work) { some_rows_any(work); }
+
+Int counted_targets(const std::int64_t* targets, Int rows, Int classes, Int ignored) {
+    Int counted = 0;
+    for (Int row = 0; row < rows; ++row) {
+        if (targets[row] == ignored) continue;
+        if (targets[row] < 0 || targets[row] >= classes) return -1;
+        ++counted;
     }
-    entropy_any(*work);
+    return counted;
+}
+
+// Returns 0; or 1 where a target is no class: then the lanes from its own on are not written.
+EVOLUTE_EXPORT std::int32_t evolute_cross_entropy(const Entropy* work) {
+    Int counted = 0;
+    for (Int lane = 0; lane < work->lanes; ++lane) {
+        const std::int64_t* targets = work->targets + lane * work->target_stride;
+        if (lane == 0 || work->target_stride != 0) {
+            counted = counted_targets(targets, work->rows, work->classes, work->ignored);
+        }
+        if (counted < 0) return 1;
+        const Int at = lane * work->rows * work->classes;
+        double loss = 0.0;
+        Int right = 0;
+        entropy_rows({work->rows, work->classes, work->ignored,
+                      1.0f / static_cast<float>(counted), work->x + at, targets,
+                      work->gradient + at, &loss, &right});
+        work->losses[lane] = static_cast<float>(loss / static_cast<double>(counted));
+    }
     return 0;
 }
 

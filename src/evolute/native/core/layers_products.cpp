@@ -12,6 +12,7 @@
 
 #include "layers_dispatch.h"
 #include "layers_vector.h"
+#include "layers_works.h"
 
 namespace {
 
@@ -86,7 +87,8 @@ EVOLUTE_INLINE void tile(const Product& work, Int row, Int column, Int here, con
     }
     const float* a = work.a + row * work.a_down;
     const Int a_down = work.a_down, a_right = work.a_right;
-    for (Int k = 0; k < work.depth; ++k, a += a_right, panel += wide) {
+    const Int b_down = work.b_down ? work.b_down : wide;
+    for (Int k = 0; k < work.depth; ++k, a += a_right, panel += b_down) {
         Floats b[V];
 #pragma GCC unroll 2
         for (int v = 0; v < V; ++v) b[v] = load<W>(panel + v * W);
@@ -122,27 +124,12 @@ EVOLUTE_INLINE void product(const Product& work) {
             for (; row + most <= end; row += most) tile<W, most, V>(work, row, c, here, panel);
             for (; row + 4 <= end; row += 4) tile<W, 4, V>(work, row, c, here, panel);
             for (; row < end; ++row) tile<W, 1, V>(work, row, c, here, panel);
-            panel += work.panel_depth * V * W;
+            panel += work.b_down ? V * W : work.panel_depth * V * W;
         });
     }
 }
 
 EVOLUTE_DISPATCH(product, Product)
-
-// Linear layers; ctypes builds it (lanes/native_layers.py).
-struct Linear {
-    Int lanes, rows, inputs, outputs;
-    Int rectified;          // whether the result is max(0, x·Wᵀ + b)
-    Int x_stride;           // numbers from one lane's x to the next; 0 where they share it
-    const float* x;         // [rows, inputs] of each lane
-    const float* weight;    // [lanes, outputs, inputs]
-    const float* bias;      // [lanes, outputs]; null where there is none
-    const float* gradient;  // of the result; null in the forward pass
-    float* out;             // the result, [lanes, rows, outputs], read backward where rectified
-    float* x_gradient;      // null where it is not wanted
-    float* weight_gradient;
-    float* bias_gradient;
-};
 
 void linear_forward(const Linear& work, Int lane, std::vector<float>& panels) {
     const float* weight = work.weight + lane * work.outputs * work.inputs;
@@ -151,13 +138,17 @@ void linear_forward(const Linear& work, Int lane, std::vector<float>& panels) {
     if (work.bias != nullptr) {
         std::memcpy(start.data(), work.bias + lane * work.outputs, work.outputs * sizeof(float));
     }
+    const float* packed = work.panels;
+    if (packed == nullptr) {
+        panels.resize(work.inputs * wide);
+        pack_linear(weight, work.inputs, work.outputs, panels.data());
+        packed = panels.data();
+    }
     for (Int k = 0; k < work.inputs; k += most_depth) {
         const Int depth = work.inputs - k < most_depth ? work.inputs - k : most_depth;
-        panels.resize(depth * wide);
-        pack_panels({depth, work.outputs, weight + k, 1, work.inputs, panels.data()});
         multiply({work.rows, work.outputs, depth, work.x + lane * work.x_stride + k, work.inputs,
-                  1, panels.data(), depth, work.out + lane * work.rows * work.outputs,
-                  work.outputs, start.data(), k > 0});
+                  1, packed + k * wide, depth, work.out + lane * work.rows * work.outputs,
+                  work.outputs, start.data(), k > 0, 0});
     }
     if (work.rectified) {
         float* out = work.out + lane * work.rows * work.outputs;
@@ -177,16 +168,28 @@ const float* before_rectifier(const Linear& work, Int lane, std::vector<float>& 
     return kept.data();
 }
 
+// Multiplies by b[depth, columns], row by row in memory, where it stands or packed.
+void multiply_rows(Product work, const float* b, std::vector<float>& panels) {
+    if (can_stand(work.columns)) {
+        work.panels = b;
+        work.b_down = work.columns;
+    } else {
+        panels.resize(work.depth * padded(work.columns));
+        pack_panels({work.depth, work.columns, b, work.columns, 1, panels.data()});
+        work.panels = panels.data();
+    }
+    multiply(work);
+}
+
 void linear_input_gradient(const Linear& work, Int lane, const float* gradient,
                            std::vector<float>& panels) {
     const float* weight = work.weight + lane * work.outputs * work.inputs;
     for (Int k = 0; k < work.outputs; k += most_depth) {
         const Int depth = work.outputs - k < most_depth ? work.outputs - k : most_depth;
-        panels.resize(depth * padded(work.inputs));
-        pack_panels({depth, work.inputs, weight + k * work.inputs, work.inputs, 1, panels.data()});
-        multiply({work.rows, work.inputs, depth, gradient + k, work.outputs, 1,
-                  panels.data(), depth, work.x_gradient + lane * work.rows * work.inputs,
-                  work.inputs, nullptr, k > 0});
+        multiply_rows({work.rows, work.inputs, depth, gradient + k, work.outputs, 1, nullptr, depth,
+                       work.x_gradient + lane * work.rows * work.inputs, work.inputs, nullptr,
+                       k > 0 || work.add == 2, 0},
+                      weight + k * work.inputs, panels);
     }
 }
 
@@ -195,40 +198,61 @@ void linear_weight_gradient(const Linear& work, Int lane, const float* gradient,
     const float* x = work.x + lane * work.x_stride;
     for (Int k = 0; k < work.rows; k += most_depth) {
         const Int depth = work.rows - k < most_depth ? work.rows - k : most_depth;
-        panels.resize(depth * padded(work.inputs));
-        pack_panels({depth, work.inputs, x + k * work.inputs, work.inputs, 1, panels.data()});
-        multiply({work.outputs, work.inputs, depth, gradient + k * work.outputs, 1, work.outputs,
-                  panels.data(), depth, work.weight_gradient + lane * work.outputs * work.inputs,
-                  work.inputs, nullptr, k > 0});
+        multiply_rows({work.outputs, work.inputs, depth, gradient + k * work.outputs, 1,
+                       work.outputs, nullptr, depth,
+                       work.weight_gradient + lane * work.outputs * work.inputs, work.inputs,
+                       nullptr, k > 0 || work.add, 0},
+                      x + k * work.inputs, panels);
     }
 }
 
-// Sums over the rows: over most_depth in float, then on in double.
-void linear_bias_gradient(const Linear& work, Int lane, const float* gradient,
-                          std::vector<double>& sums, std::vector<float>& some) {
-    sums.assign(work.outputs, 0.0);
+// The sum of the rows: over most_depth in float, then on in double.
+struct Sum {
+    Int rows, columns;
+    const float* from;
+    float* to;
+    bool add;
+};
+
+template <int W>
+EVOLUTE_INLINE void sum_rows(const Sum& work) {
+    std::vector<double> sums(work.columns, 0.0);
+    std::vector<float> some(work.columns);
     for (Int begin = 0; begin < work.rows; begin += most_depth) {
         const Int end = begin + most_depth < work.rows ? begin + most_depth : work.rows;
-        some.assign(work.outputs, 0.0f);
+        some.assign(work.columns, 0.0f);
         for (Int row = begin; row < end; ++row) {
-            const float* from = gradient + row * work.outputs;
-            for (Int o = 0; o < work.outputs; ++o) some[o] += from[o];
+            const float* from = work.from + row * work.columns;
+            Int c = 0;
+            for (; c + W <= work.columns; c += W) {
+                store<W>(&some[c], load<W>(&some[c]) + load<W>(from + c));
+            }
+            for (; c < work.columns; ++c) some[c] += from[c];
         }
-        for (Int o = 0; o < work.outputs; ++o) sums[o] += some[o];
+        for (Int c = 0; c < work.columns; ++c) sums[c] += some[c];
     }
-    float* to = work.bias_gradient + lane * work.outputs;
-    for (Int o = 0; o < work.outputs; ++o) to[o] = static_cast<float>(sums[o]);
+    for (Int c = 0; c < work.columns; ++c) {
+        work.to[c] = static_cast<float>(sums[c]) + (work.add ? work.to[c] : 0.0f);
+    }
 }
+
+EVOLUTE_DISPATCH(sum_rows, Sum)
 
 }  // namespace
 
 void pack_panels(const Packing& work) { pack_any(work); }
 
+void pack_linear(const float* weight, Int inputs, Int outputs, float* panels) {
+    for (Int k = 0; k < inputs; k += most_depth) {
+        const Int depth = inputs - k < most_depth ? inputs - k : most_depth;
+        pack_panels({depth, outputs, weight + k, 1, inputs, panels + k * padded(outputs)});
+    }
+}
+
 void multiply(const Product& work) { product_any(work); }
 
 EVOLUTE_EXPORT void evolute_linear(const Linear* work) {
-    std::vector<float> panels, some, kept;
-    std::vector<double> sums;
+    std::vector<float> panels, kept;
     for (Int lane = 0; lane < work->lanes; ++lane) {
         if (work->gradient == nullptr) {
             linear_forward(*work, lane, panels);
@@ -238,7 +262,8 @@ EVOLUTE_EXPORT void evolute_linear(const Linear* work) {
         if (work->x_gradient != nullptr) linear_input_gradient(*work, lane, gradient, panels);
         if (work->weight_gradient != nullptr) linear_weight_gradient(*work, lane, gradient, panels);
         if (work->bias_gradient != nullptr) {
-            linear_bias_gradient(*work, lane, gradient, sums, some);
+            sum_rows_any({work->rows, work->outputs, gradient,
+                          work->bias_gradient + lane * work->outputs, work->add != 0});
         }
     }
 }

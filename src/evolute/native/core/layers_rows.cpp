@@ -10,25 +10,11 @@
 
 #include "layers_dispatch.h"
 #include "layers_vector.h"
+#include "layers_works.h"
 
 namespace {
 
 typedef std::int64_t Int;
-
-// A layer normalisation; ctypes builds it (lanes/native_layers.py).
-struct Rows {
-    Int lanes, rows, size;  // rows of one lane, features of one row
-    double epsilon;
-    const float* x;
-    const float* gradient;  // of the result; null in the forward pass
-    float* out;
-    const float* scale;   // [lanes, size], as the offset and the gradients of both
-    const float* offset;
-    float* mean;       // [lanes, rows]
-    float* deviation;  // 1/√(variance + ε), [lanes, rows]
-    float* scale_gradient;
-    float* offset_gradient;
-};
 
 template <int W>
 EVOLUTE_INLINE float total(typename Vector<W>::Floats x) {
@@ -82,14 +68,13 @@ EVOLUTE_INLINE void row_forward(const Rows& work, Int lane, Int row) {
 }
 
 template <int W>
-EVOLUTE_INLINE void row_backward(const Rows& work, Int lane, Int row) {
+EVOLUTE_INLINE void row_backward(const Rows& work, Int lane, Int row, float* of_scale,
+                                 float* of_offset) {
     const Int at = lane * work.rows + row;
     const float* x = work.x + at * work.size;
     const float* gradient = work.gradient + at * work.size;
     float* out = work.out + at * work.size;
     const float* scale = work.scale + lane * work.size;
-    float* of_scale = work.scale_gradient + lane * work.size;
-    float* of_offset = work.offset_gradient + lane * work.size;
     const float mean = work.mean[at], deviation = work.deviation[at];
     typename Vector<W>::Floats sums = {}, products = {};
     float sum = 0.0f, product = 0.0f;
@@ -114,7 +99,8 @@ EVOLUTE_INLINE void row_backward(const Rows& work, Int lane, Int row) {
         constexpr int K = decltype(w)::value;
         typename Vector<K>::Floats d = (load<K>(x + f) - mean) * deviation;
         typename Vector<K>::Floats own = load<K>(gradient + f) * load<K>(scale + f);
-        store<K>(out + f, (own - shift - d * turn) * deviation);
+        typename Vector<K>::Floats found = (own - shift - d * turn) * deviation;
+        store<K>(out + f, work.add == 2 ? load<K>(out + f) + found : found);
     });
 }
 
@@ -124,44 +110,44 @@ constexpr Int block = 64;
 template <int W>
 EVOLUTE_INLINE void layer_norm(const Rows& work) {
     std::vector<double> sums(2 * work.size);
+    std::vector<float> some(2 * work.size);
     for (Int lane = 0; lane < work.lanes; ++lane) {
         if (work.gradient == nullptr) {
             for (Int row = 0; row < work.rows; ++row) row_forward<W>(work, lane, row);
             continue;
         }
-        float* of_scale = work.scale_gradient + lane * work.size;
-        float* of_offset = work.offset_gradient + lane * work.size;
         sums.assign(2 * work.size, 0.0);
         for (Int begin = 0; begin < work.rows; begin += block) {
             const Int end = begin + block < work.rows ? begin + block : work.rows;
-            for (Int f = 0; f < work.size; ++f) of_scale[f] = of_offset[f] = 0.0f;
-            for (Int row = begin; row < end; ++row) row_backward<W>(work, lane, row);
-            for (Int f = 0; f < work.size; ++f) {
-                sums[f] += of_scale[f];
-                sums[work.size + f] += of_offset[f];
+            some.assign(2 * work.size, 0.0f);
+            for (Int row = begin; row < end; ++row) {
+                row_backward<W>(work, lane, row, some.data(), some.data() + work.size);
             }
+            for (Int f = 0; f < 2 * work.size; ++f) sums[f] += some[f];
         }
+        float* of_scale = work.scale_gradient + lane * work.size;
+        float* of_offset = work.offset_gradient + lane * work.size;
         for (Int f = 0; f < work.size; ++f) {
-            of_scale[f] = static_cast<float>(sums[f]);
-            of_offset[f] = static_cast<float>(sums[work.size + f]);
+            const float first = static_cast<float>(sums[f]);
+            const float second = static_cast<float>(sums[work.size + f]);
+            of_scale[f] = work.add ? of_scale[f] + first : first;
+            of_offset[f] = work.add ? of_offset[f] + second : second;
         }
     }
 }
 
 EVOLUTE_DISPATCH(layer_norm, Rows)
 
-// x·Φ(x), or its derivative times a gradient, of `size` numbers in each lane.
-struct Gelu {
-    Int lanes, size;
-    const float* x;
-    const float* gradient;  // null in the forward pass
-    float* out;
-};
+enum GeluPass { gelu_forward, gelu_forward_with_slope, gelu_backward, gelu_by_slope };
 
-template <int W, bool Backward>
-EVOLUTE_INLINE void gelu_part(const float* x, const float* gradient, float* out) {
+template <int W, int Pass>
+EVOLUTE_INLINE void gelu_part(const Gelu& work, Int at) {
     typedef typename Vector<W>::Floats Floats;
-    const Floats value = load<W>(x);
+    if constexpr (Pass == gelu_by_slope) {
+        store<W>(work.out + at, load<W>(work.gradient + at) * load<W>(work.slope + at));
+        return;
+    }
+    const Floats value = load<W>(work.x + at);
     const Floats size = value < 0.0f ? -value : value;
     const Floats density = exponential<W>(value * value * -0.5f);
     const Floats t = 1.0f / (size * (0.3275911f * 0.70710678f) + 1.0f);
@@ -171,33 +157,34 @@ EVOLUTE_INLINE void gelu_part(const float* x, const float* gradient, float* out)
     p = p * t + 0.254829592f;
     const Floats tail = p * t * density * 0.5f;
     const Floats share = value < 0.0f ? tail : 1.0f - tail;
-    if (Backward) {
-        store<W>(out, load<W>(gradient) * (share + value * density * 0.39894228f));
+    if constexpr (Pass == gelu_backward) {
+        store<W>(work.out + at,
+                 load<W>(work.gradient + at) * (share + value * density * 0.39894228f));
     } else {
-        store<W>(out, value * share);
+        store<W>(work.out + at, value * share);
+        if constexpr (Pass == gelu_forward_with_slope) {
+            store<W>(work.slope + at, share + value * density * 0.39894228f);
+        }
     }
 }
 
-template <int W, bool Backward>
+template <int W, int Pass>
 EVOLUTE_INLINE void gelu_lanes(const Gelu& work) {
     for (Int lane = 0; lane < work.lanes; ++lane) {
-        const Int begin = lane * work.size;
         over_features<W>(work.size, [&](auto w, Int f) __attribute__((always_inline)) {
-            const Int at = begin + f;
-            gelu_part<decltype(w)::value, Backward>(work.x + at,
-                                                    Backward ? work.gradient + at : nullptr,
-                                                    work.out + at);
+            gelu_part<decltype(w)::value, Pass>(work, lane * work.size + f);
         });
     }
 }
 
 template <int W>
 EVOLUTE_INLINE void gelu(const Gelu& work) {
-    if (work.gradient == nullptr) {
-        gelu_lanes<W, false>(work);
-    } else {
-        gelu_lanes<W, true>(work);
+    if (work.gradient != nullptr) {
+        if (work.slope != nullptr) return gelu_lanes<W, gelu_by_slope>(work);
+        return gelu_lanes<W, gelu_backward>(work);
     }
+    if (work.slope != nullptr) return gelu_lanes<W, gelu_forward_with_slope>(work);
+    gelu_lanes<W, gelu_forward>(work);
 }
 
 EVOLUTE_DISPATCH(gelu, Gelu)
