@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -92,8 +94,43 @@ def test_the_usual_optimizers_declare_what_people_tune() -> None:
     declared = {name: [each.name for each in zoo.load(name).hyperparameters] for name in TUNED}
     assert declared["adamw"] == ["beta1", "beta2", "weight_decay"]
     assert declared["lion"] == ["beta1", "beta2", "weight_decay"]
+    assert declared["adabelief"] == ["beta1", "beta2", "eps", "weight_decay"]
+    assert {name for name in declared if "weight_decay" in declared[name]} == {
+        *("adabelief", "adamw", "lion")
+    }
     assert declared["momentum"] == declared["nesterov"] == ["momentum"]
     assert zoo.load("opt6").hyperparameters == ()
+
+
+@pytest.mark.parametrize(
+    ("row", "declared"),
+    [
+        ("β1 of Adam and its kin", "adam adamw amsgrad nadam adabelief: beta1"),
+        ("β2 of Adam and its kin", "adam adamw amsgrad nadam adabelief: beta2"),
+        ("ε of Adam, AMSGrad, NAdam, RMSprop", "adam amsgrad nadam rmsprop: eps"),
+        ("ε of AdaBelief", "adabelief: eps"),
+        ("weight decay of AdamW", "adamw: weight_decay"),
+        ("weight decay of Lion", "lion: weight_decay"),
+        ("weight decay of AdaBelief", "adabelief: weight_decay"),
+        ("β1, β2 of Lion", "lion: beta1 beta2"),
+        ("decay of RMSprop", "rmsprop: alpha"),
+        ("coefficient of momentum, Nesterov", "momentum nesterov: momentum"),
+        ("ν, β of QHM", "qhm: nu beta"),
+        ("βs of AggMo", "aggmo: beta1 beta2"),
+        ("β of Demon", "demon: beta"),
+    ],
+)
+def test_the_page_on_the_benchmark_states_the_declared_ranges(row: str, declared: str) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "bench.md").read_text(encoding="utf-8")
+    cells = next(line for line in page.splitlines() if line.startswith(f"| {row} |")).split("|")
+    stated = [
+        (float(low), float(high)) for low, high in re.findall(r"(\S+) to ([\d.e-]+)", cells[2])
+    ]
+    names, parameters = (part.split() for part in declared.split(":"))
+    for name in names:
+        known = {each.name: each for each in zoo.load(name).hyperparameters}
+        ranges = [(known[each].lowest, known[each].highest) for each in parameters]
+        assert ranges == stated, name
 
 
 def test_lion_with_another_beta_weighs_both_of_its_terms() -> None:
