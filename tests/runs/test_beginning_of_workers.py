@@ -54,6 +54,14 @@ def test_a_worker_imports_no_database_no_search_and_no_statistics() -> None:
     assert ran.returncode == 0, ran.stderr
 
 
+def test_a_worker_spares_the_collector_what_it_imported_and_collects_the_rest() -> None:
+    ends = "assert gc.isenabled() and gc.get_freeze_count() > 10_000"
+    program = process._PROGRAM.replace("\nmain()", f"\n{ends}")
+    assert ends in program
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+
+
 def test_a_task_of_the_user_finds_all_of_the_package_in_a_worker(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text(USES_THE_PACKAGE)
