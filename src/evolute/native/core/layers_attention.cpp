@@ -45,21 +45,6 @@ EVOLUTE_INLINE typename Vector<W>::Ints counted() {
     return order;
 }
 
-template <int W, class Join>
-EVOLUTE_INLINE float joined(typename Vector<W>::Floats x, const Join& join) {
-    float parts[W];
-    store<W>(parts, x);
-    for (int half = W / 2; half > 0; half /= 2) {
-        for (int i = 0; i < half; ++i) parts[i] = join(parts[i], parts[i + half]);
-    }
-    return parts[0];
-}
-
-template <int W>
-EVOLUTE_INLINE float total(typename Vector<W>::Floats x) {
-    return joined<W>(x, [](float a, float b) __attribute__((always_inline)) { return a + b; });
-}
-
 // Turns a row of scores into shares of the first `seen`, the rest up to `columns` into 0.
 template <int W>
 EVOLUTE_INLINE void share_row(float* row, Int columns, Int seen, float scale, float* statistics,
@@ -73,9 +58,7 @@ EVOLUTE_INLINE void share_row(float* row, Int columns, Int seen, float scale, fl
         value = order < static_cast<std::int32_t>(seen - c) ? value : none;
         largest = value > largest ? value : largest;
     }
-    const float most = joined<W>(largest, [](float a, float b) __attribute__((always_inline)) {
-        return a > b ? a : b;
-    });
+    const float most = largest_of<W>(largest);
     Floats sums = {};
     for (Int c = 0; c < columns; c += W) {
         Floats power = exponential<W>(load<W>(row + c) * scale - most);

@@ -298,7 +298,7 @@ EVOLUTE_INLINE void over_blocks(Int size, const Part& part) {
 }
 
 template <int W>
-EVOLUTE_INLINE double total(typename Vector<W>::Floats x) {
+EVOLUTE_INLINE double total_in_double(typename Vector<W>::Floats x) {
     double sum = 0.0;
     for (int i = 0; i < W; ++i) sum += x[i];
     return sum;
@@ -318,8 +318,8 @@ EVOLUTE_INLINE void normalise(const Norm& norm, Int p) {
             sum += d;
             square += d * d;
         }
-        first += total<K>(sum);
-        second += total<K>(square);
+        first += total_in_double<K>(sum);
+        second += total_in_double<K>(square);
     });
     const double shifted = first / norm.size, spread = second / norm.size - shifted * shifted;
     const double kept = spread < 0.0 ? 0.0 : spread;  // not max(): NaN must stay
@@ -353,8 +353,8 @@ EVOLUTE_INLINE void normalise_backward(const Norm& norm, Int p) {
             sum += d;
             product += d * (value - mean);
         }
-        first += total<K>(sum);
-        second += total<K>(product);
+        first += total_in_double<K>(sum);
+        second += total_in_double<K>(product);
     });
     norm.offset_gradient[p] = static_cast<float>(first);
     norm.scale_gradient[p] = static_cast<float>(second * norm.deviation[p]);

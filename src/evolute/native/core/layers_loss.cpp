@@ -60,11 +60,24 @@ EVOLUTE_INLINE void softmax(float* turned, Int classes, float factor, float* mos
     store<W>(sum, sums);
 }
 
+// The first `count` numbers of a vector, the rest 0.
 template <int W>
-EVOLUTE_INLINE void some_rows(const EntropyRows& work) {
+EVOLUTE_INLINE typename Vector<W>::Floats tail(typename Vector<W>::Floats x, Int count) {
+    typename Vector<W>::Ints order;
+    for (int i = 0; i < W; ++i) order[i] = i;
+    return order < static_cast<std::int32_t>(count) ? x : typename Vector<W>::Floats{};
+}
+
+// What the rows seen so far came to.
+struct Seen {
+    double loss;
+    Int right;
+};
+
+// W rows at a time, class by class.
+template <int W>
+EVOLUTE_INLINE void turned_rows(const EntropyRows& work, Seen& seen) {
     std::vector<float> turned(work.classes * W);
-    double loss = 0.0;
-    Int right = 0;
     for (Int first = 0; first < work.rows; first += W) {
         const Int here = work.rows - first < W ? work.rows - first : W;
         const Int at = first * work.classes;
@@ -80,17 +93,83 @@ EVOLUTE_INLINE void some_rows(const EntropyRows& work) {
             for (Int c = 0; c < work.classes; ++c) {
                 gradient[c] = counts ? turned[c * W + row] : 0.0f;
             }
-            right += best[row] == target;
+            seen.right += best[row] == target;
             if (counts) {
                 gradient[target] -= work.factor;
-                loss += static_cast<double>(most[row]) - work.x[at + row * work.classes + target];
+                seen.loss +=
+                    static_cast<double>(most[row]) - work.x[at + row * work.classes + target];
                 powers *= sum[row];
             }
         }
-        loss += std::log(powers);
+        seen.loss += std::log(powers);
     }
-    *work.loss += loss;
-    *work.right += right;
+}
+
+// Whether the target is the first of the largest scores, NaN counting as the largest.
+EVOLUTE_INLINE bool is_right(const float* x, Int classes, std::int64_t target) {
+    if (target < 0) return false;
+    const float own = x[target];
+    bool right = true;
+    for (Int c = 0; c < target; ++c) right &= x[c] < own || (own != own && x[c] == x[c]);
+    if (own != own) return right;
+    for (Int c = target + 1; c < classes; ++c) right &= x[c] <= own;
+    return right;
+}
+
+// One row after the other, W classes at a time.
+template <int W>
+EVOLUTE_INLINE void wide_rows(const EntropyRows& work, Seen& seen) {
+    typedef typename Vector<W>::Floats Floats;
+    const Int whole = work.classes / W * W, wide = (work.classes + W - 1) / W * W;
+    std::vector<float> row(wide, -__builtin_inff()), powers(wide);
+    double product = 1.0;
+    for (Int r = 0; r < work.rows; ++r) {
+        const float* x = work.x + r * work.classes;
+        float* gradient = work.gradient + r * work.classes;
+        const std::int64_t target = work.targets[r];
+        seen.right += is_right(x, work.classes, target);
+        if (target == work.ignored) {
+            for (Int c = 0; c < work.classes; ++c) gradient[c] = 0.0f;
+            continue;
+        }
+        std::memcpy(row.data(), x, work.classes * sizeof(float));
+        Floats largest = load<W>(row.data());
+        for (Int c = W; c < wide; c += W) {
+            const Floats value = load<W>(&row[c]);
+            largest = value > largest ? value : largest;
+        }
+        const float most = largest_of<W>(largest);
+        Floats sums = {};
+        for (Int c = 0; c < wide; c += W) {
+            const Floats value = load<W>(&row[c]);
+            const Floats power = exponential<W>(value - most);
+            store<W>(&powers[c], power);
+            sums += c < whole ? power : tail<W>(power, work.classes - c);
+        }
+        const float sum = total<W>(sums);
+        const float share = work.factor / sum;
+        for (Int c = 0; c < whole; c += W) store<W>(gradient + c, load<W>(&powers[c]) * share);
+        for (Int c = whole; c < work.classes; ++c) gradient[c] = powers[c] * share;
+        gradient[target] -= work.factor;
+        seen.loss += static_cast<double>(most) - x[target];
+        product *= sum;
+        if (r % W == W - 1) {  // one logarithm of their product in place of many
+            seen.loss += std::log(product);
+            product = 1.0;
+        }
+    }
+    seen.loss += std::log(product);
+}
+
+constexpr Int many_classes = 32;  // from here on rows fill vectors well enough
+
+template <int W>
+EVOLUTE_INLINE void some_rows(const EntropyRows& work) {
+    Seen seen = {0.0, 0};
+    if (work.classes < many_classes) turned_rows<W>(work, seen);
+    else wide_rows<W>(work, seen);
+    *work.loss += seen.loss;
+    *work.right += seen.right;
 }
 
 EVOLUTE_DISPATCH(some_rows, EntropyRows)

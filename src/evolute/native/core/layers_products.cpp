@@ -122,6 +122,9 @@ EVOLUTE_INLINE void product(const Product& work) {
             const Int here = work.columns - c < V * W ? work.columns - c : V * W;
             Int row = begin;
             for (; row + most <= end; row += most) tile<W, most, V>(work, row, c, here, panel);
+            if constexpr (most > 8) {
+                for (; row + 8 <= end; row += 8) tile<W, 8, V>(work, row, c, here, panel);
+            }
             for (; row + 4 <= end; row += 4) tile<W, 4, V>(work, row, c, here, panel);
             for (; row < end; ++row) tile<W, 1, V>(work, row, c, here, panel);
             panel += work.b_down ? V * W : work.panel_depth * V * W;

@@ -16,16 +16,6 @@ namespace {
 
 typedef std::int64_t Int;
 
-template <int W>
-EVOLUTE_INLINE float total(typename Vector<W>::Floats x) {
-    float parts[W];
-    store<W>(parts, x);
-    for (int half = W / 2; half > 0; half /= 2) {
-        for (int i = 0; i < half; ++i) parts[i] += parts[i + half];
-    }
-    return parts[0];
-}
-
 // Calls part(width, feature): whole vectors first, then one by one.
 template <int W, class Part>
 EVOLUTE_INLINE void over_features(Int size, const Part& part) {

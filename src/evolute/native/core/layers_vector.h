@@ -62,6 +62,29 @@ EVOLUTE_INLINE void store(BFloat16* to, typename Vector<W>::Floats x) {
     std::memcpy(to, &halves, sizeof halves);
 }
 
+// The numbers of a vector joined in halves: i with i + W/2, and so on.
+template <int W, class Join>
+EVOLUTE_INLINE float joined(typename Vector<W>::Floats x, const Join& join) {
+    if constexpr (W == 1) {
+        return x[0];
+    } else {
+        typename Vector<W / 2>::Floats low, high;
+        std::memcpy(&low, &x, sizeof low);
+        std::memcpy(&high, reinterpret_cast<const char*>(&x) + sizeof low, sizeof high);
+        return joined<W / 2>(join(low, high), join);
+    }
+}
+
+template <int W>
+EVOLUTE_INLINE float total(typename Vector<W>::Floats x) {
+    return joined<W>(x, [](auto a, auto b) __attribute__((always_inline)) { return a + b; });
+}
+
+template <int W>
+EVOLUTE_INLINE float largest_of(typename Vector<W>::Floats x) {
+    return joined<W>(x, [](auto a, auto b) __attribute__((always_inline)) { return a > b ? a : b; });
+}
+
 // exp for |x| <= 88 by 2^n·exp(r), |r| <= ln 2 / 2, with the Taylor polynomial of degree 7
 // (relative error below 2e-8 before rounding).
 template <int W>
