@@ -94,6 +94,22 @@ def test_the_four_equations_of_momentum_are_those_of_the_reference(
     assert_equal_to_rounding(Rule.parse(f"{momentum.value}: -({update})"))
 
 
+@pytest.mark.parametrize(
+    "update",
+    [
+        # The second walk takes over: a state, an average, what is neither, what is done anew.
+        "clip_norm(ema_raw(g, 0.9))*ema_raw(g, 0.9)",
+        "clip_norm(v*sqrt(s))+v+sqrt(s)",
+        "clip_norm(tanh(g)*w)*tanh(g)+delta(g)",
+        "clip_norm(clip_norm(previous(g))+v)+previous(g)*clip_norm(g-w)",
+        "quotient(g+accumulate(g, 0.9)+accumulate(g, 0.99), 3)",
+        "running_max(v)*(running_max(v)+previous(running_max(v)))",
+    ],
+)
+def test_a_value_that_is_read_again_is_the_same_however_it_was_kept(update: str) -> None:
+    assert_equal_to_rounding(Rule.parse(f"nesterov: {update}"))
+
+
 def test_a_rule_whose_update_is_one_number_moves_every_weight_by_it() -> None:
     assert_equal_to_rounding(Rule.parse("nesterov: exp(0.5)*2"))
     assert_equal_to_rounding(Rule.parse("none: ema(1, 0.9)+dropout(1, 0.5)+clip_norm(2)"))

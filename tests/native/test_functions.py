@@ -194,6 +194,25 @@ def test_the_bits_of_a_value_depend_on_no_neighbour(name: str) -> None:
     assert (apart.view(np.int32) == mixed.view(np.int32)).all()
 
 
+def test_every_root_is_the_rounded_one_whatever_its_exponent() -> None:
+    # The roots of two neighbouring exponents are those of all others but for a power of two.
+    for first in ("0x1p0", "0x1p-100", "0x1p126"):
+        begin = int(np.float32(float.fromhex(first)).view(np.int32))
+        x = np.arange(begin, begin + 2**24, dtype=np.int32).view(np.float32)
+        assert (value_of("sqrt(g)", x) == np.sqrt(x)).all()
+
+
+@pytest.mark.parametrize("name", sorted(TRUTH))
+def test_a_function_of_a_sign_has_the_bits_of_that_function(name: str) -> None:
+    x = np.array([-np.inf, -3.0, -1e-45, -0.0, 0.0, 1e-45, 3.0, np.inf, np.nan], dtype=np.float32)
+    signs = np.nan_to_num(np.sign(x), nan=0.0)
+    found, expected = value_of(f"{name}(sign(g))", x), value_of(f"{name}(g)", signs)
+    assert (found.view(np.int32) == expected.view(np.int32)).all()
+    old = torch.from_numpy(-x)
+    product = value_of(f"{name}(-(sign(g)*sign(previous(g))))", x, slots=[old])
+    assert (product == value_of(f"{name}(g)", signs * signs)).all()
+
+
 @pytest.mark.parametrize("name", sorted(TRUTH))
 def test_a_hostile_neighbour_changes_no_bit(name: str) -> None:
     x = np.random.default_rng(5).normal(size=4096).astype(np.float32)

@@ -14,7 +14,12 @@ constexpr float epsilon = 1e-7f;  // the ε of the published method
 struct identity_ { EVOLUTE_INLINE Floats of(Floats x) { return x; } };
 struct neg_ { EVOLUTE_INLINE Floats of(Floats x) { return -x; } };
 struct abs_ { EVOLUTE_INLINE Floats of(Floats x) { return magnitude(x); } };
-struct sqrt_ { EVOLUTE_INLINE Floats of(Floats x) { return square_root(magnitude(x)); } };
+struct sqrt_ {
+    static constexpr float near_from = 0x1p-100f;
+    static constexpr float near_below = has_quick_root ? __builtin_inff() : 0.0f;
+    EVOLUTE_INLINE Floats near(Floats x) { return quick_square_root(magnitude(x)); }
+    EVOLUTE_INLINE Floats of(Floats x) { return square_root(magnitude(x)); }
+};
 struct square_ { EVOLUTE_INLINE Floats of(Floats x) { return x * x; } };
 struct reciprocal_ { EVOLUTE_INLINE Floats of(Floats x) { return all(1.0f) / (x + epsilon); } };
 struct dsoftsign_ {
@@ -27,12 +32,7 @@ struct max0_ {
 struct min0_ {
     EVOLUTE_INLINE Floats of(Floats x) { return select(x >= all(0.0f), all(0.0f), x); }
 };
-struct sign_ {  // 0 of NaN, as torch has it
-    EVOLUTE_INLINE Floats of(Floats x) {
-        const Floats one = all(1.0f), zero = all(0.0f);
-        return select(x > zero, one, select(x < zero, -one, zero));
-    }
-};
+struct sign_ { EVOLUTE_INLINE Floats of(Floats x) { return sign_of(x); } };  // as torch has it
 
 struct add_ { EVOLUTE_INLINE Floats of(Floats x, Floats y) { return x + y; } };
 struct sub_ { EVOLUTE_INLINE Floats of(Floats x, Floats y) { return x - y; } };
@@ -49,12 +49,7 @@ struct max_ {
 struct min_ {
     EVOLUTE_INLINE Floats of(Floats x, Floats y) { return select(x != x, x, lesser(x, y)); }
 };
-struct clip_ {
-    EVOLUTE_INLINE Floats of(Floats x, Floats y) {
-        const Floats bound = magnitude(y);
-        return select(x != x, x, greater(lesser(x, bound), -bound));
-    }
-};
+struct clip_ { EVOLUTE_INLINE Floats of(Floats x, Floats y) { return held_within(x, y); } };
 
 struct delta_ {
     static constexpr bool value_is_old = false;

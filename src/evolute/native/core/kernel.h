@@ -6,14 +6,14 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <vector>
 
 #include "opcodes.h"
 
 namespace evolute {
 
-// Where an argument of a step comes from: the step before, memory, or a number for all elements.
-enum class Source : std::int32_t { running, memory, number, count };
+// Where an argument of a step comes from: the step before, memory, memory times a number, or a
+// number for all elements.
+enum class Source : std::int32_t { running, memory, scaled, number, count };
 
 // What a step can do beside the functions of the language.
 enum class Extra : std::int32_t {
@@ -22,6 +22,8 @@ enum class Extra : std::int32_t {
     end,          // tile c ← running value, and the walk ends
     add_squares,  // the squares of the running value are added to sums, and the walk ends
     divide,       // running value ← running value / r
+    of_signs,     // running value ← p, q or r where it is −1, 0 or 1
+    odd_of_signs, // the same with 0 where it is 0
 };
 
 constexpr int largest_tile = 128;
@@ -43,23 +45,22 @@ struct Step {
     std::ptrdiff_t mask_c;
     double number;    // rate of dropout, norm of clip_norm
     float p, q, r;    // see the functions that read them
+    float scale_a, scale_b;  // of arguments that are scaled
 };
 
 struct Kernel {
     const char* name;
     int tile;
-    // The handler of a function; `keep` is false in passes that must leave states as they are.
-    void (*(*function)(Opcode opcode, Source a, Source b, bool keep))();
+    void (*(*function)(Opcode opcode, Source a, Source b))();
     void (*(*extra)(Extra extra, Source a))();
     // p·a + q·b, each product rounded.
     void (*(*scaled_sum)(Source a, Source b))();
-    void (*(*apply)(Momentum momentum))();
+    // The last step of all; `shrinks` is false where r is 1.
+    void (*(*apply)(Momentum momentum, bool shrinks))();
     // Whether a function has handlers for arguments that are not the running value.
     bool (*direct)(Opcode opcode);
-    // Walks the steps over the elements from ≤ at < to, a whole number of tiles; the streams are
-    // the memory that it passes over.
-    void (*walk)(const Step* steps, std::ptrdiff_t from, std::ptrdiff_t to,
-                 const std::vector<const float*>& streams);
+    // Walks the steps over the elements from ≤ at < to, a whole number of tiles.
+    void (*walk)(const Step* steps, std::ptrdiff_t from, std::ptrdiff_t to);
 };
 
 const Kernel& kernel_baseline();

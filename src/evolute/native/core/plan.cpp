@@ -1,7 +1,9 @@
 // Turns a program into steps: what is computed in which order, and where each value lives.
 //
-// The order is the program's own. A value that only the next step reads stays in vector registers;
-// others get a scratch tile, which is given away again after their last reader.
+// A value that only the next step reads stays in vector registers, and one that a state holds is read
+// from there; others get a scratch tile, which is given away again after their last reader. Of two
+// arguments that one is computed first which needs no tile. A rule that clips by the norm is walked
+// more than once: what one walk has computed, the states it moved included, the next takes over.
 #include <algorithm>
 
 #include "program.h"
@@ -14,108 +16,220 @@ using Kind = PlannedStep::Kind;
 
 Place running() { return {Place::Kind::running, 0}; }
 
-bool is_stream(const Place& place) {
-    return place.kind == Place::Kind::gradient || place.kind == Place::Kind::weight ||
-           place.kind == Place::Kind::slot;
+// What an operation costs less than memory does: it is done anew in each walk.
+bool is_cheap(Opcode opcode) {
+    switch (opcode) {
+        case Opcode::identity: case Opcode::neg: case Opcode::abs: case Opcode::square:
+        case Opcode::sign: case Opcode::max0: case Opcode::min0: case Opcode::add: case Opcode::sub:
+        case Opcode::mul: case Opcode::max: case Opcode::min: case Opcode::clip: case Opcode::mix:
+            return true;
+        default: return false;
+    }
 }
+
+// Whether a function of −1, 0 and 1 has values there and nowhere else.
+bool keeps_signs(Opcode opcode) {
+    switch (opcode) {
+        case Opcode::identity: case Opcode::neg: case Opcode::abs: case Opcode::square:
+        case Opcode::sign: case Opcode::max0: case Opcode::min0: case Opcode::mul: case Opcode::max:
+        case Opcode::min:
+            return true;
+        default: return false;
+    }
+}
+
+// What the walks of a program have in common.
+struct Course {
+    const EvoluteProgram& program;
+    const bool maximize, shrinks;
+    std::vector<Place> places;  // of inputs, numbers, and what earlier walks have computed
+    std::int32_t carried_count = 0;
+
+    Course(const EvoluteProgram& of, bool maximize, bool shrinks)
+        : program(of), maximize(maximize), shrinks(shrinks), places(of.registers()) {
+        places[gradient_register] = {Place::Kind::gradient, 0};
+        places[weight_register] = {Place::Kind::weight, 0};
+        for (std::int32_t i = first_number_register; i < of.registers(); ++i) {
+            if (of.is_number[i]) places[i] = {Place::Kind::number, i};
+        }
+    }
+
+    bool is_known(std::int32_t value) const { return places[value].kind != Place::Kind::none; }
+
+    const EvoluteInstruction& instruction_of(std::int32_t value) const {
+        return program.instructions[value - program.first_result()];
+    }
+    Opcode opcode_of(std::int32_t value) const {
+        return static_cast<Opcode>(instruction_of(value).opcode);
+    }
+
+    // Which values are to be computed, from what is known, for these.
+    std::vector<char> needed_for(const std::vector<std::int32_t>& goals) const {
+        std::vector<char> needed(program.registers(), 0);
+        for (const std::int32_t goal : goals) needed[goal] = !is_known(goal);
+        for (std::int32_t i = program.registers() - 1; i >= program.first_result(); --i) {
+            if (!needed[i]) continue;
+            const EvoluteInstruction& each = instruction_of(i);
+            if (!is_known(each.first)) needed[each.first] = 1;
+            if (each.second >= 0 && !is_known(each.second)) needed[each.second] = 1;
+        }
+        return needed;
+    }
+
+    // Which values are computed from inputs and numbers alone, by little work.
+    std::vector<char> cheap() const {
+        std::vector<char> found(program.registers(), 0);
+        for (std::int32_t i = 0; i < program.registers(); ++i) {
+            const Place::Kind kind = places[i].kind;
+            found[i] = kind == Place::Kind::gradient || kind == Place::Kind::weight ||
+                       kind == Place::Kind::number;
+            if (found[i] || i < program.first_result()) continue;
+            const EvoluteInstruction& each = instruction_of(i);
+            found[i] = is_cheap(opcode_of(i)) && found[each.first] &&
+                       (each.second < 0 || found[each.second]);
+        }
+        return found;
+    }
+
+    // Which of the values that a walk to the first goal computes are read by walks to the others.
+    std::vector<char> left_by_first(const std::vector<std::int32_t>& goals) const {
+        const std::vector<char> first = needed_for({goals[0]}), easy = cheap();
+        std::vector<char> later(program.registers(), 0), left(program.registers(), 0);
+        for (std::size_t i = 1; i < goals.size(); ++i) later[goals[i]] = 1;
+        for (std::int32_t i = program.registers() - 1; i >= program.first_result(); --i) {
+            if (!later[i] || is_known(i)) continue;
+            if (first[i] && !easy[i]) {
+                left[i] = 1;
+                continue;
+            }
+            const EvoluteInstruction& each = instruction_of(i);
+            later[each.first] = 1;
+            if (each.second >= 0) later[each.second] = 1;
+        }
+        return left;
+    }
+};
 
 // Makes the plan of one walk: the instructions that lead to `goal`, then its end.
 class Planner {
    public:
-    Planner(const EvoluteProgram& program, std::int32_t goal, bool maximize, bool shrinks, Plan& plan)
-        : program_(program), goal_(goal), maximize_(maximize), shrinks_(shrinks), plan_(plan) {
-        places_.resize(program.registers());
-        places_[gradient_register] = {Place::Kind::gradient, 0};
-        places_[weight_register] = {Place::Kind::weight, 0};
-        for (std::int32_t i = first_number_register; i < program.registers(); ++i) {
-            if (program.is_number[i]) places_[i] = {Place::Kind::number, i};
-        }
-    }
+    Planner(Course& course, std::int32_t goal, std::vector<char> left, Plan& plan)
+        : course_(course), program_(course.program), goal_(goal), left_(std::move(left)),
+          plan_(plan), places_(course.places) {}
 
     void make(PlannedStep end) {
-        find_needed();
-        if (maximize_ && last_use_[gradient_register] >= 0) {
+        find_nodes();
+        find_order();
+        find_readers();
+        if (course_.maximize && last_use_[gradient_register] >= 0) {
             prepare(gradient_register, Opcode::neg, {});
         }
         // The rule reads the weight after its decay.
-        if (shrinks_ && last_use_[weight_register] >= 0) {
+        if (course_.shrinks && last_use_[weight_register] >= 0) {
             prepare(weight_register, Opcode::mul,
                     {Place::Kind::number, program_.shrink_register()});
         }
-        for (std::size_t i = 0; i < needed_.size(); ++i) {
-            if (needed_[i].opcode != Opcode::count) add(i);
-        }
+        for (std::size_t i = 0; i < order_.size(); ++i) add(i);
         if (place_of(goal_).kind != Place::Kind::running) load(goal_);
         plan_.steps.push_back(end);
-        find_streams();
+        for (std::int32_t i = program_.first_result(); i < program_.registers(); ++i) {
+            if (left_[i]) course_.places[i] = places_[i];
+        }
     }
 
    private:
     bool is_number(std::int32_t value) const { return program_.is_number[value]; }
 
-    const EvoluteInstruction& instruction_of(std::int32_t value) const {
-        return program_.instructions[value - program_.first_result()];
-    }
-
     // An instruction to be run, or several as one.
     struct Node {
-        std::int32_t value, first, second;
-        Opcode opcode;  // `count` of a product that a sum takes into itself
+        std::int32_t value = -1, first = -1, second = -1;
+        Opcode opcode = Opcode::count;  // `count` also of a product that a sum takes into itself
         std::int32_t factors[2] = {-1, -1};
         bool is_scaled() const { return factors[0] >= 0 || factors[1] >= 0; }
     };
 
-    // The instructions to run, as nodes in order, and the places in that list of the first and the
-    // last reader of each value: its length for the goal.
-    void find_needed() {
-        std::vector<std::int32_t> uses(program_.registers(), 0);
-        uses[goal_] = 1;
-        for (std::int32_t i = program_.registers() - 1; i >= program_.first_result(); --i) {
-            if (uses[i] == 0 || is_number(i)) continue;
-            const EvoluteInstruction& each = instruction_of(i);
-            needed_.push_back({i, each.first, each.second, static_cast<Opcode>(each.opcode)});
-            ++uses[each.first];
-            if (each.second >= 0) ++uses[each.second];
+    bool is_node(std::int32_t value) const {
+        return value >= 0 && nodes_[value].opcode != Opcode::count;
+    }
+
+    void find_nodes() {
+        const std::vector<char> needed = course_.needed_for({goal_});
+        nodes_.assign(program_.registers(), {});
+        uses_.assign(program_.registers(), 0);
+        uses_[goal_] = 1;
+        for (std::int32_t i = program_.first_result(); i < program_.registers(); ++i) {
+            if (!needed[i]) continue;
+            const EvoluteInstruction& each = course_.instruction_of(i);
+            nodes_[i] = {i, each.first, each.second, static_cast<Opcode>(each.opcode)};
+            ++uses_[each.first];
+            if (each.second >= 0) ++uses_[each.second];
+            if (left_[i]) ++uses_[i];
         }
-        std::reverse(needed_.begin(), needed_.end());
-        for (Node& each : needed_) take_products_in(each, uses);
-        first_use_.assign(program_.registers(), -1);
-        last_use_.assign(program_.registers(), -1);
-        for (std::size_t i = 0; i < needed_.size(); ++i) {
-            if (needed_[i].opcode == Opcode::count) continue;
-            use(needed_[i].first, static_cast<std::int32_t>(i));
-            if (needed_[i].second >= 0) use(needed_[i].second, static_cast<std::int32_t>(i));
-        }
-        use(goal_, static_cast<std::int32_t>(needed_.size()));
+        for (Node& each : nodes_) take_products_in(each);
     }
 
     // A sum or a difference computes those of its terms that are products with a number and have
     // no other reader: the same roundings in fewer steps.
-    void take_products_in(Node& sum, const std::vector<std::int32_t>& uses) {
+    void take_products_in(Node& sum) {
         if (sum.opcode != Opcode::add && sum.opcode != Opcode::sub) return;
         std::int32_t* const terms[] = {&sum.first, &sum.second};
         for (int side = 0; side < 2; ++side) {
-            const std::int32_t term = *terms[side];
-            for (Node& each : needed_) {
-                if (each.value != term || each.opcode != Opcode::mul || uses[term] != 1) continue;
-                if (!is_number(each.first) && !is_number(each.second)) continue;
-                sum.factors[side] = is_number(each.first) ? each.first : each.second;
-                *terms[side] = is_number(each.first) ? each.second : each.first;
-                each.opcode = Opcode::count;
+            Node& each = nodes_[*terms[side]];
+            if (each.opcode != Opcode::mul || uses_[each.value] != 1) continue;
+            if (!is_number(each.first) && !is_number(each.second)) continue;
+            sum.factors[side] = is_number(each.first) ? each.first : each.second;
+            *terms[side] = is_number(each.first) ? each.second : each.first;
+            each.opcode = Opcode::count;
+        }
+    }
+
+    // Whether a value that is kept takes no tile more.
+    bool is_kept_anyway(std::int32_t value) const {
+        return uses_[value] > 1 || kept_by_state(value).kind != Place::Kind::none;
+    }
+
+    // Where a state holds the value of an instruction, if it does.
+    Place kept_by_state(std::int32_t value) const {
+        const Opcode opcode = course_.opcode_of(value);
+        if (!is_stateful(opcode) || opcode == Opcode::previous) return {};
+        if (opcode != Opcode::ema) return {Place::Kind::slot, course_.instruction_of(value).slot};
+        return {Place::Kind::average, value - program_.first_result()};
+    }
+
+    // Arguments before what reads them, without recursion, as programs may be long.
+    void find_order() {
+        std::vector<char> placed(program_.registers(), 0);
+        std::vector<std::int32_t> open;
+        if (is_node(goal_)) open.push_back(goal_);
+        while (!open.empty()) {
+            const std::int32_t value = open.back();
+            const Node& each = nodes_[value];
+            const bool first = is_node(each.first) && !placed[each.first];
+            const bool second = is_node(each.second) && !placed[each.second];
+            if (placed[value] || (!first && !second)) {
+                open.pop_back();
+                if (!placed[value]) order_.push_back(value);
+                placed[value] = 1;
+            } else if (first && second) {
+                const bool turned = is_kept_anyway(each.second) && !is_kept_anyway(each.first);
+                open.push_back(turned ? each.second : each.first);
+            } else {
+                open.push_back(first ? each.first : each.second);
             }
         }
     }
 
-    void find_streams() {
-        for (const PlannedStep& step : plan_.steps) {
-            for (const Place& place : {step.a, step.b, step.c}) {
-                const bool known = std::any_of(
-                    plan_.streams.begin(), plan_.streams.end(), [&](const Place& other) {
-                        return other.kind == place.kind && other.index == place.index;
-                    });
-                if (is_stream(place) && !known) plan_.streams.push_back(place);
-            }
+    // The places in the order of the first and the last reader of each value: its length for the
+    // goal.
+    void find_readers() {
+        first_use_.assign(program_.registers(), -1);
+        last_use_.assign(program_.registers(), -1);
+        for (std::size_t i = 0; i < order_.size(); ++i) {
+            const Node& each = nodes_[order_[i]];
+            use(each.first, static_cast<std::int32_t>(i));
+            if (each.second >= 0) use(each.second, static_cast<std::int32_t>(i));
         }
+        use(goal_, static_cast<std::int32_t>(order_.size()));
     }
 
     void use(std::int32_t value, std::int32_t at) {
@@ -143,20 +257,24 @@ class Planner {
     }
 
     void keep(std::int32_t value) {
-        std::int32_t tile = plan_.tiles;
-        if (free_.empty()) {
-            ++plan_.tiles;
+        if (value >= program_.first_result()) {
+            places_[value] = kept_by_state(value);
+            if (places_[value].kind != Place::Kind::none) return;
+        }
+        if (left_[value]) {
+            places_[value] = {Place::Kind::carried, course_.carried_count++};
+        } else if (free_.empty()) {
+            places_[value] = {Place::Kind::tile, plan_.tiles++};
         } else {
-            tile = free_.back();
+            places_[value] = {Place::Kind::tile, free_.back()};
             free_.pop_back();
         }
-        places_[value] = {Place::Kind::tile, tile};
         plan_.steps.push_back({Kind::store, {}, {}, places_[value]});
     }
 
     void add(std::size_t at) {
-        const Node& each = needed_[at];
-        const EvoluteInstruction& instruction = instruction_of(each.value);
+        const Node& each = nodes_[order_[at]];
+        const EvoluteInstruction& instruction = course_.instruction_of(each.value);
         if (!kernel_baseline().direct(each.opcode) &&
             place_of(each.first).kind != Place::Kind::running) {
             load(each.first);
@@ -171,28 +289,26 @@ class Planner {
             std::copy(each.factors, each.factors + 2, step.factors);
             step.minus = each.opcode == Opcode::sub;
         }
-        plan_.steps.push_back(step);
+        if (program_.is_sign[each.first] && !kernel_baseline().direct(each.opcode) &&
+            is_elementwise(each.opcode)) {
+            step.kind = Kind::of_signs;
+        }
         release(each.first, at);
         if (each.second >= 0 && each.second != each.first) release(each.second, at);
-        running_ = each.value;
-        const std::int32_t next = following(at);
+        const std::int32_t next = static_cast<std::int32_t>(at) + 1;
         // Where the next step must load something else first, the running value would be lost.
-        if (last_use_[each.value] > next ||
-            (first_use_[each.value] == next && is_lost(each.value, next))) {
+        step.value_is_read = first_use_[each.value] == next && !is_lost(each.value, next);
+        plan_.steps.push_back(step);
+        running_ = step.value_is_read ? each.value : -1;
+        if (last_use_[each.value] > next || !step.value_is_read || left_[each.value]) {
             keep(each.value);
         }
     }
 
-    // Place of the next node that is run by itself.
-    std::int32_t following(std::size_t at) const {
-        do ++at;
-        while (at < needed_.size() && needed_[at].opcode == Opcode::count);
-        return static_cast<std::int32_t>(at);
-    }
-
     bool is_lost(std::int32_t value, std::int32_t next) const {
-        if (next >= static_cast<std::int32_t>(needed_.size())) return false;
-        return !kernel_baseline().direct(needed_[next].opcode) && needed_[next].first != value;
+        if (next >= static_cast<std::int32_t>(order_.size())) return false;
+        const Node& reader = nodes_[order_[static_cast<std::size_t>(next)]];
+        return !kernel_baseline().direct(reader.opcode) && reader.first != value;
     }
 
     void release(std::int32_t value, std::size_t at) {
@@ -202,54 +318,72 @@ class Planner {
         }
     }
 
+    Course& course_;
     const EvoluteProgram& program_;
     const std::int32_t goal_;
-    const bool maximize_, shrinks_;
+    const std::vector<char> left_;
     Plan& plan_;
     std::vector<Place> places_;
-    std::vector<Node> needed_;
-    std::vector<std::int32_t> first_use_, last_use_, free_;
+    std::vector<Node> nodes_;          // by their values
+    std::vector<std::int32_t> order_;  // values of the nodes
+    std::vector<std::int32_t> uses_, first_use_, last_use_, free_;
     std::int32_t running_ = -1;
 };
 
-void find_numbers(EvoluteProgram& program) {
+void find_numbers_and_signs(EvoluteProgram& program) {
     program.is_number.assign(program.registers() + 1, 0);
+    program.is_sign.assign(program.registers() + 1, 0);
     for (std::int32_t i = first_number_register; i < program.first_result(); ++i) {
         program.is_number[i] = 1;
     }
     for (std::size_t i = 0; i < program.instructions.size(); ++i) {
         const EvoluteInstruction& each = program.instructions[i];
+        const Opcode opcode = static_cast<Opcode>(each.opcode);
         program.is_number[program.first_result() + i] =
-            is_elementwise(static_cast<Opcode>(each.opcode)) && program.is_number[each.first] &&
+            is_elementwise(opcode) && program.is_number[each.first] &&
             (each.second < 0 || program.is_number[each.second]);
+        program.is_sign[program.first_result() + i] =
+            opcode == Opcode::sign ||
+            (keeps_signs(opcode) && program.is_sign[each.first] &&
+             (each.second < 0 || program.is_sign[each.second]));
     }
 }
 
-}  // namespace
-
-static void make_passes(const EvoluteProgram& program, bool maximize, bool shrinks,
-                        std::vector<Plan>& passes) {
+// The walks of a program; returns how many values they carry.
+std::int32_t make_passes(const EvoluteProgram& program, bool maximize, bool shrinks,
+                         std::vector<Plan>& passes) {
+    Course course(program, maximize, shrinks);
+    std::vector<std::int32_t> goals;
     for (std::size_t i = 0; i < program.instructions.size(); ++i) {
         const EvoluteInstruction& each = program.instructions[i];
         if (static_cast<Opcode>(each.opcode) != Opcode::clip_norm) continue;
         Plan pass;
-        pass.keeps_states = false;
         pass.norm_of = static_cast<std::int32_t>(i);
-        Planner(program, each.first, maximize, shrinks, pass).make({Kind::add_squares, {}, {}, {}});
-        passes.push_back(std::move(pass));
+        passes.push_back(pass);
+        goals.push_back(each.first);
+    }
+    goals.push_back(program.output);
+    for (Plan& pass : passes) {
+        Planner(course, goals[0], course.left_by_first(goals), pass)
+            .make({Kind::add_squares, {}, {}, {}});
+        goals.erase(goals.begin());
     }
     Plan last;
     PlannedStep end{Kind::apply, {Place::Kind::weight, 0}, {}, {}};
     if (program.momentum != Momentum::none) end.c = {Place::Kind::slot, program.slot_count};
-    Planner(program, program.output, maximize, shrinks, last).make(end);
+    Planner(course, program.output, std::vector<char>(program.registers(), 0), last).make(end);
     passes.push_back(std::move(last));
+    return course.carried_count;
 }
 
+}  // namespace
+
 void make_plans(EvoluteProgram& program) {
-    find_numbers(program);
+    find_numbers_and_signs(program);
     for (const bool maximize : {false, true}) {
         for (const bool shrinks : {false, true}) {
-            make_passes(program, maximize, shrinks, program.passes[maximize][shrinks]);
+            program.carried_count =
+                make_passes(program, maximize, shrinks, program.passes[maximize][shrinks]);
         }
     }
 }

@@ -40,6 +40,15 @@ bool is_stateful(Opcode opcode) {
     }
 }
 
+bool is_odd(Opcode opcode) {
+    switch (opcode) {
+        case Opcode::erf: case Opcode::arcsinh: case Opcode::tanh: case Opcode::arctan:
+        case Opcode::bessel_i1e:
+            return true;
+        default: return false;
+    }
+}
+
 std::string fault_of(const EvoluteProgram& program) {
     const std::int32_t first = program.first_result();
     std::vector<char> slot_used(program.slot_count, 0), noise_used(program.noise_count, 0);

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <memory>
 
 #include "program.h"
 #include "threads.h"
@@ -15,10 +16,12 @@ namespace {
 // Norms are summed chunk by chunk, so that threads change nothing.
 constexpr std::int64_t chunk = 4096;
 constexpr float infinity = std::numeric_limits<float>::infinity();
-// Memory of so many bytes is not in the caches near the processor, and is asked for ahead.
-constexpr std::int64_t far_away = 4 << 20;
+// Elements that are walked forward in one go, so that the processor sees where the memory goes on.
+constexpr std::int64_t piece = 4 * chunk;
 // A tensor of fewer elements than this is not worth a second thread.
 constexpr std::int64_t worth_sharing = 1 << 15;
+// Memory of more floats than this is not kept for the next call.
+constexpr std::size_t most_kept = 1 << 24;
 
 const Kernel* widest() {
 #if defined(EVOLUTE_X86)
@@ -37,6 +40,8 @@ std::atomic<const Kernel*>& chosen() {
 struct Workspace {
     std::vector<float> scratch;
     std::vector<double> noise;
+    std::unique_ptr<float[]> carried;
+    std::size_t carried_room = 0;
 
     // The first `tiles` scratch tiles, aligned to a line of the cache.
     float* tiles(std::size_t count) {
@@ -44,6 +49,22 @@ struct Workspace {
         if (scratch.size() < room) scratch.resize(room);
         const std::uintptr_t address = reinterpret_cast<std::uintptr_t>(scratch.data());
         return reinterpret_cast<float*>((address + 63) & ~static_cast<std::uintptr_t>(63));
+    }
+
+    // Room for what walks leave for later ones, of no value yet.
+    float* room_for_carried(std::size_t count) {
+        if (carried_room < count) {
+            carried.reset();
+            carried_room = 0;
+            carried.reset(new float[count]);
+            carried_room = count;
+        }
+        return carried.get();
+    }
+    void forget_much() {
+        if (carried_room <= most_kept) return;
+        carried.reset();
+        carried_room = 0;
     }
 };
 
@@ -60,6 +81,8 @@ struct Shared {
     std::vector<float> numbers;
     std::vector<double> norms;
     std::vector<float> corrections;
+    float* carried = nullptr;  // one row of `stride` floats for each value that walks carry
+    std::int64_t stride = 0;
 
     explicit Shared(const EvoluteJob& of) : job(of), program(*of.program), kernel(*chosen()) {
         numbers.assign(program.registers() + 1, 0.0f);
@@ -82,21 +105,26 @@ struct Shared {
         }
     }
 
-    // Computes a value that is one number for all elements, with the handler of all others.
     void evaluate(std::size_t at) {
         const EvoluteInstruction& each = program.instructions[at];
-        const Opcode opcode = static_cast<Opcode>(each.opcode);
+        const float* second = each.second < 0 ? nullptr : &numbers[each.second];
+        numbers[program.first_result() + at] =
+            value_of(static_cast<Opcode>(each.opcode), &numbers[each.first], second);
+    }
+
+    // A function of numbers, by the handler of all others.
+    float value_of(Opcode opcode, const float* first, const float* second) const {
         alignas(64) float result[largest_tile];
         Step steps[3] = {};
         steps[0].run = kernel.extra(Extra::load, Source::number);
-        steps[0].a = &numbers[each.first];
-        const Source second = each.second < 0 ? Source::running : Source::number;
-        steps[1].run = kernel.function(opcode, Source::running, second, true);
-        if (each.second >= 0) steps[1].b = &numbers[each.second];
+        steps[0].a = first;
+        const Source source = second == nullptr ? Source::running : Source::number;
+        steps[1].run = kernel.function(opcode, Source::running, source);
+        steps[1].b = second;
         steps[2].run = kernel.extra(Extra::end, Source::running);
         steps[2].c = result;
-        kernel.walk(steps, 0, kernel.tile, {});
-        numbers[program.first_result() + at] = result[0];
+        kernel.walk(steps, 0, kernel.tile);
+        return result[0];
     }
 };
 
@@ -106,6 +134,7 @@ struct Memory {
     const float* gradient;
     float* const* slots;
     const double* const* noise;
+    float* carried;
 };
 
 // Walks of one plan over parts of a job, on one thread.
@@ -113,16 +142,8 @@ class Walk {
    public:
     Walk(const Shared& shared, const Plan& plan) : shared_(shared), plan_(plan) {
         const EvoluteJob& job = shared.job;
-        const Memory memory{job.weight, job.gradient, job.slots, job.noise};
+        const Memory memory{job.weight, job.gradient, job.slots, job.noise, shared.carried};
         steps_ = ready(memory, nullptr);
-        const std::int64_t arrays = static_cast<std::int64_t>(plan.streams.size());
-        if (4 * arrays * job.count < far_away) return;
-        for (const Place& place : plan.streams) {
-            const float* from = nullptr;
-            std::ptrdiff_t mask;
-            argument(place, memory, from, mask);
-            streams_.push_back(from);
-        }
     }
     Walk(const Walk&) = delete;  // its steps point to its sums
 
@@ -130,7 +151,7 @@ class Walk {
     double run(std::int64_t from, std::int64_t to) {
         std::fill(std::begin(sums_), std::end(sums_), 0.0);
         const std::int64_t whole = (to - from) / shared_.kernel.tile * shared_.kernel.tile;
-        if (whole > 0) shared_.kernel.walk(steps_.data(), from, from + whole, streams_);
+        if (whole > 0) shared_.kernel.walk(steps_.data(), from, from + whole);
         if (from + whole < to) run_rest(from + whole, to - from - whole);
         double sum = 0.0;
         for (const double each : sums_) sum += each;
@@ -160,16 +181,14 @@ class Walk {
             noise[i] = &room[i * largest_tile];
         }
         float* values = tiles + 2 * largest_tile;
-        const Memory memory{tiles, tiles + largest_tile, slots.data(), noise.data()};
-        shared_.kernel.walk(ready(memory, values).data(), 0, shared_.kernel.tile, {});
-        if (plan_.keeps_states) {
-            std::memcpy(job.weight + from, tiles, size);
-            for (std::int32_t i = 0; i < buffers; ++i) {
-                std::memcpy(job.slots[i] + from, slots[i], size);
-            }
-        } else {
-            add_squares(values, static_cast<int>(count));
+        const Memory memory{tiles, tiles + largest_tile, slots.data(), noise.data(),
+                            shared_.carried == nullptr ? nullptr : shared_.carried + from};
+        shared_.kernel.walk(ready(memory, values).data(), 0, shared_.kernel.tile);
+        std::memcpy(job.weight + from, tiles, size);
+        for (std::int32_t i = 0; i < buffers; ++i) {
+            std::memcpy(job.slots[i] + from, slots[i], size);
         }
+        if (plan_.norm_of >= 0) add_squares(values, static_cast<int>(count));
     }
 
     // Adds the squares of the first elements of a tile.
@@ -180,7 +199,7 @@ class Walk {
         steps[0].a = values;
         steps[1].run = shared_.kernel.extra(Extra::add_squares, Source::running);
         steps[1].sums = sums_;
-        shared_.kernel.walk(steps, 0, shared_.kernel.tile, {});
+        shared_.kernel.walk(steps, 0, shared_.kernel.tile);
     }
 
     // The steps for this memory; `rest` is where the values of a norm go in a tile that is not full,
@@ -195,42 +214,55 @@ class Walk {
 
     Step ready(const PlannedStep& planned, const Memory& memory, float* rest) {
         Step step{};
-        const Source a = argument(planned.a, memory, step.a, step.mask_a);
-        const Source b = argument(planned.b, memory, step.b, step.mask_b);
-        const float* place = nullptr;
-        argument(planned.c, memory, place, step.mask_c);
-        step.c = const_cast<float*>(place);
+        Operand a, b, c;
+        argument(planned.a, memory, a);
+        argument(planned.b, memory, b);
+        argument(planned.c, memory, c);
+        step.a = a.address, step.mask_a = a.mask, step.scale_a = a.scale;
+        step.b = b.address, step.mask_b = b.mask, step.scale_b = b.scale;
+        step.c = const_cast<float*>(c.address), step.mask_c = c.mask;
         const Kernel& kernel = shared_.kernel;
         switch (planned.kind) {
             case PlannedStep::Kind::function:
-                step.run = kernel.function(planned.opcode, a, b, plan_.keeps_states);
-                if (planned.instruction >= 0) add_parameters(planned, memory, step);
+                step.run = kernel.function(planned.opcode, a.source, b.source);
+                if (planned.instruction >= 0) add_parameters(planned, memory, a.source, step);
                 break;
+            case PlannedStep::Kind::of_signs: add_values_of_signs(planned.opcode, step); break;
             case PlannedStep::Kind::scaled_sum:
-                step.run = kernel.scaled_sum(a, b);
+                step.run = kernel.scaled_sum(a.source, b.source);
                 step.p = factor(planned.factors[0]);
                 step.q = planned.minus ? -factor(planned.factors[1]) : factor(planned.factors[1]);
                 break;
-            case PlannedStep::Kind::load: step.run = kernel.extra(Extra::load, a); break;
-            case PlannedStep::Kind::store: step.run = kernel.extra(Extra::store, a); break;
+            case PlannedStep::Kind::load: step.run = kernel.extra(Extra::load, a.source); break;
+            case PlannedStep::Kind::store: step.run = kernel.extra(Extra::store, a.source); break;
             case PlannedStep::Kind::add_squares:
-                step.run = kernel.extra(rest == nullptr ? Extra::add_squares : Extra::end, a);
+                step.run = kernel.extra(rest == nullptr ? Extra::add_squares : Extra::end, a.source);
                 step.c = rest;
                 step.sums = sums_;
                 break;
             case PlannedStep::Kind::apply:
-                step.run = kernel.apply(shared_.program.momentum);
                 step.p = static_cast<float>(-shared_.job.rate);
                 step.q = static_cast<float>(shared_.job.momentum);
                 step.r = static_cast<float>(shared_.job.shrink);
+                step.run = kernel.apply(shared_.program.momentum, step.r != 1.0f);
                 break;
         }
         return step;
     }
 
+    void add_values_of_signs(Opcode opcode, Step& step) const {
+        const float minus_one = -1.0f, zero = 0.0f, one = 1.0f;
+        const Extra extra = is_odd(opcode) ? Extra::odd_of_signs : Extra::of_signs;
+        step.run = shared_.kernel.extra(extra, Source::running);
+        step.p = shared_.value_of(opcode, &minus_one, nullptr);
+        step.q = shared_.value_of(opcode, &zero, nullptr);
+        step.r = shared_.value_of(opcode, &one, nullptr);
+    }
+
     float factor(std::int32_t number) const { return number < 0 ? 1.0f : shared_.numbers[number]; }
 
-    void add_parameters(const PlannedStep& planned, const Memory& memory, Step& step) const {
+    void add_parameters(const PlannedStep& planned, const Memory& memory, Source source,
+                        Step& step) const {
         const EvoluteInstruction& each = shared_.program.instructions[planned.instruction];
         switch (planned.opcode) {
             case Opcode::ema:
@@ -238,6 +270,10 @@ class Walk {
                 step.p = static_cast<float>(each.parameter);
                 step.q = static_cast<float>(1.0 - each.parameter);
                 step.r = shared_.corrections[planned.instruction];
+                // A product with 1 changes nothing, and one that nobody reads is not needed.
+                if (step.r == 1.0f || !planned.value_is_read) {
+                    step.run = shared_.kernel.function(Opcode::ema_raw, source, Source::running);
+                }
                 break;
             case Opcode::dropout:
                 step.noise = memory.noise[each.noise];
@@ -254,29 +290,42 @@ class Walk {
         }
     }
 
-    Source argument(const Place& place, const Memory& memory, const float*& address,
-                    std::ptrdiff_t& mask) const {
-        mask = -1;
+    // An argument of a step as the kernel knows it.
+    struct Operand {
+        Source source = Source::running;
+        const float* address = nullptr;
+        std::ptrdiff_t mask = -1;
+        float scale = 1.0f;
+    };
+
+    void argument(const Place& place, const Memory& memory, Operand& operand) const {
+        if (place.kind == Place::Kind::none || place.kind == Place::Kind::running) return;
+        operand.source = Source::memory;
         switch (place.kind) {
-            case Place::Kind::gradient: address = memory.gradient; break;
-            case Place::Kind::weight: address = memory.weight; break;
-            case Place::Kind::slot: address = memory.slots[place.index]; break;
-            case Place::Kind::tile:
-                address = tiles_ + place.index * largest_tile;
-                mask = 0;
+            case Place::Kind::gradient: operand.address = memory.gradient; break;
+            case Place::Kind::weight: operand.address = memory.weight; break;
+            case Place::Kind::slot: operand.address = memory.slots[place.index]; break;
+            case Place::Kind::average:
+                operand.address = memory.slots[shared_.program.instructions[place.index].slot];
+                operand.scale = shared_.corrections[place.index];
+                if (operand.scale != 1.0f) operand.source = Source::scaled;
                 break;
-            case Place::Kind::number:
-                address = &shared_.numbers[place.index];
-                return Source::number;
-            default: return Source::running;
+            case Place::Kind::carried:
+                operand.address = memory.carried + place.index * shared_.stride;
+                break;
+            case Place::Kind::tile:
+                operand.address = tiles_ + place.index * largest_tile;
+                operand.mask = 0;
+                break;
+            default:
+                operand.address = &shared_.numbers[place.index];
+                operand.source = Source::number;
         }
-        return Source::memory;
     }
 
     const Shared& shared_;
     const Plan& plan_;
     std::vector<Step> steps_;
-    std::vector<const float*> streams_;
     double sums_[sums_of_squares];
     float* tiles_ = nullptr;
 };
@@ -298,23 +347,43 @@ void find_norm(Shared& shared, const Plan& plan, int threads) {
     shared.norms[plan.norm_of] = norm <= 1.0 ? 1.0 : norm;  // NaN stays
 }
 
+void move_weight(Shared& shared, const Plan& plan, bool backward, int threads) {
+    const std::int64_t tasks = threads > 1 ? 4 * threads : 1;  // some threads may be slower
+    const std::int64_t tiles = (shared.job.count + largest_tile - 1) / largest_tile;
+    const std::int64_t part = (tiles + tasks - 1) / tasks * largest_tile;
+    in_parallel(threads, tasks, [&](std::int64_t task) {
+        const std::int64_t from = task * part, to = std::min(shared.job.count, from + part);
+        if (from >= to) return;
+        Walk walk(shared, plan);
+        const std::int64_t pieces = (to - from + piece - 1) / piece;
+        for (std::int64_t i = 0; i < pieces; ++i) {
+            const std::int64_t begin = from + (backward ? pieces - 1 - i : i) * piece;
+            walk.run(begin, std::min(to, begin + piece));
+        }
+    });
+}
+
 void run_job(const EvoluteJob& job, int threads) {
     if (job.count <= 0) return;
     Shared shared(job);
+    const std::int32_t carried = shared.program.carried_count;
+    if (carried > 0) {
+        shared.stride = (job.count + largest_tile - 1) / largest_tile * largest_tile;
+        shared.carried = workspace().room_for_carried(
+            static_cast<std::size_t>(carried) * static_cast<std::size_t>(shared.stride));
+    }
     const bool shrinks = shared.numbers[shared.program.shrink_register()] != 1.0f;
-    for (const Plan& plan : shared.program.passes[job.maximize != 0][shrinks]) {
+    const std::vector<Plan>& plans = shared.program.passes[job.maximize != 0][shrinks];
+    for (const Plan& plan : plans) {
         if (plan.norm_of >= 0) {
             find_norm(shared, plan, threads);
-            continue;
+        } else {
+            // Every other walk goes from the last piece to the first: what was touched last is still
+            // in the caches.
+            move_weight(shared, plan, plans.size() > 1, threads);
         }
-        const std::int64_t tasks = threads > 1 ? 4 * threads : 1;  // some threads may be slower
-        const std::int64_t tiles = (job.count + largest_tile - 1) / largest_tile;
-        const std::int64_t part = (tiles + tasks - 1) / tasks * largest_tile;
-        in_parallel(threads, tasks, [&](std::int64_t i) {
-            const std::int64_t from = i * part, to = std::min(job.count, from + part);
-            if (from < to) Walk(shared, plan).run(from, to);
-        });
     }
+    workspace().forget_much();
 }
 
 }  // namespace

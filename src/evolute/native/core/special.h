@@ -4,8 +4,8 @@
 // Each reduces its argument to an interval where a polynomial of coefficients.h holds. Where floats
 // would not carry enough digits (powers, erfc) it computes in doubles. Which formula gives the result
 // of an element depends on that element alone. A branch skips only what no element of a vector, or of
-// a tile, needs: `near` has the bits of `of` where |x| < near_below. A comparison with NaN is false,
-// and selections are written so that NaN passes.
+// a tile, needs: `near` has the bits of `of` where near_from ≤ |x| < near_below. A comparison with NaN
+// is false, and selections are written so that NaN passes.
 #pragma once
 
 #include "coefficients.h"
@@ -52,6 +52,10 @@ EVOLUTE_INLINE Floats odd(const float (&q)[N], Floats x, Floats squared) {
 // Below this magnitude the exponential needs no reduction: n is 0 and r is x.
 constexpr float unreduced = 0.34f;
 
+struct FromZero {
+    static constexpr float near_from = 0.0f;
+};
+
 // eʳ for |r| ≤ ln 2 / 2.
 EVOLUTE_INLINE Floats exponential_near(Floats r) {
     return fma(r * r, polynomial(coefficients::exp_tail, r), r) + 1.0f;
@@ -82,7 +86,7 @@ EVOLUTE_INLINE Split split(Floats x) {
     return {__builtin_convertvector(k, Floats), bits(bits(x) - (k << 23))};
 }
 
-struct log_ {  // |x| + ε is a normal number
+struct log_ : FromZero {  // |x| + ε is a normal number
     static constexpr float near_below = 0.0f;
     EVOLUTE_INLINE Floats of(Floats x) {
         const Floats y = magnitude(x) + epsilon;
@@ -95,13 +99,13 @@ struct log_ {  // |x| + ε is a normal number
     }
 };
 
-struct exp_ {
+struct exp_ : FromZero {
     static constexpr float near_below = unreduced;
     EVOLUTE_INLINE Floats near(Floats x) { return exponential_near(x); }
     EVOLUTE_INLINE Floats of(Floats x) { return exponential(x); }
 };
 
-struct sigmoid_ {  // 1/(1+e⁻ˣ) = eˣ/(1+eˣ): the exponential never overflows
+struct sigmoid_ : FromZero {  // 1/(1+e⁻ˣ) = eˣ/(1+eˣ): the exponential never overflows
     static constexpr float near_below = unreduced;
     EVOLUTE_INLINE Floats of(Floats x, Floats e) {
         return select(x < all(0.0f), e, all(1.0f)) / (e + 1.0f);
@@ -121,13 +125,13 @@ EVOLUTE_INLINE Floats bell(Floats e) {
     return e / (d * d);
 }
 
-struct dsigmoid_ {
+struct dsigmoid_ : FromZero {
     static constexpr float near_below = unreduced;
     EVOLUTE_INLINE Floats near(Floats x) { return bell(exponential_near(-magnitude(x))); }
     EVOLUTE_INLINE Floats of(Floats x) { return bell(exponential(-magnitude(x))); }
 };
 
-struct dtanh_ {  // 1 − tanh²(x) = 4e/(1+e)² with e = e^(−2|x|)
+struct dtanh_ : FromZero {  // 1 − tanh²(x) = 4e/(1+e)² with e = e^(−2|x|)
     static constexpr float near_below = unreduced / 2;
     EVOLUTE_INLINE Floats near(Floats x) {
         return bell(exponential_near(magnitude(x) * -2.0f)) * 4.0f;
@@ -142,7 +146,7 @@ EVOLUTE_INLINE Floats twice_atanh(Floats doubled) {
     return odd(coefficients::atanh_tail, doubled, doubled * doubled * 0.25f);
 }
 
-struct softplus_ {  // max(x, 0) + ln(1+e), e = e^(−|x|); ln(1+e) = 2·atanh(e/(2+e))
+struct softplus_ : FromZero {  // max(x, 0) + ln(1+e), e = e^(−|x|); ln(1+e) = 2·atanh(e/(2+e))
     static constexpr float near_below = unreduced;
     EVOLUTE_INLINE Floats of(Floats x, Floats e) {
         return max0_::of(x) + twice_atanh((e + e) / (e + 2.0f));
@@ -157,7 +161,7 @@ struct softplus_ {  // max(x, 0) + ln(1+e), e = e^(−|x|); ln(1+e) = 2·atanh(e
     }
 };
 
-struct tanh_ {
+struct tanh_ : FromZero {
     static constexpr float near_below = 0.625f;
     EVOLUTE_INLINE Floats near(Floats x) {
         const Floats a = magnitude(x);
@@ -174,7 +178,7 @@ struct tanh_ {
 
 // ln t = k·ln 2 + 2·atanh((m−1)/(m+1)) with t = a + √(a²+1); where a is small
 // 2·atanh(a/(1+√(a²+1))), which does not cancel; where it is large t = 2a, which may be no float.
-struct arcsinh_ {
+struct arcsinh_ : FromZero {
     static constexpr float near_below = 0.75f;
     EVOLUTE_INLINE Floats root(Floats a) { return square_root(fma(a, a, all(1.0f))); }
     EVOLUTE_INLINE Floats near(Floats x) {
@@ -195,7 +199,7 @@ struct arcsinh_ {
     }
 };
 
-struct arctan_ {  // π/2 − atan(1/a) where a > 1
+struct arctan_ : FromZero {  // π/2 − atan(1/a) where a > 1
     static constexpr float near_below = 1.0f;
     EVOLUTE_INLINE Floats near(Floats x) {
         const Floats a = magnitude(x);
@@ -211,7 +215,7 @@ struct arctan_ {  // π/2 − atan(1/a) where a > 1
     }
 };
 
-struct erf_ {
+struct erf_ : FromZero {
     static constexpr float near_below = 0.921875f;
     EVOLUTE_INLINE Floats near(Floats x) {
         const Floats a = magnitude(x);
@@ -227,7 +231,7 @@ struct erf_ {
     }
 };
 
-struct bessel_i1e_ {  // e^(−|x|)·I₁(x)
+struct bessel_i1e_ : FromZero {  // e^(−|x|)·I₁(x)
     static constexpr float near_below = 1.0f;
     EVOLUTE_INLINE Floats near(Floats x) {
         const Floats a = magnitude(x);

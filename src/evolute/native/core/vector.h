@@ -86,6 +86,25 @@ EVOLUTE_INLINE Floats square_root(Floats x) {
 #endif
 }
 
+// The same to the bit where 2^-100 ≤ x and x is finite (tested for every such float): the machine
+// finds an approximate reciprocal root and multiplies faster than it finds a root.
+#if defined(__AVX512F__)
+constexpr bool has_quick_root = true;
+EVOLUTE_INLINE Floats quick_square_root(Floats x) {
+    const __m512 half = _mm512_set1_ps(0.5f), y = _mm512_rsqrt14_ps((__m512)x);
+    // Goldschmidt's step on g ≈ √x and h ≈ 1/(2√x), then Newton's, whose residual is exact.
+    __m512 g = _mm512_mul_ps((__m512)x, y);
+    __m512 h = (__m512)_mm512_sub_epi32((__m512i)y, _mm512_set1_epi32(1 << 23));  // y/2
+    const __m512 r = _mm512_fnmadd_ps(g, h, half);
+    g = _mm512_fmadd_ps(g, r, g);
+    h = _mm512_fmadd_ps(h, r, h);
+    return (Floats)_mm512_fmadd_ps(_mm512_fnmadd_ps(g, g, (__m512)x), h, g);
+}
+#else
+constexpr bool has_quick_root = false;
+EVOLUTE_INLINE Floats quick_square_root(Floats x) { return square_root(x); }
+#endif
+
 EVOLUTE_INLINE Floats bits(Ints x) { return reinterpret_cast<Floats>(x); }
 EVOLUTE_INLINE Ints bits(Floats x) { return reinterpret_cast<Ints>(x); }
 EVOLUTE_INLINE Doubles bits(Longs x) { return reinterpret_cast<Doubles>(x); }
@@ -117,6 +136,28 @@ EVOLUTE_INLINE Floats greater(Floats x, Floats y) {
     return (Floats)_mm_max_ps((__m128)x, (__m128)y);
 #else
     return x > y ? x : y;
+#endif
+}
+// 1 with the sign of x; 0 of 0 and of NaN.
+EVOLUTE_INLINE Floats sign_of(Floats x) {
+#if defined(__AVX512F__)
+    const __m512i one = _mm512_set1_epi32(0x3f800000), sign = _mm512_set1_epi32(INT32_MIN);
+    const __mmask16 some = _mm512_cmp_ps_mask((__m512)x, _mm512_setzero_ps(), _CMP_NEQ_OQ);
+    return (Floats)_mm512_maskz_ternarylogic_epi32(some, (__m512i)x, sign, one, 0xea);
+#else
+    const Floats one = all(1.0f), zero = all(0.0f);
+    return x > zero ? one : (x < zero ? -one : zero);
+#endif
+}
+// x held within ±|y|; NaN where one of them is.
+EVOLUTE_INLINE Floats held_within(Floats x, Floats y) {
+#if defined(__AVX512DQ__)
+    const __m512 a = (__m512)x, b = (__m512)y;
+    const __mmask16 unordered = _mm512_cmp_ps_mask(a, b, _CMP_UNORD_Q);
+    return (Floats)_mm512_mask_add_ps(_mm512_range_ps(a, b, 2), unordered, a, b);
+#else
+    const Floats bound = magnitude(y);
+    return x != x ? x : greater(lesser(x, bound), -bound);
 #endif
 }
 EVOLUTE_INLINE Ints larger(Ints x, Ints y) {
