@@ -22,6 +22,7 @@ from evolute.benchmark.comparison import Measure
 from evolute.benchmark.measured import EntrantResult
 from evolute.benchmark.result import BenchResult, TaskResult
 from evolute.benchmark.tables import tables
+from evolute.benchmark.verdicts import judge_tasks
 from evolute.errors import InputError
 from evolute.lang.rule import Rule
 from evolute.runs.executors.base import TrialRequest
@@ -190,6 +191,29 @@ def test_no_difference_comes_with_the_seeds_that_would_show_the_one_seen() -> No
     (verdict,) = [each for each in task.verdicts if each.entrant == "found"]
     assert verdict.seeds_needed is None or verdict.seeds_needed > CONFIG.seeds
     assert "seeds would show the difference seen" in verdict.sentence
+
+
+def test_where_a_run_failed_no_number_of_seeds_is_promised() -> None:
+    laboratory = BenchLaboratory({TANH: Answer(0.4), ADAMW: Answer(0.5)}, noise=0.2)
+    task = run_bench(laboratory, [found(), *known("adamw")], cross=False)
+    lost = [
+        replace(run, loss=None, metric=None) if place == 0 else run
+        for place, run in enumerate(entrant(task, "found").tuned.runs)
+    ]  # type: ignore[union-attr]
+    tuned = replace(entrant(task, "found").tuned, runs=tuple(lost))  # type: ignore[type-var]
+    changed = replace(entrant(task, "found"), tuned=tuned)
+    (judged,) = judge_tasks([replace(task, entrants=(changed, *task.entrants[1:]))], CONFIG)
+    (verdict,) = [each for each in judged.verdicts if each.entrant == "found"]
+    assert verdict.finding == "no difference shown"
+    assert verdict.seeds_needed is None
+    assert "seeds would show" not in verdict.sentence
+
+
+def test_defaults_that_finish_nowhere_are_noted() -> None:
+    answers = {"v/sqrt(s)": Answer(0.4), ADAMW: Answer(0.5, diverges=True)}
+    plain = found(Rule.parse("none: tanh(g)"))
+    task = run_bench(BenchLaboratory(answers), [plain, *known("adamw")], cross=False)
+    assert "adamw at its defaults has no score: diverged: the loss became NaN" in task.notes
 
 
 def test_p_values_are_corrected_over_all_comparisons() -> None:

@@ -133,7 +133,7 @@ def test_of_many_comparisons_the_headline_says_how_many_found_what() -> None:
     assert (
         page.verdict == "In 8 comparisons with hand-made optimizers, 2 are better and 6 are worse."
     )
-    assert page.evidence == "Found is better."
+    assert page.evidence == "Found and adamw were compared."
 
 
 def test_a_rate_without_a_score_is_a_gap() -> None:

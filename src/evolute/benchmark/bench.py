@@ -313,6 +313,9 @@ def _notes(entrants: Sequence[EntrantResult]) -> Iterator[str]:
                 f"{entrant.name}: the best {name} lies on the edge of the range searched in the "
                 f"end, {each.lowest:.6g} to {each.highest:.6g}: a better one may lie beyond"
             )
+        at_defaults = entrant.defaults
+        if at_defaults is not None and at_defaults.loss is None:
+            yield f"{entrant.name} at its defaults has no score: {at_defaults.runs[-1].sentence}"
         if entrant.tuned is None:
             yield (
                 f"{entrant.name} finished no setting on all tuning seeds; the last ended: "

@@ -19,7 +19,7 @@ OPTIMIZER_COLUMNS = (
 )
 VERDICT_COLUMNS = (
     *("optimizer", "finding", "compared with", "difference#", "lower#", "upper#"),
-    *("corrected p#", "seeds needed#"),
+    *("corrected p#", "seeds for a single test#"),
 )
 RANGE_COLUMNS = (
     *("optimizer", "hyper-parameter", "default#", "lowest#", "highest#", "scale"),

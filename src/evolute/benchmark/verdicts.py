@@ -136,7 +136,8 @@ def _verdict(
             f"{mine.name} is not shown to be better than every hand-made update and schedule: "
             f"{sentence}, but no gain is shown over {_some(unbeaten)}"
         )
-    needed = found.seeds_needed if finding is Finding.NO_DIFFERENCE and not unbeaten else None
+    counted_on = finding is Finding.NO_DIFFERENCE and not (found.failed or found.other_failed)
+    needed = found.seeds_needed if counted_on and not unbeaten else None
     return EntrantVerdict(name, against, found, adjusted, finding.value, needed, sentence)
 
 

@@ -117,7 +117,7 @@ def print_result(screen: Console, result: BenchResult, work: Work) -> None:
         _print_task(screen, task)
     print_table(screen, score_table(result), SHOWN_SCORES)
     screen.print(Text(f"\n{result.sentence}", style="bold"))
-    screen.print(Text(work.next_report("bench", result.name)))
+    screen.print(Text(work.next_report("bench", result.name)), soft_wrap=True)
 
 
 def _print_task(screen: Console, task: TaskResult) -> None:

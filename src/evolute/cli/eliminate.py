@@ -86,4 +86,4 @@ def _print_for_people(screen: Console, result: EliminationResult, work: Work) ->
     if result.benchmark is not None:
         print_result(screen, result.benchmark, work)
     screen.print(Text(f"\n{result.sentence}", style="bold"))
-    screen.print(Text(work.next_report("eliminate", result.name)))
+    screen.print(Text(work.next_report("eliminate", result.name)), soft_wrap=True)

@@ -82,4 +82,4 @@ def _print_for_people(screen: Console, result: ExplainResult, work: Work) -> Non
     if result.schedule is not None:
         screen.print(Text(f"\nIts schedule works with any optimizer: [{result.schedule}]"))
     screen.print(Text(f"\n{result.sentence}", style="bold"))
-    screen.print(Text(work.next_report("explain", result.name)))
+    screen.print(Text(work.next_report("explain", result.name)), soft_wrap=True)

@@ -20,6 +20,7 @@ from evolute.report.pictures import (
     Axis,
     Band,
     Bars,
+    Dash,
     Figure,
     Heat,
     Line,
@@ -119,7 +120,8 @@ def curves_figure(task: TaskResult, style: Mapping[str, Look], name: str) -> Fig
         values.append(task.target.value)
         ends = (0.0, float(task.steps))
         target = Line(name=f"target, set by {task.target.source}", x=ends,
-                      y=(task.target.value,) * 2, tone=Tone.MUTED, width=1.0)  # fmt: skip
+                      y=(task.target.value,) * 2, tone=Tone.MUTED, width=1.2,
+                      dash=Dash.DOTTED)  # fmt: skip
         lines.append(target)
     return Figure(
         name=f"{name}-curves",
