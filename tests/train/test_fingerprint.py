@@ -12,10 +12,14 @@ from hypothesis import given, settings
 from strategies import searched_rules
 from torch import Tensor, nn
 
+from evolute.compiler.execute import execute, uniform_noise
+from evolute.compiler.program import compile_rule
 from evolute.errors import TaskError
+from evolute.lang.curve import curve
 from evolute.lang.rule import Momentum, Rule
 from evolute.tasks.base import Task
 from evolute.train.fingerprint import (
+    COMPARED,
     Fingerprint,
     Recording,
     fingerprint,
@@ -36,7 +40,7 @@ def line_task(*, width: int = 5, loss: object = "mse") -> Task:
     return Task(name="line", model=model, loss=loss, train=data, validation=data, test=data)  # type: ignore[arg-type]
 
 
-def drawn(*, gradient_size: float = 1e-2) -> Recording:
+def drawn(*, gradient_size: float = 1e-2, lengths: tuple[int, ...] = (40, 7)) -> Recording:
     """Weights of size 0.1 and gradients of the size given, of two tensors at four steps."""
     generator = torch.Generator().manual_seed(0)
 
@@ -44,7 +48,7 @@ def drawn(*, gradient_size: float = 1e-2) -> Recording:
         return tuple(
             tuple(
                 size * torch.randn(length, generator=generator, dtype=torch.float64)
-                for length in (40, 7)
+                for length in lengths
             )
             for _ in range(4)
         )
@@ -293,3 +297,49 @@ def test_what_was_loaded_is_found_as_what_was_added() -> None:
 def test_sketches_that_do_not_fit_their_names_are_refused() -> None:
     with pytest.raises(ValueError, match="sketches of shape"):
         FingerprintIndex().load(Momentum.NONE, (3,), names=["a"], sketches=np.zeros((2, 2)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "none: [a1]*(v/(sqrt(s)+1e-08)) + delta(w)",
+        "momentum: dropout(g, 0.5) + sign(w)",
+        "none: clip_norm(g) + ema(w, 0.9)",
+        "none: clip_norm(dropout(g, 0.5))",
+    ],
+)
+def test_a_fingerprint_is_that_of_each_tensor_alone(text: str) -> None:
+    recording = drawn(lengths=(3 * COMPARED, 7))
+    rule, steps = Rule.parse(text), range(len(recording.weights))
+    program = compile_rule(rule)
+    decays = [curve(decay, len(steps)).tolist() for decay in program.decays]
+    whole = program.schedule
+    factors = [1.0] * len(steps) if whole is None else curve(whole, len(steps)).tolist()
+    parts: dict[tuple[int, int], Tensor] = {}
+    for index, like in enumerate(recording.weights[0]):
+        state = [torch.zeros_like(like) for _ in program.state_slots]
+        for step in steps:
+
+            def noise(node: str, index: int = index, step: int = step) -> Tensor:
+                like = recording.weights[step][index]
+                return uniform_noise(0, index, step, node=node, like=like)
+
+            update = execute(
+                program,
+                recording.weights[step][index],
+                gradient=recording.gradients[step][index],
+                state=state,
+                step=step,
+                decays=[values[step] for values in decays],
+                uniform=noise,
+            )
+            factor = (
+                1.0
+                if program.schedule is None
+                else float(curve(program.schedule, len(steps))[step])
+            )
+            parts[step, index] = rule.sign * factor * update.expand_as(like)[:COMPARED]
+    wanted = torch.cat([parts[key] for key in sorted(parts)])
+    found = fingerprint(rule, recording)
+    assert torch.allclose(torch.from_numpy(found.values), wanted, rtol=1e-12, atol=0)
+    assert found.sizes == tuple(len(parts[key]) for key in sorted(parts))

@@ -43,6 +43,9 @@ class _Group:
     compute: Callable[..., Any]
     parameters: tuple[float, ...]
     arguments: tuple[Tensor, ...]
+    """Rows of the table that each argument is read from."""
+    views: tuple[Tensor | None, ...]
+    """The same as a part of the table, where they are one row that may be read in place."""
     target: Tensor
     state: Tensor
     nodes: tuple[str, ...]
@@ -102,7 +105,10 @@ class StackedPrograms:
         if self._curves is not None:
             self._decays.copy_(self._curves[self._step].expand_as(self._decays))
         for group in self._groups:
-            arguments = [self._table.index_select(0, rows) for rows in group.arguments]
+            arguments = [
+                self._table.index_select(0, rows) if view is None else view
+                for rows, view in zip(group.arguments, group.views, strict=True)
+            ]
             _CALLS[group.kind](self, group, arguments)
         self._step += 1
         return self._table.index_select(0, self._outputs)
@@ -110,11 +116,18 @@ class StackedPrograms:
     def _group(self, members: _Members) -> _Group:
         first, row = members.instructions[0], members.instructions[0].function
         target = self._table[members.first : members.first + len(members.instructions)]
+        arguments = tuple(zip(*members.arguments, strict=True))
+        # A new state may be an argument itself, which must not be changed by later steps.
+        in_place = row.kind is not Kind.STATEFUL
         return _Group(
             kind=row.kind,
             compute=row.compute,
             parameters=first.parameters,
-            arguments=tuple(torch.tensor(rows) for rows in zip(*members.arguments, strict=True)),
+            arguments=tuple(map(torch.tensor, arguments)),
+            views=tuple(
+                self._table[rows[0] : rows[0] + 1] if in_place and len(rows) == 1 else None
+                for rows in arguments
+            ),
             target=target,
             state=torch.zeros_like(target) if row.kind is Kind.STATEFUL else torch.empty(0),
             nodes=tuple(each.noise or "" for each in members.instructions),

@@ -31,7 +31,7 @@ def one_thread() -> Iterator[None]:
 
 @contextmanager
 def kept_objects() -> Iterator[None]:
-    """Spare Python's collector of garbage the objects that are there, and give them back at the end.
+    """Spare the collector of garbage the objects that are there, and give them back at the end.
 
     There are half a million once torch and a database are imported: to look at all of them takes
     0.15 s (measured), several times in a search of four seconds. Nothing is done where a program

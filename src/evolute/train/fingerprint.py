@@ -8,7 +8,7 @@ gradient sizes: no canonical form can see that, a relative difference of updates
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from torch import Tensor
 from evolute.compiler.execute import Uniform, execute, scheduled_rate, uniform_noise
 from evolute.compiler.program import compile_rule
 from evolute.lang.curve import curve
+from evolute.lang.registry import Kind
 from evolute.lang.rule import Momentum, Rule
 from evolute.seeds import derive, torch_generator
 from evolute.tasks.base import Task
@@ -175,18 +176,19 @@ def fingerprint(rule: Rule, recording: Recording) -> Fingerprint:
     the training that a recorded step stands for; noise is that of seed 0.
     """
     program = compile_rule(rule)
+    by_tensor = any(each.function.kind is Kind.PER_TENSOR for each in program.instructions)
+    used = recording if by_tensor else _joined(recording)
     total = len(recording.weights)
     factors = [1.0] * total if program.schedule is None else curve(program.schedule, total).tolist()
     curves = [curve(decay, total).tolist() for decay in program.decays]
-    states = [
-        [torch.zeros_like(weight) for _ in program.state_slots] for weight in recording.weights[0]
-    ]
+    states = [[torch.zeros_like(weight) for _ in program.state_slots] for weight in used.weights[0]]
     blocks = []
     for step, factor in enumerate(factors):
+        joined_noise = _joined_noise(recording, step)
         rate = rule.sign * scheduled_rate(1.0, factor, step=step)
         decays = [values[step] for values in curves]
         for index, state in enumerate(states):
-            weight, gradient = recording.weights[step][index], recording.gradients[step][index]
+            weight, gradient = used.weights[step][index], used.gradients[step][index]
             update = execute(
                 program,
                 weight,
@@ -194,12 +196,35 @@ def fingerprint(rule: Rule, recording: Recording) -> Fingerprint:
                 state=state,
                 step=step,
                 decays=decays,
-                uniform=_noise(index, step, weight),
+                uniform=_noise(index, step, weight)
+                if by_tensor
+                else _joined_noise(recording, step),
             )
-            blocks.append(rate * update.expand_as(weight)[:COMPARED])
-    filled = [block for block in blocks if len(block)]
-    return Fingerprint(rule.momentum, torch.cat(filled).numpy(), tuple(map(len, filled)))
+            whole = rate * update.expand_as(weight)
+            blocks.append(whole[:COMPARED] if by_tensor else whole)
+    sizes = tuple(filter(None, (min(len(each), COMPARED) for each in recording.weights[0])))
+    return Fingerprint(rule.momentum, torch.cat(blocks).numpy(), total * sizes)
+
+
+@lru_cache(maxsize=4)
+def _joined(recording: Recording) -> Recording:
+    """Return the entries that are compared, those of all parameters in one tensor for each step.
+
+    Where no function looks at a whole tensor, nothing else is needed.
+    """
+
+    def join(steps: tuple[tuple[Tensor, ...], ...]) -> tuple[tuple[Tensor, ...], ...]:
+        return tuple((torch.cat([each[:COMPARED] for each in step]),) for step in steps)
+
+    return Recording(join(recording.weights), join(recording.gradients))
 
 
 def _noise(index: int, step: int, weight: Tensor) -> Uniform:
     return lambda node: uniform_noise(0, index, step, node=node, like=weight)
+
+
+def _joined_noise(recording: Recording, step: int) -> Uniform:
+    pairs = list(enumerate(recording.weights[step]))
+    return lambda node: torch.cat(
+        [_noise(index, step, weight)(node)[:COMPARED] for index, weight in pairs]
+    )
