@@ -333,12 +333,7 @@ def test_a_fingerprint_is_that_of_each_tensor_alone(text: str) -> None:
                 decays=[values[step] for values in decays],
                 uniform=noise,
             )
-            factor = (
-                1.0
-                if program.schedule is None
-                else float(curve(program.schedule, len(steps))[step])
-            )
-            parts[step, index] = rule.sign * factor * update.expand_as(like)[:COMPARED]
+            parts[step, index] = rule.sign * factors[step] * update.expand_as(like)[:COMPARED]
     wanted = torch.cat([parts[key] for key in sorted(parts)])
     found = fingerprint(rule, recording)
     assert torch.allclose(torch.from_numpy(found.values), wanted, rtol=1e-12, atol=0)

@@ -196,9 +196,7 @@ def fingerprint(rule: Rule, recording: Recording) -> Fingerprint:
                 state=state,
                 step=step,
                 decays=decays,
-                uniform=_noise(index, step, weight)
-                if by_tensor
-                else _joined_noise(recording, step),
+                uniform=_noise(index, step, weight) if by_tensor else joined_noise,
             )
             whole = rate * update.expand_as(weight)
             blocks.append(whole[:COMPARED] if by_tensor else whole)
