@@ -58,7 +58,9 @@ def rounded_path(rule: Rule, weight: Tensor, given: list[Tensor], sample: int) -
             compute = each.function.compute
             match each.function.kind:
                 case Kind.ELEMENTWISE:
-                    value = compute(*inputs)
+                    # What is added to an argument first, as ε of the logarithm, is rounded too.
+                    arguments = (off(registers[at]) for at in each.arguments)
+                    value = compute(*arguments, *each.parameters)
                 case Kind.PER_TENSOR:
                     value = compute(*inputs, dims=(0,))
                 case Kind.RANDOM:

@@ -157,6 +157,8 @@ class TritonLanes:
         One tensor [L, *shape] for each parameter: float32, contiguous, on one device.
     capture
         What makes a graph of launches; by default a CUDA graph on a GPU, else none.
+    block
+        Elements of a block, a power of two. No result depends on it but norms, to rounding.
     """
 
     def __init__(
@@ -165,10 +167,12 @@ class TritonLanes:
         gradients: Sequence[Tensor],
         *,
         capture: Capture | None = None,
+        block: int = BLOCK,
     ) -> None:
+        self._block = block
         self._device, self._size = weights[0].device, len(weights[0])
         self._kept = [*weights, *gradients]  # the kernels know their addresses alone
-        self._layout = Layout(weights, gradients, block=BLOCK)
+        self._layout = Layout(weights, gradients, block=block)
         on_gpu = self._device.type == "cuda"
         self._graph = GraphedLaunch(capture or (capture_graph if on_gpu else None))
         self._instances = min(
@@ -179,7 +183,9 @@ class TritonLanes:
         self._fresh = False
 
     def _tables_with(self, room: Room) -> Tables:
-        return Tables(self._size, self._layout, room, instances=self._instances, block=BLOCK)
+        return Tables(
+            self._size, self._layout, room, instances=self._instances, block=self._block
+        )
 
     def lane(self, program: Program) -> KernelLane | None:
         """Return a lane of a rule, its state zero; None where the kernels do not know the rule.
@@ -242,12 +248,12 @@ class TritonLanes:
         )  # fmt: skip
         walk = kernels.step_lanes[(self._instances,)]
         for turn in range(room.norms):
-            walk(*arguments, turn, elements=BLOCK, finds_norm=True, **OPTIONS)
+            walk(*arguments, turn, elements=self._block, finds_norm=True, **OPTIONS)
             kernels.finish_norms[(size, tensors)](
                 tables.numbers, tables.heads, layout.tensors, tables.partials, tables.norms,
                 room.width, head, room.norms, tensors, blocks, turn, chunk=CHUNK, **OPTIONS,
             )  # fmt: skip
-        walk(*arguments, 0, elements=BLOCK, finds_norm=False, **OPTIONS)
+        walk(*arguments, 0, elements=self._block, finds_norm=False, **OPTIONS)
 
 
 def _instances(device: torch.device) -> int:
