@@ -176,7 +176,7 @@ def save_checkpoint(address: str, count: int) -> None:
         run._twins.load(*shelf[:3], digests=digests, sketches=shelf[4] * scale)
         held = SortedDigests(size=DIGEST_BYTES).merged(map(bytes.fromhex, digests))
         run._settled = Settled(store, held)
-        run._recorded = count
+        run._recorder.written = count
         timed("save the checkpoint", run._save)
 
 
@@ -184,9 +184,10 @@ def resume(address: str, count: int) -> None:
     """Do what a resumed run does until new proposals are screened and wait for their trials."""
     with open_store(address, create=False) as store:
         run = large_run(store)
-        assert not store.unsettled(RUN.digest)
+        found = run._checkpoint()
+        assert found is not None
         with run.evaluator.answers() as answers:
-            run._resume(answers)
+            run._go_on_from(found, answers)
             assert run.search.proposed == len(run._settled) == count
             run._admit(run.search.ask(), answers)
             assert run._pending

@@ -200,9 +200,85 @@ def test_a_trial_that_crashed_in_a_group_not_yet_told_is_tried_again(
     store = run.evaluator.store
     kinds = [each.trial.outcome.kind for each in store.trials()]
     assert kinds.count(OutcomeKind.CRASHED) == 1
-    assert (store.checkpoint(run.digest) is not None) == saved_before
+    assert store.checkpoint(run.digest) is not None
     store.close()
     assert sat(open_run(path)) == undisturbed
+
+
+class Crashing(InProcessExecutor):
+    """Every second trial crashes, by its digest, as often as it is tried."""
+
+    tried: list[str]
+
+    def next(self, stop: Callable[[], bool] = never_stop) -> tuple[int, Trial] | None:
+        answer = super().next(stop)
+        if answer is None:
+            return None
+        digest = answer[1].key.digest
+        self.__dict__.setdefault("tried", []).append(digest)
+        if int(digest, 16) % 2:
+            return answer
+        return answer[0], Trial(answer[1].key, Outcome(OutcomeKind.CRASHED, "killed"), None)
+
+
+def crashing(path: Path, **options: Any) -> Run:
+    run = open_run(path, **options)
+    executor = Crashing(run.evaluator.task, equipment=Equipment(lanes=2, plan="loop"))
+    run.evaluator = replace(run.evaluator, executor=executor)
+    return run
+
+
+def interrupted(run: Run) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run.execute()
+    run.evaluator.store.close()
+
+
+def never_asked(run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Return the run; its search must go on from a state, and is not asked from the beginning."""
+
+    def ask() -> tuple[Proposal, ...]:
+        pytest.fail("asked from the beginning")
+
+    monkeypatch.setattr(run.search, "ask", ask)
+    return run
+
+
+def test_a_run_whose_trials_crash_again_goes_on_from_its_checkpoint(
+    tmp_path: Path, always: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "store.sqlite"
+    undisturbed = sat(crashing(tmp_path / "undisturbed.sqlite"))
+    assert undisturbed["failures"]
+    interrupted(crashing(path, observe=Interrupting(5)))
+    interrupted(crashing(path, observe=Interrupting(9)))
+    resumed = never_asked(crashing(path), monkeypatch)
+    marked = json.loads((resumed.evaluator.store.checkpoint(resumed.digest) or {})["state"])
+    assert sat(resumed) == undisturbed
+    tried = vars(resumed.evaluator.executor)["tried"]
+    assert set(tried[: len(marked["to_retry"])]) == marked["to_retry"].keys() != set()
+    assert len(tried) == len(set(tried)) < len(undisturbed["settled"])
+
+
+def test_a_run_whose_crashed_trials_end_otherwise_is_asked_anew(
+    tmp_path: Path, always: None, undisturbed: dict[str, Any]
+) -> None:
+    path = tmp_path / "store.sqlite"
+    interrupted(crashing(path, observe=Interrupting(6)))
+    assert sat(open_run(path)) == undisturbed
+
+
+def test_what_crashed_after_the_checkpoint_is_forgotten_and_the_run_goes_on_from_it(
+    tmp_path: Path, always: None, undisturbed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "store.sqlite"
+    interrupted(open_run(path, observe=Interrupting(4)))
+    killed = crashing(path)
+    monkeypatch.setattr(killed, "_save", lambda: None)
+    killed.execute()
+    assert killed.evaluator.store.unsettled(killed.digest)
+    killed.evaluator.store.close()
+    assert sat(never_asked(open_run(path), monkeypatch)) == undisturbed
 
 
 def changed(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
@@ -236,6 +312,8 @@ def flip(path: Path) -> None:
         changed(lambda plain: plain.update(pending=[[1]])),
         changed(lambda plain: plain.update(shelves=[["{}", "none", [1], []]])),
         changed(lambda plain: plain.update(progress={"unheard": 1})),
+        changed(lambda plain: plain.update(to_retry={"ef" * 32: "crashed"})),
+        changed(lambda plain: plain.update(to_retry={"ef" * 32: "finished"})),
         changed(dict.clear),
     ],
 )
@@ -290,6 +368,18 @@ def replace_columns(path: Path, change: Callable[[str, bytes], bytes]) -> None:
         store.put_checkpoint(run.digest, changed_columns, entries=0)
 
 
+def settled_for_good(path: Path, undisturbed: dict[str, Any]) -> None:
+    """Say of trials that ended for good that they crashed."""
+
+    def change(plain: dict[str, Any]) -> None:
+        with open_store(path) as store:
+            held = [each.trial.key.digest for each in store.trials()]
+        plain["to_retry"] = dict.fromkeys(held[:1], "crashed")
+
+    assert undisturbed["settled"]
+    changed(change)(path)
+
+
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return sat(open_run(tmp_path_factory.mktemp("undisturbed") / "store.sqlite"))
@@ -323,6 +413,7 @@ def ended_early(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (unknown_trials, True),
         (unsettled_twins, True),
         (unknown_twins, None),
+        (settled_for_good, None),
     ],
 )
 def test_a_checkpoint_that_no_run_has_written_is_ignored_however_late_it_shows(
@@ -330,7 +421,7 @@ def test_a_checkpoint_that_no_run_has_written_is_ignored_however_late_it_shows(
     caplog: pytest.LogCaptureFixture, damage: Callable[..., object], *, noticed: bool | None,
 ) -> None:  # fmt: skip
     path = Path(shutil.copy(ended_early, tmp_path / "store.sqlite"))
-    if damage in (unknown_trials, unsettled_twins, unknown_twins):
+    if damage in (unknown_trials, unsettled_twins, unknown_twins, settled_for_good):
         damage(path, undisturbed)
     else:
         changed(damage)(path)

@@ -29,6 +29,11 @@ class Budget:
     seconds: float | None = None
     evaluations: int | None = None
 
+    def fraction(self, *, evaluations: int, seconds: float) -> float | None:
+        """Return the part that is spent, 0 to 1, of whichever limit is nearer; None without one."""
+        pairs = ((self.evaluations, evaluations), (self.seconds, seconds))
+        return max((min(spent / limit, 1.0) for limit, spent in pairs if limit), default=None)
+
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read ``10m`` (also s, h, d) or a number of evaluations such as ``500``.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -11,6 +11,7 @@ from evolute.runs.config import RunConfig
 from evolute.runs.executors.base import TrialRequest
 from evolute.runs.screening import Screened
 from evolute.search.state import proposal_from_json
+from evolute.store.base import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,3 +59,14 @@ class Candidate:
         protocol = config.protocol(screened.proposal.stage)
         request = TrialRequest(screened.rule, protocol, config.seed)
         return cls(screened, request, digest_of(request), None if twin is None else str(twin))
+
+
+def rule_of(digest: str, store: Store, waiting: Iterable[Candidate]) -> Rule:
+    """Return the rule of a trial that is stored or waited for; ValueError if it is neither."""
+    trial = store.get(digest)
+    if trial is not None:
+        return Rule.parse(trial.key.rule)
+    found = next((item for item in waiting if item.digest == digest), None)
+    if found is None:
+        raise ValueError("a fingerprint of a trial that nobody asked for")
+    return found.screened.rule

@@ -25,7 +25,7 @@ from evolute.runs.settled import DIGEST_BYTES, Settled
 from evolute.search.base import Search
 from evolute.search.digests import SortedDigests
 from evolute.store.base import Store
-from evolute.trial import OutcomeKind
+from evolute.trial import RETRIED_KINDS, OutcomeKind
 
 FORMAT = 3
 """To be raised with every change of what a checkpoint holds, or of how searches draw or go on."""
@@ -74,9 +74,9 @@ class Checkpoint:
     asked: int
     entries: int
 
-    def is_beyond(self, budget: Budget, *, seconds: float) -> bool:
-        """Whether it has come further, in so many seconds, than a budget does."""
-        asked, time = budget.evaluations, budget.seconds
+    def is_beyond(self, budget: Budget, *, workers: int) -> bool:
+        """Whether it has come further than a budget does, of so many workers."""
+        asked, time, seconds = budget.evaluations, budget.seconds, self.seconds / workers
         return (asked is not None and self.asked > asked) or (time is not None and seconds > time)
 
 
@@ -116,6 +116,7 @@ def to_columns(
         "asked": checkpoint.asked,
         "entries": checkpoint.entries,
         "shelves": shelves,
+        "to_retry": {digest: kind.value for digest, kind in checkpoint.settled.to_retry.items()},
     }
     return columns | {STATE: json.dumps(plain).encode()}
 
@@ -155,7 +156,7 @@ def from_columns(
     _load_twins(columns, plain["shelves"], digests, twins=twins)
     return Checkpoint(
         search=search.restored(plain["search"]),
-        settled=Settled(store, digests),
+        settled=Settled(store, digests, to_retry=_to_retry(plain["to_retry"], digests)),
         progress=_figures(plain["progress"]),
         failures={
             OutcomeKind(kind): (_count(count), _text(first))
@@ -167,6 +168,16 @@ def from_columns(
         asked=_count(plain["asked"]),
         entries=_count(plain["entries"]),
     )
+
+
+def _to_retry(kept: Mapping[str, str], settled: SortedDigests) -> dict[str, OutcomeKind]:
+    """Return how trials ended that are to be tried again; ValueError if some are not settled."""
+    kinds = {digest: OutcomeKind(kind) for digest, kind in kept.items()}
+    if not RETRIED_KINDS.issuperset(kinds.values()):
+        raise ValueError("a trial to be tried again that ended for good")
+    if any(settled.find(bytes.fromhex(digest)) is None for digest in kinds):
+        raise ValueError("a trial to be tried again that is not settled")
+    return kinds
 
 
 def _figures(kept: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from evolute.errors import TaskError
 from evolute.lang.rule import Rule
 from evolute.runs.answers import Answers
 from evolute.runs.budget import Budget
-from evolute.runs.candidate import Candidate
+from evolute.runs.candidate import Candidate, rule_of
 from evolute.runs.checkpoint import Checkpoint, from_columns, say_ignored, to_columns
 from evolute.runs.config import RunConfig
 from evolute.runs.config import run_digest as run_digest
@@ -25,12 +26,14 @@ from evolute.runs.executors.base import TrialRequest
 from evolute.runs.progress import KEPT_FIGURES, Observer
 from evolute.runs.progress import Ending as Ending
 from evolute.runs.progress import Progress as Progress
+from evolute.runs.recorder import Recorder
+from evolute.runs.retrying import try_again
 from evolute.runs.screening import Screened, TwinFinder, screen
 from evolute.runs.settled import Settled
 from evolute.search.base import Proposal, Result, Search, Stage
 from evolute.search.state import MALFORMED
-from evolute.store.base import RunEntry, RunRecord
-from evolute.train.environment import one_thread
+from evolute.store.base import RunRecord
+from evolute.train.environment import kept_objects, one_thread
 from evolute.train.fingerprint import record
 from evolute.train.trainer import trial_key
 from evolute.trial import PROGRAM_VERSION, Outcome, OutcomeKind, Trial, canonical_json
@@ -38,9 +41,6 @@ from evolute.trial import PROGRAM_VERSION, Outcome, OutcomeKind, Trial, canonica
 SCREENED_AT_ONCE = 64
 """Proposals that are screened in one piece before the workers hear of them: checking 50 at once
 takes a quarter of the time of checking one by one, and workers should not wait for more."""
-
-ENTRIES_AT_ONCE = 32
-"""Entries of a run that are written in one transaction, of which each waits for the disk."""
 
 CHECKPOINT_SECONDS = 60.0
 """How often a checkpoint is saved at most."""
@@ -85,9 +85,8 @@ class Run:
         self._asked: set[str] = set()
         self._pending: deque[list[Candidate]] = deque()
         self._told_early: list[Candidate] = []
-        self._degenerate: list[Trial] = []
-        self._entries: list[RunEntry] = []
-        self._recorded = 0
+        self._recorder = Recorder(self.evaluator.store, self.digest)
+        self._tried_again: frozenset[str] = frozenset()
         self._trial_seconds = self._reused_seconds = 0.0
         self._at_rest = False
         self._saved: tuple[int, int] | None = None
@@ -118,23 +117,17 @@ class Run:
 
     def _sit(self) -> Ending:
         task, store = self.evaluator.task, self.evaluator.store
-        store.open_run(
-            RunRecord(
-                digest=self.digest,
-                name=self.config.name,
-                config_json=canonical_json(self.config.identity()),
-                program_version=PROGRAM_VERSION,
-            )
-        )
-        if store.unsettled(self.digest):
-            store.forget_entries(self.digest)  # tried again, they may lead the search elsewhere
+        identity = canonical_json(self.config.identity())
+        store.open_run(RunRecord(self.digest, self.config.name, identity, PROGRAM_VERSION))
         if self.config.duplicate_tolerance is not None:
-            recording = record(task, self.config.seed)
-            tolerance = self.config.duplicate_tolerance
+            recording, tolerance = record(task, self.config.seed), self.config.duplicate_tolerance
             self._twins = TwinFinder(recording, tolerance, self._rule_of)
         self._started = self.clock()
-        with one_thread(), self.evaluator.answers(self._out_of_time) as answers:
-            self._resume(answers)
+        found = self._checkpoint()
+        stop = self._out_of_time
+        with one_thread(), kept_objects(), self.evaluator.answers(stop) as answers:
+            if found is not None:
+                self._go_on_from(found, answers)
             self._save_after = self.clock() + CHECKPOINT_SECONDS
             try:
                 ending = self._search(answers)
@@ -143,67 +136,81 @@ class Run:
                     self._save()
                 raise
             finally:
-                self._write_down()
+                self._recorder.write()
         self._show(phase=str(ending))
         return ending
 
-    def _resume(self, answers: Answers) -> None:
-        """Go on from the checkpoint, where there is one that can be used."""
-        columns = self.evaluator.store.checkpoint(self.digest)
-        if columns is None:
-            return
-        twins = self._twins and replace(self._twins, _indices={})
+    def _checkpoint(self) -> Checkpoint | None:
+        """Return the checkpoint if it can be used; forget entries that may not come again."""
         store = self.evaluator.store
+        unsettled = store.unsettled(self.digest)
+        found = self._usable(store.checkpoint(self.digest) or {})
+        if unsettled and found is None:
+            store.forget_entries(self.digest)  # tried again, trials may lead the search elsewhere
+            self._may_save = True
+        elif unsettled and found is not None:
+            numbers = [item.number for item in chain(found.told_early, *found.pending)]
+            store.forget_entries_from(self.digest, found.progress["sampled"], also=numbers)
+        return found
+
+    def _usable(self, columns: Mapping[str, bytes]) -> Checkpoint | None:
+        """Return a checkpoint, with candidates that wait; None where there is none to go on from.
+
+        Trials that timed out or crashed are tried again: what was told of them must stay true.
+        """
+        if not columns:
+            return None
+        store, twins = self.evaluator.store, self._twins and replace(self._twins, _indices={})
         try:
             found = from_columns(columns, self.search, store=store, run=self.digest, twins=twins)
-            pending = [[self._read(data) for data in group] for group in found.pending]
-            early = [self._read(data) for data in found.told_early]
-            progress = replace(self.progress, **found.progress)
+            found.pending = [[self._read(data) for data in group] for group in found.pending]
+            found.told_early = [self._read(data) for data in found.told_early]
+            if found.is_beyond(self.budget, workers=self.evaluator.executor.workers):
+                self._may_save = False  # it has come further than this budget does, and is kept
+                return None
+            earlier = found.settled.to_retry
+            again = try_again(earlier, self.config, self.evaluator, stop=self._out_of_time)
         except MALFORMED as error:
+            if isinstance(error, TaskError):
+                raise
             say_ignored(error)
-            return
-        seconds = found.seconds / self.evaluator.executor.workers
-        if found.is_beyond(self.budget, seconds=seconds):
-            self._may_save = False  # it has come further than this budget does, and is kept
-            return
+            return None
+        self._tried_again = frozenset(again)
+        if {digest: trial.outcome.kind for digest, trial in again.items()} != earlier:
+            return None
+        self._twins = twins
+        return found
+
+    def _go_on_from(self, found: Checkpoint, answers: Answers) -> None:
+        """Come to where the checkpoint was saved, and ask for the trials that it waits for."""
         self._unasked = self.search
-        self.search, self._twins, self._settled = found.search, twins, found.settled
-        self._pending, self._told_early = deque(pending), early
-        self._failures, self._recorded = found.failures, found.entries
-        self._trial_seconds, self._reused_seconds = found.seconds, seconds
-        self.progress = replace(progress, reused=len(self._settled))
+        self.search, self._settled = found.search, found.settled
+        self._pending, self._told_early = deque(found.pending), found.told_early
+        self._failures = found.failures
+        self._recorder = Recorder(self.evaluator.store, self.digest, written=found.entries)
+        self._trial_seconds = found.seconds
+        self._reused_seconds = found.seconds / self.evaluator.executor.workers
+        self.progress = replace(self.progress, **found.progress, reused=len(self._settled))
         self._saved = self._position
-        waiting = [item for group in pending for item in group]
-        self._ask(sorted(waiting, key=lambda item: item.number), answers)
+        self._ask(sorted(chain(*self._pending), key=lambda item: item.number), answers)
 
     def _read(self, data: object) -> Candidate:
         return Candidate.from_json(data, self.config, digest_of=self.evaluator.digest)
 
     def _rule_of(self, digest: str) -> Rule:
-        """Return the rule of a trial of an earlier sitting, be it scored or waited for."""
-        trial = self.evaluator.store.get(digest)
-        if trial is not None:
-            return Rule.parse(trial.key.rule)
-        waiting = (item for group in self._pending for item in group)
-        found = next((item for item in waiting if item.digest == digest), None)
-        if found is None:
-            raise ValueError("a fingerprint of a trial that nobody asked for")
-        return found.screened.rule
+        return rule_of(digest, self.evaluator.store, chain.from_iterable(self._pending))
 
     @property
     def _position(self) -> tuple[int, int]:
         """How far it has come: what was proposed, and what is recorded."""
-        return self.progress.sampled, self._recorded + len(self._entries)
+        return self.progress.sampled, len(self._recorder)
 
     def _save(self) -> None:
-        """Save a checkpoint, unless nothing has happened since the last.
-
-        Nor once a trial timed out or crashed: it is tried again on resuming, from before it ended.
-        """
-        if self._position == self._saved or not self._may_save or self._settled.to_retry:
+        """Save a checkpoint, unless nothing has happened since the last."""
+        if self._position == self._saved or not self._may_save:
             return
         started = self.clock()
-        self._write_down()
+        self._recorder.write()
         checkpoint = Checkpoint(
             search=self.search,
             settled=self._settled,
@@ -213,11 +220,11 @@ class Run:
             pending=[[item.to_json() for item in group] for group in self._pending],
             told_early=[item.to_json() for item in self._told_early],
             asked=self._settled.earlier + len(self._asked),
-            entries=self._recorded,
+            entries=self._recorder.written,
         )
         columns = to_columns(checkpoint, self._twins, run=self.digest)
         if columns is not None:
-            self.evaluator.store.put_checkpoint(self.digest, columns, entries=self._recorded)
+            self.evaluator.store.put_checkpoint(self.digest, columns, entries=checkpoint.entries)
             self._saved = self._position
         now = self.clock()
         pause = max(CHECKPOINT_SECONDS, (now - started) / SHARE_OF_CHECKPOINTS)
@@ -252,8 +259,8 @@ class Run:
     @property
     def failures(self) -> tuple[tuple[OutcomeKind, int, str], ...]:
         """Each kind of failure, the commonest first: how often, and the sentence of the first."""
-        kinds = sorted(self._failures.items(), key=lambda item: -item[1][0])
-        return tuple((kind, count, first) for kind, (count, first) in kinds)
+        kinds = ((kind, count, first) for kind, (count, first) in self._failures.items())
+        return tuple(sorted(kinds, key=lambda each: -each[1]))
 
     def _admit(self, proposals: Sequence[Proposal], answers: Answers) -> None:
         """Tell the search of degenerate proposals at once; ask for the trials of the sound ones."""
@@ -294,8 +301,7 @@ class Run:
             key = trial_key(item.rule, self.evaluator.task, protocol, seed=self.config.seed)
             trials.append(Trial(key, Outcome(OutcomeKind.DEGENERATE, item.fault or ""), None))
             told.append((item, key.digest, Result(OutcomeKind.DEGENERATE)))
-        self._degenerate += trials
-        self._tell(told)
+        self._tell(told, trials=trials)
         self._show(degenerate=self.progress.degenerate + len(faulty))
 
     def _allowed(self, digest: str) -> bool:
@@ -331,7 +337,7 @@ class Run:
         self._tell([(item.screened, item.answer, self._result(item)) for item in settled])
         early = [item for item in self._told_early if item.answer in self._settled]
         self._told_early = [item for item in self._told_early if item not in early]
-        self._record(
+        self._recorder.add(
             [(item.screened, item.answer, Result(OutcomeKind.DUPLICATE)) for item in early]
         )
         twins = sum(item.twin is not None for item in settled)
@@ -343,28 +349,13 @@ class Run:
             return self._settled[item.digest]
         return Result(OutcomeKind.DUPLICATE, self._settled[item.twin].fitness)
 
-    def _tell(self, told: Sequence[tuple[Screened, str, Result]]) -> None:
+    def _tell(
+        self, told: Sequence[tuple[Screened, str, Result]], *, trials: Sequence[Trial] = ()
+    ) -> None:
         """Record proposals with the digests of the trials that answer them; tell the search."""
-        self._record(told)
+        self._recorder.add(told, trials=trials)
         for item, _, result in told:
             self.search.tell(item.proposal.number, result)
-
-    def _record(self, told: Sequence[tuple[Screened, str, Result]]) -> None:
-        for item, digest, result in told:
-            facts = item.proposal.to_dict() | {"rule": str(item.rule), "outcome": result.kind.value}
-            self._entries.append(RunEntry(item.proposal.number, digest, facts))
-        if len(self._entries) >= ENTRIES_AT_ONCE:
-            self._write_down()
-
-    def _write_down(self) -> None:
-        """Store degenerate proposals and entries: what a kill takes is told alike on resuming."""
-        store = self.evaluator.store
-        if self._degenerate:
-            store.put_many(self._degenerate)
-        if self._entries:
-            store.record_many(self.digest, self._entries)
-            self._recorded += len(self._entries)
-        self._degenerate, self._entries = [], []
 
     def _note_trial(self, trial: Trial, trained: bool) -> None:
         """Keep a trial's result and show it."""
@@ -372,7 +363,7 @@ class Run:
         self._settled.add(trial)
         self._trial_seconds += trial.provenance.seconds
         changes: dict[str, object] = {"trained": len(self._settled)}
-        if not trained:
+        if not trained and trial.key.digest not in self._tried_again:
             changes["reused"] = self.progress.reused + 1
             self._reused_seconds += trial.provenance.seconds / self.evaluator.executor.workers
         if fitness is None:
@@ -391,15 +382,11 @@ class Run:
 
     def _fraction(self) -> float | None:
         """Part of the search or of its budget that is done, whichever is nearer its end."""
-        settled = self.search.progress
-        parts = [] if settled is None else [settled]
-        for limit, spent in (
-            (self.budget.evaluations, len(self._settled)),
-            (self.budget.seconds, self._seconds()),
-        ):
-            if limit:
-                parts.append(min(spent / limit, 1.0))
-        return max(parts, default=None)
+        parts = (
+            self.search.progress,
+            self.budget.fraction(evaluations=len(self._settled), seconds=self._seconds()),
+        )
+        return max((part for part in parts if part is not None), default=None)
 
     def _show(self, **changes: object) -> None:
         changes.setdefault("phase", self.search.phase)

@@ -6,10 +6,12 @@ Results of this sitting are at hand. Of trials that an earlier sitting saw, only
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from evolute.search.base import Result
 from evolute.search.digests import SortedDigests
 from evolute.store.base import Store
-from evolute.trial import RETRIED_KINDS, Trial
+from evolute.trial import RETRIED_KINDS, OutcomeKind, Trial
 
 DIGEST_BYTES = 32
 
@@ -23,13 +25,21 @@ class Settled:
         Where the trials of earlier sittings are.
     earlier
         Their digests, :data:`DIGEST_BYTES` each.
+    to_retry
+        How those of them ended that timed out or crashed.
     """
 
-    def __init__(self, store: Store, earlier: SortedDigests | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        earlier: SortedDigests | None = None,
+        *,
+        to_retry: Mapping[str, OutcomeKind] | None = None,
+    ) -> None:
         self._store = store
         self._earlier = SortedDigests(size=DIGEST_BYTES) if earlier is None else earlier
         self._results: dict[str, Result] = {}
-        self._to_retry = False
+        self._to_retry = dict(to_retry or {})
 
     def __len__(self) -> int:
         return len(self._earlier) + len(self._results)
@@ -65,14 +75,15 @@ class Settled:
         return self._earlier.find(bytes.fromhex(digest)) is not None
 
     @property
-    def to_retry(self) -> bool:
-        """Whether one of this sitting timed out or crashed: a later sitting tries it again."""
+    def to_retry(self) -> Mapping[str, OutcomeKind]:
+        """How trials ended that timed out or crashed: a later sitting tries them again."""
         return self._to_retry
 
     def add(self, trial: Trial) -> None:
         """Keep the result of a trial of this sitting."""
         self._results[trial.key.digest] = result_of(trial)
-        self._to_retry |= trial.outcome.kind in RETRIED_KINDS
+        if trial.outcome.kind in RETRIED_KINDS:
+            self._to_retry[trial.key.digest] = trial.outcome.kind
 
     def all_digests(self) -> SortedDigests:
         """Return the digests of all trials as ``earlier`` of a later sitting."""

@@ -217,6 +217,16 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def forget_entries_from(self, run: str, position: int, *, also: Collection[int]) -> None:
+        """Forget what a run proposed from a position on, and at others; all else stays.
+
+        Raises
+        ------
+        StoreError
+            If there is no such run.
+        """
+
+    @abstractmethod
     def run_entries(self, run: str) -> tuple[RunEntry, ...]:
         """Return the entries of a run by rising position; positions may have gaps.
 

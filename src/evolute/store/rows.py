@@ -32,6 +32,8 @@ TYPES = {
 }
 """What a stranger, who can compute a checksum, must have written where nothing else looks."""
 
+KINDS = {kind.value: kind for kind in OutcomeKind}
+
 DAMAGE = (ValueError, TypeError, KeyError, RecursionError)
 """What reading a row can raise whose content no store has written."""
 

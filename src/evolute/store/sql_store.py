@@ -26,10 +26,11 @@ from evolute.store.listing import (
     result_columns,
     trial_rows,
 )
-from evolute.store.rows import DAMAGE, row_to_trial, trial_to_row
+from evolute.store.rows import DAMAGE, KINDS, row_to_trial, trial_to_row
 from evolute.store.schema import documents, run_entries, runs, trials
 from evolute.store.session import Session
 from evolute.store.writing import (
+    delete_entries_from,
     entry_row,
     insert_into,
     insert_trials,
@@ -39,8 +40,6 @@ from evolute.store.writing import (
     recorded,
 )
 from evolute.trial import OutcomeKind, Trial, canonical_json
-
-KINDS = {kind.value: kind for kind in OutcomeKind}
 
 
 class SqlStore(Store):
@@ -214,10 +213,7 @@ class SqlStore(Store):
         """Mark entries that were copied from a store where their trials had not ended by itself."""
 
         def work(connection: Connection) -> None:
-            run_id = self._run_id(connection, run)
-            for part in parts(positions):
-                chosen = (run_entries.c.run_id == run_id) & run_entries.c.position.in_(part)
-                mark_entries(connection, chosen)
+            mark_entries(connection, self._run_id(connection, run), positions)
 
         self._session.write(work)
 
@@ -226,6 +222,13 @@ class SqlStore(Store):
             run_id = self._run_id(connection, run, lock=True)
             forget_checkpoint(connection, run_id)
             connection.execute(delete(run_entries).where(run_entries.c.run_id == run_id))
+
+        self._session.write(work)
+
+    def forget_entries_from(self, run: str, position: int, *, also: Collection[int]) -> None:
+        def work(connection: Connection) -> None:
+            run_id = self._run_id(connection, run, lock=True)
+            delete_entries_from(connection, run_id, position, also=also)
 
         self._session.write(work)
 

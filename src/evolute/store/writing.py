@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, bindparam, delete, or_, select, update
+from sqlalchemy import Connection, Table, bindparam, delete, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from evolute.store.base import RunEntry
@@ -165,11 +165,21 @@ def entry_row(run_id: int, entry: RunEntry, facts: str, trial: Mapping[Any, Any]
     return row | {"checksum": entry_checksum(row)}
 
 
-def mark_entries(connection: Connection, chosen: ColumnElement[bool]) -> None:
+def mark_entries(connection: Connection, run_id: int, positions: Collection[int]) -> None:
     """Mark these entries as unsettled, which is part of what their checksums are of."""
-    rows = connection.execute(select(run_entries).where(chosen)).mappings().all()
-    for row in rows:
-        checksum = entry_checksum({**row, "unsettled": True})
-        key = (run_entries.c.run_id == row["run_id"]) & (run_entries.c.position == row["position"])
-        values = {"unsettled": True, "checksum": checksum}
-        connection.execute(update(run_entries).where(key).values(values))
+    for part in parts(positions):
+        chosen = (run_entries.c.run_id == run_id) & run_entries.c.position.in_(part)
+        for row in connection.execute(select(run_entries).where(chosen)).mappings().all():
+            checksum = entry_checksum({**row, "unsettled": True})
+            key = (run_entries.c.run_id == run_id) & (run_entries.c.position == row["position"])
+            values = {"unsettled": True, "checksum": checksum}
+            connection.execute(update(run_entries).where(key).values(values))
+
+
+def delete_entries_from(
+    connection: Connection, run_id: int, position: int, *, also: Collection[int]
+) -> None:
+    """Delete the entries of a run from a position on, and others."""
+    places = [run_entries.c.position.in_(part) for part in parts(also)]
+    for place in (run_entries.c.position >= position, *places):
+        connection.execute(delete(run_entries).where(run_entries.c.run_id == run_id, place))

@@ -134,6 +134,23 @@ class RunContract(ABC):
         with pytest.raises(StoreError):
             store.forget_entries("ef" * 32)
 
+    def test_the_last_entries_of_a_run_and_others_can_be_forgotten(self, store: Store) -> None:
+        other = replace(RUN, digest="cd" * 32)
+        trials = store.put_many([example_trial(number) for number in range(6)])
+        entries = [example_entry(at, trial) for at, trial in enumerate(trials)]
+        for run in (RUN, other):
+            store.open_run(run)
+            store.record_many(run.digest, entries)
+        store.put_checkpoint(RUN.digest, {"state": b"{}"}, entries=2)
+        store.forget_entries_from(RUN.digest, 4, also=[1, 3])
+        assert store.run_entries(RUN.digest) == (entries[0], entries[2])
+        assert store.checkpoint(RUN.digest) == {"state": b"{}"}
+        store.forget_entries_from(RUN.digest, 2, also=())
+        assert store.run_entries(RUN.digest) == (entries[0],)
+        assert store.run_entries(other.digest) == tuple(entries)
+        with pytest.raises(StoreError):
+            store.forget_entries_from("ef" * 32, 0, also=())
+
     def test_a_checkpoint_is_read_as_it_was_written_last(self, store: Store) -> None:
         store.open_run(RUN)
         assert store.checkpoint(RUN.digest) is None
