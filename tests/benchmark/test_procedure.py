@@ -97,6 +97,16 @@ def test_a_grid_grows_no_further_than_its_limit_and_says_that_it_ends_on_its_edg
     assert any("rule 1, 0.178, is the edge of its grid, widened once" in n for n in verdict.notes)
 
 
+def test_where_no_rate_finishes_the_grid_grows_towards_lower_ones() -> None:
+    """A function taken out of a rule may make its update many times as large."""
+    answer = Response(0.3, log_rate=-2.0, coarse_rate=1.0, diverges_above=-0.9)
+    verdict, _ = verdict_of([answer], [Response(0.4)])
+    tuning = verdict.finalists[0].tuning
+    assert [point.fitness is None for point in tuning.points[-7:]] == [True] * 7
+    assert tuning.best is not None
+    assert tuning.best.learning_rate < 10**-0.9
+
+
 def test_a_rate_beyond_which_runs_diverge_is_no_edge_to_widen() -> None:
     answer = Response(0.3, log_rate=-1.25, coarse_rate=1e-2, diverges_above=-1.4)
     verdict, _ = verdict_of([answer], [Response(0.4)])

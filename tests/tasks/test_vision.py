@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib
 import io
 import os
 import shutil
@@ -207,20 +208,27 @@ def test_the_local_cache_of_the_hub_is_read_and_nothing_else_of_it(
 ) -> None:
     pixels = random_bytes(20, 32, 32, 3)
     asked: list[tuple[str, str, bool]] = []
+    hub = importlib.import_module("huggingface_hub.constants")
+    settings = types.SimpleNamespace(HF_HUB_OFFLINE=False)
 
     def load_dataset(repository: str, *, split: str, download_config: Any) -> Part:
-        asked.append((repository, split, download_config.local_files_only))
+        assert download_config.local_files_only
+        asked.append((repository, split, settings.HF_HUB_OFFLINE and hub.HF_HUB_OFFLINE))
         return Part(pixels)
 
     stand_in = types.ModuleType("datasets")
     stand_in.__spec__ = types.SimpleNamespace(name="datasets")  # type: ignore[assignment]
     stand_in.load_dataset = load_dataset  # type: ignore[attr-defined]
     stand_in.DownloadConfig = types.SimpleNamespace  # type: ignore[attr-defined]
+    stand_in.config = settings  # type: ignore[attr-defined]
+    monkeypatch.setattr(hub, "HF_HUB_OFFLINE", False)
     monkeypatch.setitem(sys.modules, "datasets", stand_in)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     images = read_images(CIFAR10, None)
     assert torch.equal(images.train[0], torch.from_numpy(pixels).movedim(3, 1))
     assert asked == [("uoft-cs/cifar10", "train", True), ("uoft-cs/cifar10", "test", True)]
+    assert not settings.HF_HUB_OFFLINE
+    assert not hub.HF_HUB_OFFLINE
 
 
 def test_a_data_set_that_is_nowhere_says_where_it_was_looked_for_and_how_to_get_it(

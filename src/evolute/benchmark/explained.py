@@ -185,8 +185,8 @@ class ExplainResult:
         idle = sum(part.simpler and part.not_worse for part in self.parts)
         taken = sum(part.simpler for part in self.parts)
         first = (
-            f"of {counted(taken)} ways to take a part out, {counted(len(worth))} are shown to cost "
-            f"something and {counted(idle)} are not worse"
+            f"of {counted(taken)} ways to take a part out, {_are(len(worth))} shown to cost "
+            f"something and {_are(idle)} not worse"
         )
         return f"{first}; {self._about_simplest()}"
 
@@ -220,6 +220,10 @@ class ExplainResult:
             If it is no ablation.
         """
         return from_plain(_ADAPTER, data, what="an ablation")
+
+
+def _are(count: int) -> str:
+    return f"{'none' if count == 0 else counted(count)} {'is' if count == 1 else 'are'}"
 
 
 def _written(interval: Interval) -> Sequence[str]:

@@ -166,7 +166,7 @@ def _grid_notes(verdict: Verdict) -> Iterator[str]:
         elif tuning.widenings:
             yield (
                 f"the grid of {finalist.name} was widened {_times(tuning.widenings)}, as its best "
-                "rate was the edge"
+                "rate was the edge or none finished"
             )
 
 

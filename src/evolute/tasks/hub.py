@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -40,14 +42,32 @@ def read_hub_cache(
     library: Any = optional_module("datasets", extra="vision", what="the cache of the hub")
     local = library.DownloadConfig(local_files_only=True)
     try:
-        parts = [
-            library.load_dataset(repository, split=split, download_config=local)
-            for split in ("train", held_out)
-        ]
+        with _offline(library):
+            parts = [
+                library.load_dataset(repository, split=split, download_config=local)
+                for split in ("train", held_out)
+            ]
     except (OSError, ValueError):  # what it raises for a repository that its cache does not hold
         return None
     train, test = (_tensors(part, channels) for part in parts)
     return train, test
+
+
+@contextmanager
+def _offline(library: Any) -> Iterator[None]:
+    """Keep the library off the network, which it tries for half a minute for what it has not."""
+    hub: Any = optional_module(
+        "huggingface_hub.constants", extra="vision", what="the cache of the hub"
+    )
+    settings = (library.config, hub)
+    before = [each.HF_HUB_OFFLINE for each in settings]
+    try:
+        for each in settings:
+            each.HF_HUB_OFFLINE = True
+        yield
+    finally:
+        for each, value in zip(settings, before, strict=True):
+            each.HF_HUB_OFFLINE = value
 
 
 def _tensors(part: Any, channels: int) -> tuple[Tensor, Tensor]:
