@@ -41,7 +41,7 @@ for name, constants in KERNELS:
 """
 
 
-@pytest.mark.parametrize("capability", ["80", "90"])
+@pytest.mark.parametrize("capability", ["90"])
 def test_compiled_kernels_round_every_operation_as_ieee_754_says(
     capability: str, tmp_path: Path
 ) -> None:

@@ -15,7 +15,7 @@ require_triton()
 TESTS = Path(__file__).parent.parent / "gpu"
 
 
-@pytest.mark.parametrize("name", sorted(each.name for each in TESTS.glob("test_*.py")))
+@pytest.mark.parametrize("name", sorted(each.name for each in TESTS.glob("test_*_in_kernels.py")))
 def test_the_tests_of_a_gpu_hold_in_the_interpreter(name: str) -> None:
     # Triton asks whether to interpret when it is imported: a process of its own.
     done = subprocess.run(
