@@ -15,6 +15,7 @@ struct identity_ { EVOLUTE_INLINE Floats of(Floats x) { return x; } };
 struct neg_ { EVOLUTE_INLINE Floats of(Floats x) { return -x; } };
 struct abs_ { EVOLUTE_INLINE Floats of(Floats x) { return magnitude(x); } };
 struct sqrt_ {
+    static constexpr bool in_turn = true;
     static constexpr float near_from = 0x1p-100f;
     static constexpr float near_below = has_quick_root ? __builtin_inff() : 0.0f;
     EVOLUTE_INLINE Floats near(Floats x) { return quick_square_root(magnitude(x)); }

@@ -146,7 +146,8 @@ EVOLUTE_INLINE Ints above(Floats from, Floats x) {
     return reinterpret_cast<Ints>(reinterpret_cast<Words>(bits(magnitude(x))) - least);
 }
 
-// Near 0, where gradients are, or not too near, F::near has the bits of F::of for less work.
+// Near 0, where gradients are, or not too near, F::near has the bits of F::of for less work. Where
+// the two use different parts of the processor they take turns.
 template <class F, Source A>
 void do_heavy_unary(const Step* step, std::ptrdiff_t at, EVOLUTE_RUNNING) {
     Tile t = EVOLUTE_TILE;
@@ -157,7 +158,7 @@ void do_heavy_unary(const Step* step, std::ptrdiff_t at, EVOLUTE_RUNNING) {
         Ints most = above(from, t.v[0]);
         EVOLUTE_LIGHT most = larger(most, above(from, t.v[i]));
         if (everywhere(most < above(from, all(F::near_below)))) {
-            EVOLUTE_LIGHT t.v[i] = F::near(t.v[i]);
+            EVOLUTE_LIGHT t.v[i] = F::in_turn && i % 2 ? F::of(t.v[i]) : F::near(t.v[i]);
             EVOLUTE_NEXT(t);
         }
     }

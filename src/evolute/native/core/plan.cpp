@@ -1,7 +1,7 @@
 // Turns a program into steps: what is computed in which order, and where each value lives.
 //
-// A value that only the next step reads stays in vector registers, and one that a state holds is read
-// from there; others get a scratch tile, which is given away again after their last reader. Of two
+// A value that only the next step reads stays in vector registers; one that a state holds, or that is
+// an input times a number, is read from there; others get a scratch tile, which is given away again after their last reader. Of two
 // arguments that one is computed first which needs no tile. A rule that clips by the norm is walked
 // more than once: what one walk has computed, the states it moved included, the next takes over.
 #include <algorithm>
@@ -148,6 +148,10 @@ class Planner {
         bool is_scaled() const { return factors[0] >= 0 || factors[1] >= 0; }
     };
 
+    struct Product {
+        std::int32_t input = -1, number = -1;
+    };
+
     bool is_node(std::int32_t value) const {
         return value >= 0 && nodes_[value].opcode != Opcode::count;
     }
@@ -166,6 +170,24 @@ class Planner {
             if (left_[i]) ++uses_[i];
         }
         for (Node& each : nodes_) take_products_in(each);
+        products_.assign(program_.registers(), {});
+        for (Node& each : nodes_) leave_to_readers(each);
+    }
+
+    // A product of an input and a number is not computed: its readers scale what they read.
+    void leave_to_readers(Node& each) {
+        if (each.opcode != Opcode::mul) return;
+        const bool turned = is_number(each.first);
+        const std::int32_t input = turned ? each.second : each.first;
+        const std::int32_t number = turned ? each.first : each.second;
+        if (input >= first_number_register || !is_number(number)) return;
+        products_[each.value] = {input, number};
+        each.opcode = Opcode::count;
+    }
+
+    // Where the memory of a value is that of an input: that input.
+    std::int32_t source_of(std::int32_t value) const {
+        return products_[value].input < 0 ? value : products_[value].input;
     }
 
     // A sum or a difference computes those of its terms that are products with a number and have
@@ -232,18 +254,21 @@ class Planner {
         use(goal_, static_cast<std::int32_t>(order_.size()));
     }
 
-    void use(std::int32_t value, std::int32_t at) {
+    void use(std::int32_t read, std::int32_t at) {
+        const std::int32_t value = source_of(read);
         if (first_use_[value] < 0) first_use_[value] = at;
         last_use_[value] = at;
     }
 
     Place place_of(std::int32_t value) const {
-        return value == running_ ? running() : places_[value];
+        if (value == running_) return running();
+        Place place = places_[source_of(value)];
+        if (source_of(value) != value) place.factor = products_[value].number;
+        return place;
     }
 
     void load(std::int32_t value) {
-        PlannedStep step{Kind::load, places_[value], {}, {}};
-        plan_.steps.push_back(step);
+        plan_.steps.push_back({Kind::load, place_of(value), {}, {}});
         running_ = value;
     }
 
@@ -293,8 +318,10 @@ class Planner {
             is_elementwise(each.opcode)) {
             step.kind = Kind::of_signs;
         }
-        release(each.first, at);
-        if (each.second >= 0 && each.second != each.first) release(each.second, at);
+        release(source_of(each.first), at);
+        if (each.second >= 0 && source_of(each.second) != source_of(each.first)) {
+            release(source_of(each.second), at);
+        }
         const std::int32_t next = static_cast<std::int32_t>(at) + 1;
         // Where the next step must load something else first, the running value would be lost.
         step.value_is_read = first_use_[each.value] == next && !is_lost(each.value, next);
@@ -325,6 +352,7 @@ class Planner {
     Plan& plan_;
     std::vector<Place> places_;
     std::vector<Node> nodes_;          // by their values
+    std::vector<Product> products_;    // that are left to their readers, by their values
     std::vector<std::int32_t> order_;  // values of the nodes
     std::vector<std::int32_t> uses_, first_use_, last_use_, free_;
     std::int32_t running_ = -1;

@@ -19,6 +19,7 @@ struct Place {
         none, running, gradient, weight, slot, average, carried, tile, number
     } kind = Kind::none;
     std::int32_t index = 0;
+    std::int32_t factor = -1;  // register of a number by which what lies there is multiplied
 };
 
 // A step before it is made ready for a job.

@@ -321,6 +321,10 @@ class Walk {
                 operand.address = &shared_.numbers[place.index];
                 operand.source = Source::number;
         }
+        if (place.factor >= 0) {
+            operand.source = Source::scaled;
+            operand.scale = shared_.numbers[place.factor];
+        }
     }
 
     const Shared& shared_;

@@ -54,6 +54,7 @@ constexpr float unreduced = 0.34f;
 
 struct FromZero {
     static constexpr float near_from = 0.0f;
+    static constexpr bool in_turn = false;
 };
 
 // eʳ for |r| ≤ ln 2 / 2.
