@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from tiny import TINY_CONFIG, TINY_TASK, build
+from tiny import __file__ as tiny_file
 
 import evolute
 from evolute.discover import SearchResult
@@ -162,6 +163,78 @@ def test_a_node_killed_in_mid_trial_costs_no_trial(member: Any, tmp_path: Path) 
     killer.join()
     assert len(list(tmp_path.glob("*.begun"))) >= 3
     assert trials == alone(task, requests)
+
+
+READS_DATA = """
+import json, os, uuid
+from pathlib import Path
+
+import tiny_here
+
+def build():
+    seen = Path("data.bin").stat()
+    raylet = os.environ.get("RAY_RAYLET_PID")
+    if raylet is not None:
+        note = [raylet, os.getcwd(), seen.st_ino, seen.st_size]
+        Path({folder!r}, uuid.uuid4().hex + ".seen").write_text(json.dumps(note))
+    return tiny_here.build()
+"""
+
+
+@needs_ray
+def test_the_data_of_a_task_goes_to_each_node_once(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers of one node read one copy, and no message to a worker carries it."""
+    folder, seen = tmp_path / "folder", tmp_path / "seen"
+    folder.mkdir()
+    seen.mkdir()
+    shutil.copy(tiny_file, folder / "tiny_here.py")
+    (folder / "task.py").write_text(READS_DATA.format(folder=str(seen)))
+    (folder / "data.bin").write_bytes(bytes(2**20))
+    monkeypatch.chdir(folder)
+    uploads = counted_uploads(monkeypatch)
+    where = RayCluster(cluster.address, resources_per_worker="CPU=0.5", working_folder=folder)
+    task = load_task("task.py:build")
+    with make_executor(
+        "task.py:build",
+        task,
+        workers=None,
+        timeout_seconds=None,
+        equipment=Equipment(lanes=1),
+        where=where,
+    ) as executor:
+        assert isinstance(executor, RayExecutor)
+        assert executor.workers == 4
+        assert len(executor._greeting) < 10_000
+        for request in example_requests(seeds=2):
+            executor.submit(request)
+        deadline = time.monotonic() + 240
+        while len(list(seen.iterdir())) < 4 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        executor.forget()
+    notes = [json.loads(path.read_text()) for path in seen.iterdir()]
+    copies = {tuple(note) for note in notes}
+    nodes = {note[0] for note in notes}
+    assert (len(notes), len(nodes)) == (4, 2)
+    assert len(copies) == len(nodes)  # one for each node, whatever its workers
+    assert {note[3] for note in notes} == {2**20}
+    assert str(folder) not in {note[1] for note in notes}
+    assert len(uploads) == 1
+
+
+def counted_uploads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the names under which packages will have been put where nodes fetch them."""
+    from ray._private.runtime_env import packaging
+
+    put, names = packaging._store_package_in_gcs, list[str]()
+
+    def store(name: str, data: bytes) -> Any:
+        names.append(name)
+        return put(name, data)
+
+    monkeypatch.setattr(packaging, "_store_package_in_gcs", store)
+    return names
 
 
 RECORDS_ITS_DEVICE = """
