@@ -10,10 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from emulated import Emulated, started
+from lanes.networks import CLASSES, Transformer
 
 from evolute.lanes import native_layers
+from evolute.lanes.chains import LaneChain
 from evolute.lanes.norms import ACTIVATIONS
+from evolute.lanes.stacked.network import StackedNetwork
 
 Array = npt.NDArray[np.float32]
 
@@ -135,3 +139,46 @@ def test_gelu(away: Emulated) -> None:
     fields: dict[str, Any] = {"lanes": 2, "size": 101, "x": x, "out": np.zeros_like(x)}
     compare(away, "gelu", Work(native_layers.Gelu, fields))
     compare(away, "gelu", Work(native_layers.Gelu, fields | {"gradient": drawn(2, 101)}))
+
+
+def test_a_chain(away: Emulated) -> None:
+    network = StackedNetwork(Transformer(), 2)
+    for slot in range(2):
+        network.put(slot, Transformer())
+    generator = torch.Generator().manual_seed(0)
+    batch = torch.randint(11, (20, 16), generator=generator)
+    wanted = network.train_step([(batch, batch)] * 2, [0, 1], CLASSES)
+    (chain,) = network._chains.values()
+    assert chain is not None
+    losses, gradients = ran_there(away, chain, batch.numpy())
+    np.testing.assert_allclose(losses, wanted.losses.numpy(), rtol=1e-5)
+    assert gradients.keys() == set(network.names)
+    for name, gradient in zip(network.names, network.gradients, strict=True):
+        np.testing.assert_allclose(gradients[name], gradient.numpy().ravel(), rtol=1e-3, atol=1e-5)
+
+
+def ran_there(
+    away: Emulated, chain: LaneChain, batch: npt.NDArray[np.int64]
+) -> tuple[Array, dict[str, Array]]:
+    """Run two lanes of a chain on a batch of words; return its losses and gradients."""
+    form, held = chain._form, []
+    slopes: dict[str, int] = {}
+    for name, (tensor, gradient) in chain._tensors.items():
+        at = away.place(tensor.numpy())
+        if gradient is not None:
+            slopes[name] = away.place(np.zeros_like(gradient.numpy()))
+        held.append(native_layers.Held(at, slopes.get(name), tensor[0].numel()))
+    words = away.place(batch)
+    tables = [chain._operations, chain._values, (native_layers.Held * len(held))(*held)]
+    addresses = [away.place(np.frombuffer(bytes(each), np.uint8)) for each in tables]
+    numbers = ([0, 1], [words, words], [words, words])
+    addresses += [away.place(np.array(each, np.int64)) for each in numbers]
+    addresses += [away.place(drawn(size)) for size in (2, 2, len(chain._scratch))]
+    work = native_layers.Chain(
+        2, form.examples, form.places, form.matrices[form.output].width, -100, chain._block,
+        len(form.layers), len(held), form.output, *addresses,
+    )  # fmt: skip
+    away.call("evolute_chain", [away.place(np.frombuffer(bytes(work), np.uint8))])
+    sizes = {name: tensor.numel() for name, (tensor, _) in chain._tensors.items()}
+    found = {name: away.fetch(at, sizes[name]) for name, at in slopes.items()}
+    return away.fetch(addresses[6], 2), found

@@ -51,8 +51,8 @@ class LaneChain:
         names = dict.fromkeys(
             name for each in form.layers for name in (each.weight, each.bias, each.index) if name
         )
-        self._tensors = [tensors[name] for name in names], gradients  # they must not be freed
-        held = [_held(tensors[name], gradients.get(name)) for name in names]
+        self._tensors = {name: (tensors[name], gradients.get(name)) for name in names}
+        held = [_held(*each) for each in self._tensors.values()]
         order = {name: at for at, name in enumerate(names)}
         operations = [_operation(layer, order, places, at) for at, layer in enumerate(form.layers)]
         values = [

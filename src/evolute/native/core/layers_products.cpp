@@ -134,6 +134,27 @@ EVOLUTE_INLINE void product(const Product& work) {
 
 EVOLUTE_DISPATCH(product, Product)
 
+// to = 0 where by ≤ 0, else from; NaN is no such place.
+struct Rectifier {
+    Int size;
+    const float* by;
+    const float* from;
+    float* to;
+};
+
+template <int W>
+EVOLUTE_INLINE void rectify(const Rectifier& work) {
+    typedef typename Vector<W>::Floats Floats;
+    Int i = 0;
+    for (; i + W <= work.size; i += W) {
+        const Floats from = load<W>(work.from + i);
+        store<W>(work.to + i, load<W>(work.by + i) <= 0.0f ? Floats{} : from);
+    }
+    for (; i < work.size; ++i) work.to[i] = work.by[i] <= 0.0f ? 0.0f : work.from[i];
+}
+
+EVOLUTE_DISPATCH(rectify, Rectifier)
+
 void linear_forward(const Linear& work, Int lane, std::vector<float>& panels) {
     const float* weight = work.weight + lane * work.outputs * work.inputs;
     const Int wide = padded(work.outputs);
@@ -155,8 +176,7 @@ void linear_forward(const Linear& work, Int lane, std::vector<float>& panels) {
     }
     if (work.rectified) {
         float* out = work.out + lane * work.rows * work.outputs;
-        const Int size = work.rows * work.outputs;
-        for (Int i = 0; i < size; ++i) out[i] = out[i] <= 0.0f ? 0.0f : out[i];
+        rectify_any({work.rows * work.outputs, out, out, out});
     }
 }
 
@@ -166,8 +186,7 @@ const float* before_rectifier(const Linear& work, Int lane, std::vector<float>& 
     const float* gradient = work.gradient + lane * size;
     if (!work.rectified) return gradient;
     kept.resize(size);
-    const float* out = work.out + lane * size;
-    for (Int i = 0; i < size; ++i) kept[i] = out[i] <= 0.0f ? 0.0f : gradient[i];
+    rectify_any({size, work.out + lane * size, gradient, kept.data()});
     return kept.data();
 }
 
@@ -217,26 +236,32 @@ struct Sum {
     bool add;
 };
 
-template <int W>
-EVOLUTE_INLINE void sum_rows(const Sum& work) {
-    std::vector<double> sums(work.columns, 0.0);
-    std::vector<float> some(work.columns);
+// Adds the rows of V vectors of columns.
+template <int W, int V>
+EVOLUTE_INLINE void sum_columns(const Sum& work, Int c) {
+    typedef typename Vector<W>::Floats Floats;
+    double sums[V * W] = {};
     for (Int begin = 0; begin < work.rows; begin += most_depth) {
         const Int end = begin + most_depth < work.rows ? begin + most_depth : work.rows;
-        some.assign(work.columns, 0.0f);
+        Floats some[V] = {};
         for (Int row = begin; row < end; ++row) {
-            const float* from = work.from + row * work.columns;
-            Int c = 0;
-            for (; c + W <= work.columns; c += W) {
-                store<W>(&some[c], load<W>(&some[c]) + load<W>(from + c));
-            }
-            for (; c < work.columns; ++c) some[c] += from[c];
+            const float* from = work.from + row * work.columns + c;
+#pragma GCC unroll 4
+            for (int v = 0; v < V; ++v) some[v] += load<W>(from + v * W);
         }
-        for (Int c = 0; c < work.columns; ++c) sums[c] += some[c];
+        for (int i = 0; i < V * W; ++i) sums[i] += some[i / W][i % W];
     }
-    for (Int c = 0; c < work.columns; ++c) {
-        work.to[c] = static_cast<float>(sums[c]) + (work.add ? work.to[c] : 0.0f);
+    for (int i = 0; i < V * W; ++i) {
+        work.to[c + i] = static_cast<float>(sums[i]) + (work.add ? work.to[c + i] : 0.0f);
     }
+}
+
+template <int W>
+EVOLUTE_INLINE void sum_rows(const Sum& work) {
+    Int c = 0;
+    for (; c + 4 * W <= work.columns; c += 4 * W) sum_columns<W, 4>(work, c);
+    for (; c + W <= work.columns; c += W) sum_columns<W, 1>(work, c);
+    for (; c < work.columns; ++c) sum_columns<1, 1>(work, c);
 }
 
 EVOLUTE_DISPATCH(sum_rows, Sum)
