@@ -94,6 +94,33 @@ def test_files_and_functions_fit_what_a_reader_can_hold(path: Path) -> None:
     assert not long
 
 
+def loads_that_may_run_code(tree: ast.AST) -> list[int]:
+    """Lines that call ``torch.load`` without ``weights_only=True``."""
+    return [
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in {"torch.load", "torch.hub.load", "load_state_dict_from_url"}
+        and "weights_only=True" not in {ast.unparse(each) for each in node.keywords}
+    ]
+
+
+@pytest.mark.parametrize("folder", ["src", "tests", "perf", "examples"])
+def test_torch_loads_weights_only(folder: str) -> None:
+    paths = sorted((ROOT / folder).rglob("*.py"))
+    assert paths
+    assert {
+        str(path): lines
+        for path in paths
+        if (lines := loads_that_may_run_code(ast.parse(path.read_text(encoding="utf-8"))))
+    } == {}
+
+
+def test_a_load_that_may_run_code_is_seen() -> None:
+    assert loads_that_may_run_code(ast.parse("torch.load(f)\ntorch.load(f, weights_only=False)"))
+    assert not loads_that_may_run_code(ast.parse("torch.load(f, weights_only=True)"))
+
+
 def test_every_public_thing_has_a_docstring_of_its_own_or_an_inherited_one() -> None:
     assert [name for name, thing in public_things() if not inspect.getdoc(thing)] == []
 

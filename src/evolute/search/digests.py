@@ -48,7 +48,7 @@ class SortedDigests:
         return len(self._rows)
 
     def __getitem__(self, position: int) -> bytes:
-        return self._rows[position].tobytes()
+        return self.content[position * self._size : (position + 1) * self._size]
 
     def find(self, digest: bytes) -> int | None:
         """Return the position of a digest; None if it is not here."""
