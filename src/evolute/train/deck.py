@@ -68,11 +68,13 @@ class Lane:
     slot: int = -1
     steps: int = 0
     epoch_end: int = 0
-    schedule: tuple[tuple[float, float], ...] = ()
+    rates: tuple[float, ...] = ()
+    momenta: tuple[float, ...] = ()
     cohort: Cohort | None = None
 
     def __post_init__(self) -> None:
-        self.epoch_end, self.schedule = self.course.next_end, _schedule(self.course.plan)
+        self.epoch_end = self.course.next_end
+        self.rates, self.momenta = _schedule(self.course.plan, self.course.learning_rate)
 
 
 Floats = npt.NDArray[np.float64]
@@ -117,12 +119,16 @@ class Deck:
         )
         self._sums = _Sums.zeros(network.size)
         self._lanes: dict[int, Lane] = {}
+        self._by_slot: list[Lane] | None = None
+        self._fresh = False  # whether a lane has made no step yet
         self._newborn: dict[int, Cohort] = {}
 
     @property
     def lanes(self) -> list[Lane]:
         """The lanes under way, by slot."""
-        return [self._lanes[slot] for slot in sorted(self._lanes)]
+        if self._by_slot is None:
+            self._by_slot = [self._lanes[slot] for slot in sorted(self._lanes)]
+        return self._by_slot
 
     @property
     def free(self) -> int:
@@ -156,6 +162,7 @@ class Deck:
         )
         self._sums.losses[lane.slot] = self._sums.metrics[lane.slot] = 0.0
         self._lanes[lane.slot] = lane
+        self._by_slot, self._fresh = None, True
 
     def _cohort(self, seed: int) -> Cohort:
         """Return what the lanes of a seed share that begin before the next step."""
@@ -166,6 +173,7 @@ class Deck:
     def leave(self, lane: Lane) -> None:
         """Free the slot of a lane."""
         del self._lanes[lane.slot]
+        self._by_slot = None
         self._optimizer.release(lane.slot)
         assert lane.cohort is not None
         lane.cohort.lanes -= 1
@@ -182,7 +190,7 @@ class Deck:
         old, self._sums = self._sums, _Sums.zeros(size)
         self._sums.losses[: len(keep)] = old.losses[keep]
         self._sums.metrics[: len(keep)] = old.metrics[keep]
-        lanes, self._lanes = self.lanes, {}
+        lanes, self._lanes, self._by_slot = self.lanes, {}, None
         for slot, lane in enumerate(lanes):
             lane.slot = slot
             self._lanes[slot] = lane
@@ -190,25 +198,28 @@ class Deck:
     def step(self) -> list[Lane]:
         """Make one step of every lane; return those whose course ended, their slots free."""
         began = time.perf_counter()
-        lanes = self.lanes
+        lanes = going = self.lanes
         self._newborn.clear()
         losses, metrics = self._measure(lanes)
-        going = lanes
+        judged: list[Lane] = []  # those whose course may have ended
         if _diverged(lanes, losses):
             kept = np.flatnonzero(np.isfinite(losses))
             losses, metrics = losses[kept], metrics[kept]
             going = [lanes[at] for at in kept]
+            judged = [lane for lane in lanes if lane.course.ended]
         self._move(going)
         slots = [lane.slot for lane in going]
         self._sums.losses[slots] += losses
         self._sums.metrics[slots] += metrics
         for lane in going:
             lane.steps += 1
-        self._end_epochs([lane for lane in going if lane.steps == lane.epoch_end])
+        at_end = [lane for lane in going if lane.steps == lane.epoch_end]
+        self._end_epochs(at_end)
         share = (time.perf_counter() - began) / len(lanes)
         for lane in lanes:
             lane.account.seconds += share
-        ended = [lane for lane in lanes if lane.course.ended]
+        ended = [lane for lane in (*judged, *at_end) if lane.course.ended]
+        ended.sort(key=lambda lane: lane.slot)
         for lane in ended:
             self.leave(lane)
         return ended
@@ -228,19 +239,20 @@ class Deck:
             )
         losses = _floats(measured.losses)
         metrics = np.zeros(len(lanes)) if measured.metrics is None else _floats(measured.metrics)
-        for lane, loss in zip(lanes, losses, strict=True):
-            if lane.steps == 0:
-                lane.course.first_loss = float(loss)
+        if self._fresh:
+            self._fresh = False
+            for lane, loss in zip(lanes, losses, strict=True):
+                if lane.steps == 0:
+                    lane.course.first_loss = float(loss)
         return losses, metrics
 
     def _move(self, lanes: Sequence[Lane]) -> None:
         """Let the rules move the weights of these lanes."""
-        rates, momenta = [], []
-        for lane in lanes:
-            fraction, momentum = lane.schedule[lane.steps]
-            rates.append(lane.course.learning_rate * fraction)
-            momenta.append(momentum)
-        self._optimizer.step([lane.slot for lane in lanes], rates=rates, momenta=momenta)
+        self._optimizer.step(
+            [lane.slot for lane in lanes],
+            rates=[lane.rates[lane.steps] for lane in lanes],
+            momenta=[lane.momenta[lane.steps] for lane in lanes],
+        )
 
     def _end_epochs(self, lanes: Sequence[Lane]) -> None:
         """Tell the courses of these lanes what their epoch came to, and evaluate their models."""
@@ -304,10 +316,12 @@ def _diverged(lanes: Sequence[Lane], losses: Floats) -> bool:
     return True
 
 
-@lru_cache(maxsize=64)
-def _schedule(plan: Probe | Training) -> tuple[tuple[float, float], ...]:
-    """Return the fraction of the peak and the momentum at each step."""
-    return tuple(
+@lru_cache(maxsize=256)
+def _schedule(
+    plan: Probe | Training, learning_rate: float
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the learning rate and the momentum at each step."""
+    pairs = [
         base_schedule(
             step,
             plan.steps,
@@ -316,4 +330,6 @@ def _schedule(plan: Probe | Training) -> tuple[tuple[float, float], ...]:
             shape=plan.schedule,
         )
         for step in range(plan.steps)
-    )
+    ]
+    rates = tuple(learning_rate * fraction for fraction, _ in pairs)
+    return rates, tuple(momentum for _, momentum in pairs)
