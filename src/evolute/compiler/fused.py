@@ -38,6 +38,7 @@ class NativeSteps:
         self._any_order = kinds <= {Kind.ELEMENTWISE, Kind.STATEFUL}
         self._table = JobTable(0)
         self._places: list[int] = []
+        self._same: tuple[object, ...] | None = None
 
     def step(self, members: Members, group: Group) -> Members | None:
         """Move all weights, slots and counters that the core can, in place; return the others.
@@ -96,7 +97,7 @@ class NativeSteps:
         return replace(members, weights=weights, gradients=gradients, slots=slots), back
 
     def _fill(self, members: Members) -> None:
-        self._table = JobTable(len(members.weights))
+        self._table, self._same = JobTable(len(members.weights)), None
         for row, weight in enumerate(members.weights):
             self._table.set(
                 row,
@@ -108,19 +109,20 @@ class NativeSteps:
 
     def _run(self, members: Members, group: Group) -> None:
         table, native, peak = self._table, self._native, rate_of(group)
-        table.momenta[:] = group["momentum"]
-        table.maximize[:] = group["maximize"]
-        table.shrinks[:] = 1 - peak * group["weight_decay"]
+        same = group["momentum"], group["maximize"], 1 - peak * group["weight_decay"]
+        if same != self._same:  # a write to a column costs as much as a few thousand elements
+            table.momenta[:], table.maximize[:], table.shrinks[:] = same
+            self._same = same
         steps = [int(each) for each in members.steps]
-        table.steps[:] = steps
         for step in dict.fromkeys(steps):
             factor, decays = values_at(native.program, group, step)
             rate = native.sign * scheduled_rate(peak, factor, step=step)
-            table.rates[table.steps == step] = rate
-            for row, its_step in enumerate(steps if decays or native.noise else ()):
-                if its_step == step:
-                    table.set_decays(row, decays)
-                    table.set_noise(row, self._noise(members, row, step, group["seed"]))
+            rows = [row for row, its_step in enumerate(steps) if its_step == step]
+            at = slice(None) if len(rows) == len(steps) else rows
+            table.steps[at], table.rates[at] = step, rate
+            for row in rows if decays or native.noise else ():
+                table.set_decays(row, decays)
+                table.set_noise(row, self._noise(members, row, step, group["seed"]))
         table.run(threads=torch.get_num_threads())
 
     def _noise(self, members: Members, row: int, step: int, seed: int) -> list[Tensor]:

@@ -84,8 +84,8 @@ def status() -> NativeStatus:
     InputError
         If the environment variable ``EVOLUTE_NATIVE_ISA`` names no instruction set of this machine.
     """
-    loaded = load()
-    return NativeStatus(loaded.library is not None, loaded.instruction_set, loaded.reason)
+    found = load()
+    return NativeStatus(found.library is not None, found.instruction_set, found.reason)
 
 
 def available() -> bool:
@@ -184,8 +184,7 @@ def instructions_of(program: Program) -> tuple[ctypes.Array[Instruction], tuple[
     """Return a program's instructions as the core reads them, and the texts of its random nodes."""
     library = load().library
     assert library is not None
-    rows = (Instruction * len(program.instructions))()
-    noise: list[str] = []
+    rows, noise = (Instruction * len(program.instructions))(), list[str]()
     for row, each in zip(rows, program.instructions, strict=True):
         row.opcode = library.evolute_opcode(each.function.name.encode())
         row.first = each.arguments[0]
@@ -233,6 +232,9 @@ class JobTable:
         self.steps: npt.NDArray[np.int64] = self._jobs["step"]
         self.shrinks: npt.NDArray[np.float64] = self._jobs["shrink"]
         self.maximize: npt.NDArray[np.int64] = self._jobs["maximize"]
+        # A column costs a fifth of what an element of a row does.
+        self._gradients: npt.NDArray[np.uint64] = self._jobs["gradient"]
+        self._counts = [0] * size
         self._decays: list[npt.NDArray[np.float64]] = [np.empty(0)] * size
         self._noise: list[npt.NDArray[np.uint64]] = [np.empty(0, np.uint64)] * size
         self._kept: list[list[Any]] = [[] for _ in range(size)]
@@ -278,12 +280,14 @@ class JobTable:
                 f"{len(slots)} slots are given: the rule has {program.slots}, its states and its "
                 "momentum buffer"
             )
-        for name, each in (("weight", weight), ("gradient", gradient), *_named(slots)):
+        named = {"weight": weight, "gradient": gradient}
+        named |= {f"slot {at}": each for at, each in enumerate(slots)}
+        for name, each in named.items():
             _require(each, name, weight.numel(), torch.float32)
         addresses = np.array([each.data_ptr() for each in slots], dtype=np.uint64)
         decays = np.zeros(len(program.program.decays))
         noise = np.zeros(len(program.noise), dtype=np.uint64)
-        job = self._jobs[row]
+        job, self._counts[row] = self._jobs[row], weight.numel()
         job["program"], job["count"] = program.address, weight.numel()
         job["weight"], job["gradient"] = weight.data_ptr(), gradient.data_ptr()
         job["slots"], job["noise"] = addresses.ctypes.data, noise.ctypes.data
@@ -304,9 +308,8 @@ class JobTable:
         InputError
             If it is of another kind.
         """
-        job = self._jobs[row]
-        _require(gradient, "gradient", int(job["count"]), torch.float32)
-        job["gradient"] = gradient.data_ptr()
+        _require(gradient, "gradient", self._counts[row], torch.float32)
+        self._gradients[row] = gradient.data_ptr()
         self._kept[row][2] = gradient
 
     def set_decays(self, row: int, values: Sequence[float]) -> None:
@@ -323,12 +326,8 @@ class JobTable:
     def set_noise(self, row: int, noise: Sequence[Tensor]) -> None:
         """Give a row the noise of this step: what ``uniform_noise`` returns for each random node.
 
-        Parameters
-        ----------
-        row
-            Which row.
-        noise
-            Float64 in [0, 1), contiguous, of the weight's size; in the order of ``program.noise``.
+        They are float64 in [0, 1), contiguous, of the weight's size, in the order of
+        ``program.noise``.
 
         Raises
         ------
@@ -341,7 +340,7 @@ class JobTable:
                 f"{len(noise)} noises are given: the rule has {len(addresses)} random nodes"
             )
         for each in noise:
-            _require(each, "noise", int(self._jobs[row]["count"]), torch.float64)
+            _require(each, "noise", self._counts[row], torch.float64)
         addresses[:] = [each.data_ptr() for each in noise]
         self._drawn[row] = list(noise)
         if noise:
@@ -384,10 +383,6 @@ class JobTable:
         if not self._jobs[row]["program"]:
             raise InputError(f"row {row} has no program: call set() before run()")
         raise InputError(f"row {row} has no noise: call set_noise() before run()")
-
-
-def _named(slots: Sequence[Tensor]) -> list[tuple[str, Tensor]]:
-    return [(f"slot {at}", each) for at, each in enumerate(slots)]
 
 
 def _require(tensor: Tensor, name: str, count: int, dtype: torch.dtype) -> None:
