@@ -11,6 +11,7 @@ from cli.shell import Capture, run
 
 from evolute.cli.doctor import examine
 from evolute.compiler.native import status
+from evolute.compiler.triton_lanes import status as kernel_status
 
 
 def test_both_formats_say_the_same(capsys: Capture) -> None:
@@ -28,6 +29,8 @@ def test_it_tells_of_the_native_core_and_of_torch() -> None:
     assert found["native core"].detail == status().reason
     assert found["torch"].detail == torch.__version__
     assert found["cuda"].active is torch.cuda.is_available()
+    assert found["kernels for rules on a GPU"].active is kernel_status().active
+    assert found["kernels for rules on a GPU"].detail == kernel_status().reason
     assert str(torch.get_num_threads()) in found["threads"].detail
 
 

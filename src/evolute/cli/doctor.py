@@ -14,6 +14,7 @@ import torch
 
 from evolute.cli.output import console, format_option, print_json, table
 from evolute.compiler.native import status
+from evolute.compiler.triton_lanes import status as kernel_status
 
 EXAMPLES = """\b
 Examples:
@@ -62,7 +63,7 @@ def doctor(output_format: str) -> None:
 
 def examine() -> list[Finding]:
     """Look at the native core, threads, torch, accelerators and optional libraries."""
-    native = status()
+    native, kernels = status(), kernel_status()
     threads, cores = torch.get_num_threads(), os.cpu_count() or 1
     return [
         Finding("native core", native.active, native.reason),
@@ -74,6 +75,7 @@ def examine() -> list[Finding]:
         Finding("python", True, f"{platform.python_version()} on {platform.platform(terse=True)}"),
         Finding("torch", True, str(torch.__version__)),
         _cuda(),
+        Finding("kernels for rules on a GPU", kernels.active, kernels.reason),
         *_extras(),
     ]
 
