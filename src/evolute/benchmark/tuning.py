@@ -94,12 +94,15 @@ class _Grid:
     def widen(self) -> None:
         """Want two more rates beyond the edge if the best rate is the edge.
 
-        Where no rate finished, lower ones are wanted: nearly all that fails grows too fast.
+        Where no rate finished, a decade of lower ones is wanted: nearly all that fails grows too
+        fast.
         """
         steps, tuning = sorted(self._fitness), self.tuning()
         if tuning.best is not None and not tuning.on_edge:
             return
-        if tuning.best in (None, tuning.points[0]):
+        if tuning.best is None:
+            self.wanted = tuple(range(steps[0] - RATES_PER_DECADE, steps[0]))
+        elif tuning.best == tuning.points[0]:
             self.wanted = tuple(range(steps[0] - WIDENING_STEPS, steps[0]))
         else:
             self.wanted = tuple(range(steps[-1] + 1, steps[-1] + 1 + WIDENING_STEPS))
