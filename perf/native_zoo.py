@@ -4,8 +4,8 @@
 and 1e7 by default) on one thread. Eager is the rule's own operations in torch, one by one. The
 floor is the time in which torch's fastest plain operation (a copy, or one tensor added to another
 in place) moves the bytes that a step must move at least, in tensors that fill as much memory:
-weight, gradient and states read, weight and states written; gradient and states read twice by a
-rule that clips by the norm. Eager over floor is about the largest ratio that can be reached; both
+weight, gradient and states read, weight and states written; a rule that clips by the norm also
+writes and reads again what it clips, or, if that is less, reads gradient and states twice. Eager over floor is about the largest ratio that can be reached; both
 vary, so a step may come a little below its floor. Medians of interleaved repeats, in time of the
 processor; one JSON line per rule, then a table.
 """
@@ -57,7 +57,8 @@ def medians(steps: dict[str, Step]) -> dict[str, float]:
 class Traffic:
     """What a step moves at least: tensors it needs, those it reads and those it writes.
 
-    A rule that clips by the norm reads the gradient and its states a second time.
+    A rule that clips by the norm writes and reads again what it clips, or reads the gradient and its
+    states a second time, whichever is less.
     """
 
     needed: int
@@ -70,7 +71,7 @@ def traffic_of(name: str) -> Traffic:
     states = len(program.state_slots)
     slots = states + (program.momentum is not Momentum.NONE)
     norms = sum(each.function.name == "clip_norm" for each in program.instructions)
-    return Traffic(2 + slots, (2 + slots) + (1 + slots) + norms * (1 + states))
+    return Traffic(2 + slots, (2 + slots) + (1 + slots) + norms * min(2, 1 + states))
 
 
 def plain_steps(arrays: int, count: int) -> dict[str, tuple[Step, int]]:
