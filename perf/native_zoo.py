@@ -5,9 +5,10 @@ and 1e7 by default) on one thread. Eager is the rule's own operations in torch, 
 floor is the time in which torch's fastest plain operation (a copy, or one tensor added to another
 in place) moves the bytes that a step must move at least, in tensors that fill as much memory:
 weight, gradient and states read, weight and states written; a rule that clips by the norm also
-writes and reads again what it clips, or, if that is less, reads gradient and states twice. Eager over floor is about the largest ratio that can be reached; both
-vary, so a step may come a little below its floor. Medians of interleaved repeats, in time of the
-processor; one JSON line per rule, then a table.
+writes and reads again what it clips, or, where that is less, reads gradient and states twice. Eager
+over floor is about the largest ratio that can be reached; both vary, so a step may come a little
+below its floor. Medians of interleaved repeats, in time of the processor; one JSON line per rule,
+then a table.
 """
 
 from __future__ import annotations
@@ -57,8 +58,8 @@ def medians(steps: dict[str, Step]) -> dict[str, float]:
 class Traffic:
     """What a step moves at least: tensors it needs, those it reads and those it writes.
 
-    A rule that clips by the norm writes and reads again what it clips, or reads the gradient and its
-    states a second time, whichever is less.
+    A rule that clips by the norm writes and reads again what it clips, or reads the gradient and
+    its states a second time, whichever is less.
     """
 
     needed: int
