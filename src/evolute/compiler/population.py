@@ -270,7 +270,7 @@ class LaneOptimizer:
         step = int(self._steps[slot])
         if lane.curves is not None and lane.curves.shape[1] > 1:
             values = lane.curves[min(step, len(lane.curves) - 1), 1:]
-            self._table.set_decays(self._rows_of[slot][0], values)
+            self._table.set_decays(self._rows_of[slot][0], values.tolist())
         if lane.noise is not None:
             assert lane.native is not None
             for own, node in zip(lane.noise, lane.native.noise, strict=True):
