@@ -123,20 +123,20 @@ class Run:
             recording, tolerance = record(task, self.config.seed), self.config.duplicate_tolerance
             self._twins = TwinFinder(recording, tolerance, self._rule_of)
         self._started = self.clock()
-        found = self._checkpoint()
-        stop = self._out_of_time
-        with one_thread(), kept_objects(), self.evaluator.answers(stop) as answers:
-            if found is not None:
-                self._go_on_from(found, answers)
-            self._save_after = self.clock() + CHECKPOINT_SECONDS
-            try:
-                ending = self._search(answers)
-            except KeyboardInterrupt:
-                if self._at_rest:  # else it fell in the middle of something
-                    self._save()
-                raise
-            finally:
-                self._recorder.write()
+        with one_thread(), kept_objects():
+            found = self._checkpoint()
+            with self.evaluator.answers(self._out_of_time) as answers:
+                if found is not None:
+                    self._go_on_from(found, answers)
+                self._save_after = self.clock() + CHECKPOINT_SECONDS
+                try:
+                    ending = self._search(answers)
+                except KeyboardInterrupt:
+                    if self._at_rest:  # else it fell in the middle of something
+                        self._save()
+                    raise
+                finally:
+                    self._recorder.write()
         self._show(phase=str(ending))
         return ending
 
