@@ -22,6 +22,14 @@ def text(mathml: str) -> str:
     return "".join(ElementTree.fromstring(mathml).itertext())
 
 
+def test_a_prime_stands_on_the_line_behind_its_function() -> None:
+    """Raised like an exponent it vanishes in fonts without a table of mathematics."""
+    written = latex_to_mathml(r"\tanh'\left(x\right)")
+    assert 'tanh</mi><mo lspace="0" rspace="0">′</mo></mrow>' in written
+    assert "<msup>" not in written
+    assert "′</mo></mrow><mn>2</mn></msup>" in latex_to_mathml(r"f'^{2}")
+
+
 @pytest.mark.parametrize("name", zoo.names())
 def test_every_optimizer_of_the_zoo_is_well_formed_and_wholly_known(name: str) -> None:
     lines = rule_to_mathml(zoo.load(name).rule).splitlines()

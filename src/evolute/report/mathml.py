@@ -143,11 +143,13 @@ class _Reader:
                     above = self._argument()
                 case _:
                     primes += "′"
-        if primes:
-            above = f"<mrow><mo>{primes}</mo>{above}</mrow>" if above else f"<mo>{primes}</mo>"
+        if primes:  # on the line: raised, fonts without a table of mathematics lose it in the air
+            base = f'<mrow>{base}<mo lspace="0" rspace="0">{primes}</mo></mrow>'
         if below and above:
             return f"<msubsup>{base}{below}{above}</msubsup>"
-        return f"<msub>{base}{below}</msub>" if below else f"<msup>{base}{above}</msup>"
+        if below:
+            return f"<msub>{base}{below}</msub>"
+        return f"<msup>{base}{above}</msup>" if above else base
 
     def _argument(self) -> str:
         """Read one group or token as one element."""
