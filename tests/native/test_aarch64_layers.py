@@ -169,7 +169,8 @@ def ran_there(
             slopes[name] = away.place(np.zeros_like(gradient.numpy()))
         held.append(native_layers.Held(at, slopes.get(name), tensor[0].numel()))
     words = away.place(batch)
-    tables = [chain._operations, chain._values, (native_layers.Held * len(held))(*held)]
+    tables: list[Any] = [chain._operations, chain._values]
+    tables.append((native_layers.Held * len(held))(*held))
     addresses = [away.place(np.frombuffer(bytes(each), np.uint8)) for each in tables]
     numbers = ([0, 1], [words, words], [words, words])
     addresses += [away.place(np.array(each, np.int64)) for each in numbers]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -101,7 +102,9 @@ class LaneChain:
         places = (ctypes.c_int64 * count)(*slots)
         given = [_contiguous(some) for some in (inputs, targets)]
         lanes = [addresses(*(each.data_ptr() for each in some)) for some in given]
-        tables = (self._operations, self._values, self._held, places, *lanes)
+        tables: list[ctypes.Array[Any]] = [
+            self._operations, self._values, self._held, places, *lanes,
+        ]  # fmt: skip
         work = Chain(
             count, form.examples, form.places, classes, ignored, self._block,
             len(self._operations), len(self._held), form.output,
