@@ -108,7 +108,8 @@ class LaneChain:
         work = Chain(
             count, form.examples, form.places, classes, ignored, self._block,
             len(self._operations), len(self._held), form.output,
-            *(ctypes.addressof(each) for each in tables), losses.data_ptr(), right.data_ptr(), scratch,
+            *(ctypes.addressof(each) for each in tables),
+            losses.data_ptr(), right.data_ptr(), scratch,
         )  # fmt: skip
         fault = layers().evolute_chain(ctypes.byref(work))  # type: ignore[union-attr]
         if fault == 1:
