@@ -4,10 +4,10 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <memory>
 
 #include "program.h"
 #include "threads.h"
+#include "workspace.h"
 
 namespace evolute {
 
@@ -20,8 +20,6 @@ constexpr float infinity = std::numeric_limits<float>::infinity();
 constexpr std::int64_t piece = 4 * chunk;
 // A tensor of fewer elements than this is not worth a second thread.
 constexpr std::int64_t worth_sharing = 1 << 15;
-// Memory of more floats than this is not kept for the next call.
-constexpr std::size_t most_kept = 1 << 24;
 
 const Kernel* widest() {
 #if defined(EVOLUTE_X86)
@@ -34,43 +32,6 @@ const Kernel* widest() {
 std::atomic<const Kernel*>& chosen() {
     static std::atomic<const Kernel*> kernel{widest()};
     return kernel;
-}
-
-// Memory of one thread; it grows and is kept.
-struct Workspace {
-    std::vector<float> scratch;
-    std::vector<double> noise;
-    std::unique_ptr<float[]> carried;
-    std::size_t carried_room = 0;
-
-    // The first `tiles` scratch tiles, aligned to a line of the cache.
-    float* tiles(std::size_t count) {
-        const std::size_t room = count * largest_tile + 16;
-        if (scratch.size() < room) scratch.resize(room);
-        const std::uintptr_t address = reinterpret_cast<std::uintptr_t>(scratch.data());
-        return reinterpret_cast<float*>((address + 63) & ~static_cast<std::uintptr_t>(63));
-    }
-
-    // Room for what walks leave for later ones, of no value yet.
-    float* room_for_carried(std::size_t count) {
-        if (carried_room < count) {
-            carried.reset();
-            carried_room = 0;
-            carried.reset(new float[count]);
-            carried_room = count;
-        }
-        return carried.get();
-    }
-    void forget_much() {
-        if (carried_room <= most_kept) return;
-        carried.reset();
-        carried_room = 0;
-    }
-};
-
-Workspace& workspace() {
-    static thread_local Workspace mine;
-    return mine;
 }
 
 // What all elements of a job share: the numbers, norms once they are found, the averages' factors.
