@@ -196,12 +196,10 @@ def test_no_difference_comes_with_the_seeds_that_would_show_the_one_seen() -> No
 def test_where_a_run_failed_no_number_of_seeds_is_promised() -> None:
     laboratory = BenchLaboratory({TANH: Answer(0.4), ADAMW: Answer(0.5)}, noise=0.2)
     task = run_bench(laboratory, [found(), *known("adamw")], cross=False)
-    lost = [
-        replace(run, loss=None, metric=None) if place == 0 else run
-        for place, run in enumerate(entrant(task, "found").tuned.runs)
-    ]  # type: ignore[union-attr]
-    tuned = replace(entrant(task, "found").tuned, runs=tuple(lost))  # type: ignore[type-var]
-    changed = replace(entrant(task, "found"), tuned=tuned)
+    tuned = entrant(task, "found").tuned
+    assert tuned is not None
+    runs = (replace(tuned.runs[0], loss=None, metric=None), *tuned.runs[1:])
+    changed = replace(entrant(task, "found"), tuned=replace(tuned, runs=runs))
     (judged,) = judge_tasks([replace(task, entrants=(changed, *task.entrants[1:]))], CONFIG)
     (verdict,) = [each for each in judged.verdicts if each.entrant == "found"]
     assert verdict.finding == "no difference shown"
@@ -210,9 +208,8 @@ def test_where_a_run_failed_no_number_of_seeds_is_promised() -> None:
 
 
 def test_defaults_that_finish_nowhere_are_noted() -> None:
-    answers = {"v/sqrt(s)": Answer(0.4), ADAMW: Answer(0.5, diverges=True)}
-    plain = found(Rule.parse("none: tanh(g)"))
-    task = run_bench(BenchLaboratory(answers), [plain, *known("adamw")], cross=False)
+    answers = {TANH: Answer(0.4), ADAMW: Answer(0.5, diverges=True)}
+    task = run_bench(BenchLaboratory(answers), [found(), *known("adamw")], cross=False)
     assert "adamw at its defaults has no score: diverged: the loss became NaN" in task.notes
 
 

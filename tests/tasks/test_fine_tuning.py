@@ -132,7 +132,8 @@ def test_weights_in_the_layout_of_timm_are_loaded_into_its_network(
 
 def test_pixels_are_normalised_as_the_weights_were_trained_with(data: Path) -> None:
     def first() -> torch.Tensor:
-        return next(build(data).in_order(Split.TRAIN))[0]
+        pictures: torch.Tensor = next(build(data).in_order(Split.TRAIN))[0]
+        return pictures
 
     mean, deviation = (torch.tensor(row).reshape(3, 1, 1) for row in IMAGENET)
     pixels = (first() * deviation + mean) * 255
