@@ -104,9 +104,10 @@ def _kind_of(store: Store, run: str | None, *, asked: RunKind | None) -> RunKind
         If it is the name of something else than was asked for, or of things of several kinds.
     """
     usual: RunKind = "search"
+    if run is None and asked is not None:
+        return asked
     if run is None:
-        stored_kinds = (kind for kind in KIND_WORDS if runs_of_kind(store, kind))
-        return asked or next(stored_kinds, usual)
+        return next((kind for kind in KIND_WORDS if runs_of_kind(store, kind)), usual)
     named = {
         kind: [
             record.name
@@ -118,8 +119,10 @@ def _kind_of(store: Store, run: str | None, *, asked: RunKind | None) -> RunKind
     kinds = [kind for kind, names in named.items() if names]
     if not kinds and asked is None and (stored := store.runs()):
         raise UnknownNameError("run", run, {record.name for record in stored})
-    if asked in kinds or not kinds:
-        return asked or usual
+    if asked is not None and (asked in kinds or not kinds):
+        return asked
+    if not kinds:
+        return usual
     if asked is None and len(kinds) == 1:
         return kinds[0]
     found = " and ".join(f"{_ARTICLES[kind]} {kind}" for kind in kinds)
