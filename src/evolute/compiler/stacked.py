@@ -45,7 +45,7 @@ class _Group:
     arguments: tuple[Tensor, ...]
     """Rows of the table that each argument is read from."""
     views: tuple[Tensor | None, ...]
-    """The same as a part of the table, where they are one row that may be read in place."""
+    """The same as a part of the table, where they follow each other and may be read in place."""
     target: Tensor
     state: Tensor
     nodes: tuple[str, ...]
@@ -124,14 +124,16 @@ class StackedPrograms:
             compute=row.compute,
             parameters=first.parameters,
             arguments=tuple(map(torch.tensor, arguments)),
-            views=tuple(
-                self._table[rows[0] : rows[0] + 1] if in_place and len(rows) == 1 else None
-                for rows in arguments
-            ),
+            views=tuple(self._view(rows) if in_place else None for rows in arguments),
             target=target,
             state=torch.zeros_like(target) if row.kind is Kind.STATEFUL else torch.empty(0),
             nodes=tuple(each.noise or "" for each in members.instructions),
         )
+
+    def _view(self, rows: tuple[int, ...]) -> Tensor | None:
+        """Return these rows as a part of the table; None unless they follow each other."""
+        first, last = rows[0], rows[-1]
+        return self._table[first : last + 1] if rows == tuple(range(first, last + 1)) else None
 
     def _elementwise(self, group: _Group, arguments: list[Tensor]) -> None:
         group.target.copy_(group.compute(*arguments, *group.parameters))

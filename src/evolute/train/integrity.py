@@ -265,6 +265,8 @@ def _lane_rates() -> tuple[tuple[Tensor, ...], tuple[float, ...]]:
     return rates, tuple(coefficient for _, coefficient in pairs)
 
 
+# Rules of one brood often hold the same random node: a few hundred of them are kept.
+@lru_cache(maxsize=256 * STEPS)
 def _noise(node: str, step: int) -> Tensor:
     return uniform_noise(0, 0, step, node=node, like=_LANE)
 
