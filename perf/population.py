@@ -3,9 +3,12 @@
 ``python -m perf.population [CASE ...] [--device cuda] [--repeats 5]``: lane-steps per second of the
 whole machine for (a) one model at a time, eager, one process with all threads, nchw or
 channels_last, whichever is better, ``torch.optim.Adam(fused=True)``, its batches ready in memory;
-and (b) this engine with eight published rules over the lanes, one process with one thread per core
-(one process on a GPU).
+and (b) this engine with eight published rules over the lanes, one process with one thread per core.
 Same batch size and work; A B A B, medians. One table, and one JSON line per case.
+
+``python -m perf.population --device cuda``: the same on a GPU, in one process with 256 lanes, every
+lane with another rule; then what the step of these rules takes alone, and how many hours the
+published main stage would take at the measured rate. Never run so far, for want of a GPU.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -29,7 +32,11 @@ from torch import Tensor, nn
 
 from evolute import zoo
 from evolute.compiler.native import status
+from evolute.compiler.population import LaneOptimizer
+from evolute.compiler.triton_lanes import status as kernel_status
 from evolute.lanes.memory import keep_freed_memory
+from evolute.lang.expression import Call
+from evolute.lang.rule import Rule
 from evolute.tasks.base import Task
 from evolute.tasks.networks import perceptron, published_convnet
 from evolute.tasks.transformer import CharacterModel
@@ -39,6 +46,10 @@ from evolute.train.population import Population
 from evolute.train.protocol import Protocol, Threshold, Training
 
 RULES = ("opt1", "opt3", "opt4", "opt6", "opt7", "opt9", "opt10", "a1")
+WRAPPERS = ("identity", "tanh", "arctan", "arcsinh", "softsign", "erf")
+"""Make of each rule of the zoo as many that move weights by no more."""
+
+LANES_ON_GPU, TARGET_ON_GPU, AIM_ON_GPU = 256, 8, 15
 EXAMPLES = 1024
 REPEATS = 5
 ALPHABET = 65
@@ -49,6 +60,7 @@ ENDLESS = Training(
     warmup_steps=2_000,
     abandon=Threshold(accuracy=None, loss_fraction=1.0),
 )
+STAGE_CASES = ("conv48", "conv48-bf16")
 MAIN_STAGE_STEPS = 2_577 * 21_600
 """Candidates of the published main stage times the steps of each at most."""
 
@@ -158,40 +170,78 @@ def engine(case: Case, device: str, lanes: int) -> Callable[[], int]:
         precision=case.precision,
     )  # fmt: skip
     population = Population(task, Equipment(lanes=lanes, device=device))
-    rules = [zoo.load(name).rule for name in RULES]
+    rules = [zoo.load(name).rule for name in RULES] if device == "cpu" else different_rules(lanes)
     for ticket in range(lanes):
         population.add(ticket, rules[ticket % len(rules)], protocol, seed=0)
 
     def step() -> int:
         population.step()
-        if device != "cpu":
-            torch.cuda.synchronize()
         return population.lanes
+
+    return step
+
+
+def different_rules(count: int) -> list[Rule]:
+    """Return so many rules, no two alike: those of the zoo, then their updates in functions."""
+    rules: dict[Rule, None] = {}
+    for wrapper, name in itertools.product(WRAPPERS, zoo.names()):
+        if len(rules) == count:
+            break
+        rule = zoo.load(name).rule
+        rules[replace(rule, update=Call(wrapper, (rule.update,), ()))] = None
+    assert len(rules) == count
+    return list(rules)
+
+
+def rules_alone(case: Case, device: str, lanes: int) -> Callable[[], int]:
+    """Return one step of the rules of many lanes without their networks; it returns how many."""
+    weights = [
+        each.detach().to(device).expand(lanes, *each.shape).contiguous()
+        for each in case.model().parameters()
+    ]
+    gradients = [torch.randn_like(each) for each in weights]
+    optimizer, slots = LaneOptimizer(weights, gradients), range(lanes)
+    for slot, rule in enumerate(different_rules(lanes)):
+        optimizer.assign(slot, rule, total_steps=ENDLESS.steps, seed=0)
+    rates, momenta = [1e-4] * lanes, [0.9] * lanes
+
+    def step() -> int:
+        optimizer.step(slots, rates=rates, momenta=momenta)
+        return lanes
 
     return step
 
 
 def serve(case: Case, kind: str, device: str, lanes: int) -> None:
     """Measure whenever a line asks for so many seconds; answer lane-steps per second."""
-    if kind == "engine":
+    if kind in ("engine", "rules"):
         torch.set_num_threads(1)
         keep_freed_memory()  # as workers do
         with fixed_environment():
-            _answer(engine(case, device, lanes))
+            make = rules_alone if kind == "rules" else engine
+            _answer(make(case, device, lanes), device)
     else:
-        _answer(ordinary(case, device, channels_last=kind == "channels_last"))
+        _answer(ordinary(case, device, channels_last=kind == "channels_last"), device)
 
 
-def _answer(step: Callable[[], int]) -> None:
-    step()
-    step()
+def _answer(step: Callable[[], int], device: str) -> None:
+    for _ in range(2 if device == "cpu" else 5):  # kernels are compiled, graphs captured
+        step()
+    _wait(device)
     print("ready", flush=True)
     for line in sys.stdin:
         end = (begin := time.perf_counter()) + float(line)
         count = step()
         while time.perf_counter() < end:
             count += step()
+        _wait(device)
         print(count / (time.perf_counter() - begin), flush=True)
+
+
+def _wait(device: str) -> None:
+    """Wait until a GPU has done what it was given."""
+    if device != "cpu":
+        torch.cuda.synchronize()
 
 
 class Server:
@@ -235,11 +285,13 @@ def measure(name: str, device: str, *, repeats: int) -> dict[str, Any]:
     """Return the medians of one case."""
     case = CASES[name]
     cores = len(os.sched_getaffinity(0)) if device == "cpu" else 1
-    lanes = case.lanes if device == "cpu" else 256
+    lanes = case.lanes if device == "cpu" else LANES_ON_GPU
     images = case.inputs is not None and len(case.inputs) == 3
     groups = {"nchw": [Server(name, "nchw", device, 1)]}
     if images:
         groups["channels_last"] = [Server(name, "channels_last", device, 1)]
+    if device != "cpu" and name in STAGE_CASES:
+        groups["rules"] = [Server(name, "rules", device, lanes)]
     groups["engine"] = [
         Server(name, "engine", device, max(1, lanes // cores)) for _ in range(cores)
     ]
@@ -256,18 +308,31 @@ def measure(name: str, device: str, *, repeats: int) -> dict[str, Any]:
         for server in itertools.chain(*groups.values()):
             server.close()
     medians = {kind: statistics.median(each) for kind, each in rates.items()}
-    best = max(medians[kind] for kind in groups if kind != "engine")
+    best = max(medians[kind] for kind in groups if kind not in ("engine", "rules"))
+    on_gpu = device != "cpu" and name in STAGE_CASES
     return {
         "case": name, "device": device, "lanes": lanes, "processes": cores,
         "repeats": repeats, **medians, "quotient": medians["engine"] / best,
         "least": min(rates["engine"]), "most": max(rates["engine"]),
-        "target": case.target, "aim": case.aim,
+        "target": TARGET_ON_GPU if on_gpu else case.target,
+        "aim": AIM_ON_GPU if on_gpu else case.aim,
     }  # fmt: skip
+
+
+def main_stage(rate: float) -> str:
+    """Say how long the published main stage takes at so many lane-steps per second."""
+    hours = MAIN_STAGE_STEPS / rate / 3600
+    return (
+        "the published main stage (2,577 candidates of up to 21,600 steps) at this rate: "
+        f"{hours:.1f} hours; its authors needed 120, the aim is under 4"
+    )
 
 
 def report(names: list[str], device: str, *, repeats: int) -> Iterator[str]:
     """Yield the lines of the table."""
     native = status()
+    if device != "cpu":
+        yield f"{torch.cuda.get_device_name(device)}; rules: {kernel_status().reason}"
     yield (
         f"{platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} cores, "
         f"torch {torch.__version__}, native core: {native.instruction_set or native.reason}"
@@ -283,9 +348,11 @@ def report(names: list[str], device: str, *, repeats: int) -> Iterator[str]:
             f"{row['quotient']:6.2f}  {row['target']:g}, {row['aim']:g}"
         )
         yield json.dumps(row)
-        if device != "cpu" and name == "conv48":
-            hours = MAIN_STAGE_STEPS / row["engine"] / 3600
-            yield f"the published main stage at this rate: {hours:.1f} hours"
+        if "rules" in row:
+            milliseconds = 1e3 * row["lanes"] / row["rules"]
+            yield f"the step of {row['lanes']} rules alone: {milliseconds:.3g} ms"
+        if device != "cpu" and name in STAGE_CASES:
+            yield main_stage(row["engine"])
 
 
 def main() -> None:
