@@ -69,7 +69,7 @@ def test_every_plot_is_drawn_and_nothing_fails(
     ("make", "mark", "says"),
     [
         (elimination, "#survival .scatterlayer .points path", "#"),
-        (ablation, "#parts .scatterlayer .points path", "schedule removed: worse"),
+        (ablation, "#parts .scatterlayer .points path", "schedule removed: costs something"),
     ],
 )
 def test_the_pointer_reads_a_candidate_and_a_part(
