@@ -14,7 +14,7 @@ from torch import Tensor
 from evolute.compiler.execute import uniform_noise
 from evolute.compiler.program import compile_rule
 from evolute.compiler.triton_lanes import TritonLanes, is_interpreted
-from evolute.compiler.triton_language import INSTALLED
+from evolute.compiler.triton_program import INSTALLED
 from evolute.compiler.triton_tables import LaneNumbers
 from evolute.lang.rule import Rule
 

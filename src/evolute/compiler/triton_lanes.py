@@ -20,8 +20,7 @@ from torch import Tensor
 
 from evolute.compiler.program import Program, compile_rule
 from evolute.compiler.triton_graph import Capture, GraphedLaunch, capture_graph
-from evolute.compiler.triton_language import INSTALLED
-from evolute.compiler.triton_program import KernelProgram, lower
+from evolute.compiler.triton_program import INSTALLED, KernelProgram, lower
 from evolute.compiler.triton_tables import LaneNumbers, Layout, Room, Tables
 from evolute.errors import shorten
 from evolute.lang.rule import Rule
@@ -183,9 +182,7 @@ class TritonLanes:
         self._fresh = False
 
     def _tables_with(self, room: Room) -> Tables:
-        return Tables(
-            self._size, self._layout, room, instances=self._instances, block=self._block
-        )
+        return Tables(self._size, self._layout, room, instances=self._instances, block=self._block)
 
     def lane(self, program: Program) -> KernelLane | None:
         """Return a lane of a rule, its state zero; None where the kernels do not know the rule.

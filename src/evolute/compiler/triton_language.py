@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
-INSTALLED = find_spec("triton") is not None
-"""Whether Triton is installed."""
+from evolute.compiler.triton_program import INSTALLED
 
 tl: Any = import_module("triton.language") if INSTALLED else None
 """The language of kernels."""

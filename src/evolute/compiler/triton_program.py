@@ -10,12 +10,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.util import find_spec
 
 import numpy as np
 import numpy.typing as npt
 
 from evolute.compiler.program import GRADIENT, WEIGHT, Instruction, Program
 from evolute.lang.rule import Momentum
+
+INSTALLED = find_spec("triton") is not None
+"""Whether Triton is installed; it is imported where a kernel is launched, as that takes a while."""
 
 BINARY = (
     *("add", "sub", "mul", "div", "max", "min", "clip", "mix", "quotient", "div_hypot"),
