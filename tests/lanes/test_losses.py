@@ -79,6 +79,21 @@ def test_accuracy_takes_the_first_of_equal_scores_and_nan_for_the_largest_as_tor
         assert torch.equal(losses.accuracies(scores, targets), right)
 
 
+@pytest.mark.parametrize("every", [2, 4, 8, 16])
+@pytest.mark.parametrize("classes", [10, 64, 300])
+def test_many_rows_of_which_some_do_not_count_equal_torchs_in_double(
+    classes: int, every: int
+) -> None:
+    outputs, targets = drawn(2, 1024, classes)
+    targets[:, every - 1 :: every] = IGNORED
+    loss, _ = found(outputs, targets)
+    wanted = [
+        functional.cross_entropy(x.double(), y, ignore_index=IGNORED)
+        for x, y in zip(outputs, targets, strict=True)
+    ]
+    torch.testing.assert_close(loss.double(), torch.stack(wanted), rtol=1e-6, atol=0)
+
+
 def test_numbers_that_are_not_finite_stay_in_their_row() -> None:
     outputs, targets = drawn(2, 20, 6)
     outputs[0, 3, 2], outputs[1, 4, 1] = float("nan"), float("inf")

@@ -362,27 +362,27 @@ class JobTable:
         ------
         InputError
             If a row is out of range or has not been set, or lacks noise that its rule needs.
+        MemoryError
+            If rows whose rules clip by the norm had no memory; these have not moved.
         """
         assert self._library is not None
-        jobs, every = self._addresses
-        if rows is None:
-            self._require_ready(self._lacking)
-            self._library.evolute_run(jobs, every, len(self), threads)
-            return
-        places = np.ascontiguousarray(rows, np.int64)
-        if len(places) and not 0 <= places.min() <= places.max() < len(self):
-            raise InputError(f"a row is not in the table: it has rows 0 to {len(self) - 1}")
-        if self._lacking:
-            self._require_ready(self._lacking.intersection(places.tolist()))
-        self._library.evolute_run(jobs, places.ctypes.data, len(places), threads)
+        (jobs, places), count = self._addresses, len(self)
+        lacking: AbstractSet[int] = self._lacking
+        if rows is not None:
+            given = np.ascontiguousarray(rows, np.int64)
+            if len(given) and not 0 <= given.min() <= given.max() < count:
+                raise InputError(f"a row is not in the table: it has rows 0 to {count - 1}")
+            lacking = lacking and lacking & set(given.tolist())
+            places, count = given.ctypes.data, len(given)
+        if lacking:
+            raise self._lack_of(min(lacking))
+        if failed := self._library.evolute_run(jobs, places, count, threads):
+            raise MemoryError(f"no memory for the steps of {failed} of {count} tensors")
 
-    def _require_ready(self, lacking: AbstractSet[int]) -> None:
-        if not lacking:
-            return
-        row = min(lacking)
+    def _lack_of(self, row: int) -> InputError:
         if not self._jobs[row]["program"]:
-            raise InputError(f"row {row} has no program: call set() before run()")
-        raise InputError(f"row {row} has no noise: call set_noise() before run()")
+            return InputError(f"row {row} has no program: call set() before run()")
+        return InputError(f"row {row} has no noise: call set_noise() before run()")
 
 
 def _require(tensor: Tensor, name: str, count: int, dtype: torch.dtype) -> None:

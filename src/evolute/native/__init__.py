@@ -17,7 +17,7 @@ from pathlib import Path
 import evolute.native
 from evolute.errors import InputError
 
-ABI = 1
+ABI = 2
 """Version of the interface that this file speaks (core/abi.h)."""
 
 VARIABLE = "EVOLUTE_NATIVE_ISA"
@@ -150,4 +150,4 @@ def _declare(library: ctypes.CDLL) -> None:
     library.evolute_destroy.argtypes = [c_void_p]
     library.evolute_destroy.restype = None
     library.evolute_run.argtypes = [c_void_p, c_void_p, c_int64, c_int32]
-    library.evolute_run.restype = None
+    library.evolute_run.restype = c_int64

@@ -116,6 +116,9 @@ EVOLUTE_INLINE bool is_right(const float* x, Int classes, std::int64_t target) {
     return right;
 }
 
+constexpr Int many_classes = 32;  // from here on rows fill vectors well enough
+constexpr Int most_factors = 8;   // sums of up to 2^128 each: their product is a finite double
+
 // One row after the other, W classes at a time.
 template <int W>
 EVOLUTE_INLINE void wide_rows(const EntropyRows& work, Seen& seen) {
@@ -123,6 +126,7 @@ EVOLUTE_INLINE void wide_rows(const EntropyRows& work, Seen& seen) {
     const Int whole = work.classes / W * W, wide = (work.classes + W - 1) / W * W;
     std::vector<float> row(wide, -__builtin_inff()), powers(wide);
     double product = 1.0;
+    Int factors = 0;
     for (Int r = 0; r < work.rows; ++r) {
         const float* x = work.x + r * work.classes;
         float* gradient = work.gradient + r * work.classes;
@@ -153,15 +157,14 @@ EVOLUTE_INLINE void wide_rows(const EntropyRows& work, Seen& seen) {
         gradient[target] -= work.factor;
         seen.loss += static_cast<double>(most) - x[target];
         product *= sum;
-        if (r % W == W - 1) {  // one logarithm of their product in place of many
+        if (++factors == most_factors) {  // one logarithm of their product in place of many
             seen.loss += std::log(product);
             product = 1.0;
+            factors = 0;
         }
     }
     seen.loss += std::log(product);
 }
-
-constexpr Int many_classes = 32;  // from here on rows fill vectors well enough
 
 template <int W>
 EVOLUTE_INLINE void some_rows(const EntropyRows& work) {

@@ -1,9 +1,10 @@
 // Turns a program into steps: what is computed in which order, and where each value lives.
 //
 // A value that only the next step reads stays in vector registers; one that a state holds, or that is
-// an input times a number, is read from there; others get a scratch tile, which is given away again after their last reader. Of two
-// arguments that one is computed first which needs no tile. A rule that clips by the norm is walked
-// more than once: what one walk has computed, the states it moved included, the next takes over.
+// an input times a number, is read from there; others get a scratch tile, which is given away again
+// after their last reader. Of two arguments that one is computed first which needs no tile. A rule
+// that clips by the norm is walked more than once: what one walk has computed, the states it moved
+// included, the next takes over.
 #include <algorithm>
 
 #include "program.h"
@@ -410,8 +411,9 @@ void make_plans(EvoluteProgram& program) {
     find_numbers_and_signs(program);
     for (const bool maximize : {false, true}) {
         for (const bool shrinks : {false, true}) {
-            program.carried_count =
-                make_passes(program, maximize, shrinks, program.passes[maximize][shrinks]);
+            program.carried_count = std::max(
+                program.carried_count,
+                make_passes(program, maximize, shrinks, program.passes[maximize][shrinks]));
         }
     }
 }

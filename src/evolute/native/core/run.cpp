@@ -328,7 +328,8 @@ void move_weight(Shared& shared, const Plan& plan, bool backward, int threads) {
     });
 }
 
-void run_job(const EvoluteJob& job, int threads) {
+// Throws std::bad_alloc before anything has moved.
+void move_job(const EvoluteJob& job, int threads) {
     if (job.count <= 0) return;
     Shared shared(job);
     const std::int32_t carried = shared.program.carried_count;
@@ -351,13 +352,23 @@ void run_job(const EvoluteJob& job, int threads) {
     workspace().forget_much();
 }
 
+// Whether there was memory for the step; where not, nothing of the job has moved.
+bool run_job(const EvoluteJob& job, int threads) {
+    try {
+        move_job(job, threads);
+        return true;
+    } catch (const std::bad_alloc&) {
+        return false;
+    }
+}
+
 }  // namespace
 
 }  // namespace evolute
 
 using namespace evolute;
 
-std::int32_t evolute_abi() { return 1; }
+std::int32_t evolute_abi() { return 2; }
 
 std::int32_t evolute_supports(const char* path) {
     if (std::strcmp(path, "baseline") == 0) return 1;
@@ -384,20 +395,21 @@ std::int32_t evolute_choose(const char* path) {
     return 1;
 }
 
-void evolute_run(const EvoluteJob* jobs, const std::int64_t* rows, std::int64_t count,
-                 std::int32_t threads) {
+std::int64_t evolute_run(const EvoluteJob* jobs, const std::int64_t* rows, std::int64_t count,
+                         std::int32_t threads) {
     const auto job = [&](std::int64_t i) -> const EvoluteJob& {
         return jobs[rows == nullptr ? i : rows[i]];
     };
+    std::atomic<std::int64_t> failed{0};
     if (threads <= 1) {
-        for (std::int64_t i = 0; i < count; ++i) run_job(job(i), 1);
-        return;
+        for (std::int64_t i = 0; i < count; ++i) failed += !run_job(job(i), 1);
+        return failed;
     }
     // Large tensors one after the other, each by all threads; then small ones, each by one.
     std::vector<std::int64_t> small;
     for (std::int64_t i = 0; i < count; ++i) {
         if (job(i).count >= worth_sharing) {
-            run_job(job(i), threads);
+            failed += !run_job(job(i), threads);
         } else {
             small.push_back(i);
         }
@@ -406,6 +418,7 @@ void evolute_run(const EvoluteJob* jobs, const std::int64_t* rows, std::int64_t 
     for (const std::int64_t i : small) elements += job(i).count;
     const int used = elements >= worth_sharing ? threads : 1;
     in_parallel(used, static_cast<std::int64_t>(small.size()), [&](std::int64_t i) {
-        run_job(job(small[static_cast<std::size_t>(i)]), 1);
+        failed += !run_job(job(small[static_cast<std::size_t>(i)]), 1);
     });
+    return failed;
 }
