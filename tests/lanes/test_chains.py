@@ -12,6 +12,7 @@ import pytest
 import torch
 from lanes.networks import CLASSES, SQUARES, Transformer
 from torch import Tensor, nn
+from torch.nn import functional
 
 from evolute.lanes import chains
 from evolute.lanes.native_layers import layers
@@ -223,3 +224,43 @@ def test_targets_that_are_ignored_count_neither_way() -> None:
     loss, wanted = in_double(models[0], (inputs, some))
     assert found.losses.item() == pytest.approx(loss.item(), rel=1e-6)
     torch.testing.assert_close(network.gradients[0][0], wanted[0].float(), atol=1e-6, rtol=1e-4)
+
+
+class Part(nn.Module):
+    """A layer whose weight is the first row of a larger one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows, self.head = nn.Parameter(torch.randn(60, 8)), nn.Linear(1, 4)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.head(functional.linear(x, self.rows[:1]))
+
+
+class PartOfTheWords(nn.Module):
+    """Words of which a part can be looked up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.head = nn.Parameter(torch.randn(9, 6)), nn.Linear(6, 4)
+
+    def forward(self, text: Tensor) -> Any:
+        return self.head(functional.embedding(text, self.words[:5])).transpose(1, 2)
+
+
+@pytest.mark.parametrize(
+    ("build", "batch"),
+    [
+        (Part, (drawn(16, 8), drawn(16, classes=4))),
+        (PartOfTheWords, (drawn(3, 5, classes=5), drawn(3, 5, classes=4))),
+    ],
+)
+def test_parts_of_weights_are_no_chain_and_train_all_the_same(
+    build: Build, batch: tuple[Tensor, Tensor]
+) -> None:
+    models = models_of(build, 2)
+    network = network_of(models)
+    found = network.train_step([batch, batch], [0, 1], CLASSES)
+    for slot, model in enumerate(models):
+        loss, _ = in_double(model, batch)
+        assert found.losses[slot].item() == pytest.approx(loss.item(), rel=1e-5)

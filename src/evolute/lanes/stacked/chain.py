@@ -6,7 +6,6 @@ on paper. What is not known here leaves the trace to the rows of the table.
 
 from __future__ import annotations
 
-import inspect
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -91,10 +90,9 @@ class _Lowering:
                 raise NoChainError
             args, named = self._arguments(call), self._named(call)
             try:
-                inspect.signature(row).bind(self, *args, **named)
-            except TypeError:  # other arguments than are known here
+                self.known[call.index] = row(self, *args, **named)
+            except (TypeError, ValueError, IndexError):  # other arguments than are known here
                 raise NoChainError from None
-            self.known[call.index] = row(self, *args, **named)
         output = self._output()
         used = {name for each in self.layers for name in (each.weight, each.bias)}
         if not used.issuperset(self.trained):
@@ -161,6 +159,8 @@ class _Lowering:
     def weight(self, given: Any, *shape: int) -> str:
         """Return the name of a weight of this shape; refuse anything else."""
         if not isinstance(given, _Given) or given.name is None or given.shape != shape:
+            raise NoChainError
+        if given.shape != tuple(self.tensors[given.name].shape[1:]):  # a part of a weight
             raise NoChainError
         if self.tensors[given.name].dtype != torch.float32:
             raise NoChainError
