@@ -44,6 +44,19 @@ def test_objects_that_are_there_are_not_looked_at_until_the_end() -> None:
     assert seen() is None
 
 
+def test_garbage_that_has_grown_old_is_given_back_before_the_next_time() -> None:
+    rings = []
+    for _ in range(2):
+        with kept_objects():
+            ring = Ring()
+            gc.collect()
+            rings.append(weakref.ref(ring))
+            del ring
+    assert [each() is None for each in rings] == [True, False]
+    gc.collect()
+    assert rings[1]() is None
+
+
 def test_what_a_program_has_frozen_itself_stays_so() -> None:
     gc.freeze()
     count = gc.get_freeze_count()

@@ -68,13 +68,22 @@ class Lane:
     slot: int = -1
     steps: int = 0
     epoch_end: int = 0
-    rates: tuple[float, ...] = ()
-    momenta: tuple[float, ...] = ()
+    schedule: tuple[tuple[float, float], ...] = ()
     cohort: Cohort | None = None
 
     def __post_init__(self) -> None:
         self.epoch_end = self.course.next_end
-        self.rates, self.momenta = _schedule(self.course.plan, self.course.learning_rate)
+        self.schedule = _schedule(self.course.plan)
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the next step."""
+        return self.course.learning_rate * self.schedule[self.steps][0]
+
+    @property
+    def momentum(self) -> float:
+        """The momentum of the next step."""
+        return self.schedule[self.steps][1]
 
 
 Floats = npt.NDArray[np.float64]
@@ -250,8 +259,8 @@ class Deck:
         """Let the rules move the weights of these lanes."""
         self._optimizer.step(
             [lane.slot for lane in lanes],
-            rates=[lane.rates[lane.steps] for lane in lanes],
-            momenta=[lane.momenta[lane.steps] for lane in lanes],
+            rates=[lane.rate for lane in lanes],
+            momenta=[lane.momentum for lane in lanes],
         )
 
     def _end_epochs(self, lanes: Sequence[Lane]) -> None:
@@ -316,12 +325,10 @@ def _diverged(lanes: Sequence[Lane], losses: Floats) -> bool:
     return True
 
 
-@lru_cache(maxsize=256)
-def _schedule(
-    plan: Probe | Training, learning_rate: float
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return the learning rate and the momentum at each step."""
-    pairs = [
+@lru_cache(maxsize=16)
+def _schedule(plan: Probe | Training) -> tuple[tuple[float, float], ...]:
+    """Return the fraction of the peak learning rate, and the momentum, at each step."""
+    return tuple(
         base_schedule(
             step,
             plan.steps,
@@ -330,6 +337,4 @@ def _schedule(
             shape=plan.schedule,
         )
         for step in range(plan.steps)
-    ]
-    rates = tuple(learning_rate * fraction for fraction, _ in pairs)
-    return rates, tuple(momentum for _, momentum in pairs)
+    )

@@ -40,7 +40,7 @@ def kept_objects() -> Iterator[None]:
     if gc.get_freeze_count():
         yield
         return
-    gc.collect(1)  # what is young may be garbage; the old was looked at before
+    gc.collect()  # what is garbage now would be kept else
     gc.freeze()
     try:
         yield
