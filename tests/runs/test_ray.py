@@ -71,6 +71,7 @@ def member(cluster: Any) -> Iterator[Any]:
 
     ray.init(address=cluster.address, log_to_driver=False, ignore_reinit_error=True)
     yield cluster
+    cluster.wait_for_nodes(timeout=120)  # a node that a test has killed is known to be dead
     ray.shutdown()
 
 

@@ -5,7 +5,7 @@ If each ends as it did, what the search was told stays true, and the run goes on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 from evolute.lang.rule import Rule
 from evolute.runs.config import RunConfig
@@ -16,13 +16,11 @@ from evolute.trial import Trial
 
 
 def try_again(
-    digests: Collection[str],
-    config: RunConfig,
-    evaluator: Evaluator,
-    *,
-    stop: Callable[[], bool],
+    digests: Collection[str], config: RunConfig, evaluator: Evaluator
 ) -> dict[str, Trial]:
-    """Return what becomes of trials of a run, by digest; those that are not begun are left out.
+    """Return what becomes of trials of a run, by digest.
+
+    No budget of time cuts this off: without all of them it is not known whether the run can go on.
 
     Parameters
     ----------
@@ -32,8 +30,6 @@ def try_again(
         The run that they are of.
     evaluator
         Tries them.
-    stop
-        Asked before each is begun; once true, the rest is left out.
 
     Raises
     ------
@@ -46,7 +42,7 @@ def try_again(
         return {}
     requests = {digest: _request(digest, config, evaluator) for digest in digests}
     found: dict[str, Trial] = {}
-    with evaluator.answers(stop) as answers:
+    with evaluator.answers(lambda: False) as answers:
         answers.ask(requests)
         while (answer := answers.next()) is not None:
             trial, _ = answer

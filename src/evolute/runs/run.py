@@ -166,10 +166,10 @@ class Run:
             found.pending = [[self._read(data) for data in group] for group in found.pending]
             found.told_early = [self._read(data) for data in found.told_early]
             if found.is_beyond(self.budget, workers=self.evaluator.executor.workers):
-                self._may_save = False  # it has come further than this budget does, and is kept
+                self._may_save = False  # it has come further than this budget, and is kept
                 return None
             earlier = found.settled.to_retry
-            again = try_again(earlier, self.config, self.evaluator, stop=self._out_of_time)
+            again = try_again(earlier, self.config, self.evaluator)
         except MALFORMED as error:
             if isinstance(error, TaskError):
                 raise
