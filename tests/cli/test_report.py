@@ -87,6 +87,18 @@ def test_a_name_of_two_kinds_asks_which(tmp_path: Path, capsys: Capture) -> None
     assert '"evolute report bench mine" or "evolute report explain mine"' in line
 
 
+def test_a_search_that_shares_its_name_is_told_apart_by_its_digest(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    place = str(tmp_path / "s.sqlite")
+    with open_store(place) as opened:
+        opened.open_run(RunRecord("ab" * 32, "mine", '{"task":"digits"}', "1"))
+        opened.open_run(RunRecord("cd" * 32, "mine", '{"kind":"benchmark"}', "1"))
+    line = refused(capsys, ["report", "mine", "--store", place])
+    assert "'mine' is the name of a search and a benchmark: give" in line
+    assert '"evolute report abababababab" or "evolute report bench mine"' in line
+
+
 @pytest.mark.parametrize(
     ("word", "kind", "result", "says"),
     [

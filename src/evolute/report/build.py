@@ -110,7 +110,7 @@ def _kind_of(store: Store, run: str | None, *, asked: RunKind | None) -> RunKind
         return next((kind for kind in KIND_WORDS if runs_of_kind(store, kind)), usual)
     named = {
         kind: [
-            record.name
+            record.digest[:12]
             for record in runs_of_kind(store, kind)
             if record.name == run or record.digest.startswith(run)
         ]
@@ -126,8 +126,9 @@ def _kind_of(store: Store, run: str | None, *, asked: RunKind | None) -> RunKind
     if asked is None and len(kinds) == 1:
         return kinds[0]
     found = " and ".join(f"{_ARTICLES[kind]} {kind}" for kind in kinds)
-    words = [("evolute", "report", *filter(None, [KIND_WORDS[kind]]), run) for kind in kinds]
-    commands = " or ".join(f'"{shlex.join(each)}"' for each in words)
+    unnamed = [run] if len(kinds) == 1 else named["search"][:1]  # a search has no word
+    words = [[KIND_WORDS[kind], run] if KIND_WORDS[kind] else unnamed for kind in kinds]
+    commands = " or ".join(f'"{shlex.join(("evolute", "report", *each))}"' for each in words)
     raise InputError(f"{shorten(run)!r} is the name of {found}: give {commands}")
 
 
