@@ -297,6 +297,15 @@ def _last_rung(
     return run_bench(plan, entrants, tasks, store=store, workers=workers, listener=listener)
 
 
+def _plain(config: EliminationConfig) -> dict[str, Any]:
+    """Return a config as plain data, as it was before rounds could name a preset if none does."""
+    data = dataclasses.asdict(config)
+    for rung in data["rungs"]:
+        if rung["preset"] is None:
+            del rung["preset"]
+    return data
+
+
 def _saved(
     record: RunRecord,
     asked: _Asked,
@@ -309,7 +318,7 @@ def _saved(
     config = {
         "run": record.digest,
         "seed": seed,
-        "elimination": dataclasses.asdict(asked.config),
+        "elimination": _plain(asked.config),
         "benchmark": None if benchmark is None else benchmark.digest,
     }
     digest = hashlib.sha256(canonical_json({"kind": KIND, **config}).encode()).hexdigest()
