@@ -26,7 +26,8 @@ class VerdictConfig:
     grid_half_width
         Steps of a quarter decade on each side of the best rate of the probes.
     widenings
-        How often the grid may grow by two steps, on the side where the best rate is its edge.
+        How often the grid may grow: by two steps on the side where the best rate is its edge, by
+        a decade of lower rates where none finished.
     fresh_seeds
         Seeds of the final comparison on the test split.
     confidence

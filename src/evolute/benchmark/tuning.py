@@ -19,7 +19,7 @@ RATES_PER_DECADE = 4
 """A quarter decade between neighbouring rates."""
 
 WIDENING_STEPS = 2
-"""By how many rates a grid grows on the side of its edge."""
+"""By how many rates a grid grows on the side of its edge where its best rate is its edge."""
 
 Evaluate = Callable[[Sequence[TrialRequest]], Sequence[Trial]]
 """Answers a batch of requests with their trials, in order. It may raise to stop the verdict: what
@@ -51,7 +51,7 @@ class Tuning:
     points
         All rates tried, ascending.
     widenings
-        How often the grid grew because its best rate was its edge.
+        How often the grid grew because its best rate was its edge, or none finished.
     """
 
     points: tuple[RatePoint, ...]

@@ -128,7 +128,8 @@ class Training:
         if self.warmup_steps + self.hold_steps > self.steps:
             raise ValueError(
                 f"the training has {self.steps} steps: warm-up ({self.warmup_steps}) and hold "
-                f"({self.hold_steps}) together are no longer than that"
+                f"({self.hold_steps}) together are no longer than "
+                "that; give more steps, or fewer of warmup_steps or hold_steps"
             )
 
 
