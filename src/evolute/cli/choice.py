@@ -21,7 +21,7 @@ def store_options() -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     def add(command: Callable[..., Any]) -> Callable[..., Any]:
         for option in (
             click.option("--task", help="Load this task's file first, for operations it registers. "
-                         "It runs the file's code."),
+                         "That runs the file; no other file's code is ever run."),
             click.option("--run", help="Name or first digits of a run; the newest by default."),
             click.option("--store", default=DEFAULT_STORE, show_default=True,
                          help="File or PostgreSQL address in which searches are remembered."),

@@ -43,7 +43,8 @@ Running the same command again resumes it: nothing that was scored is trained tw
 
 @click.command(epilog=EXAMPLES)
 @click.argument("run", required=False)
-@click.option("--task", help="Task of the search, where it is no named one: path/to/file.py:build.")
+@click.option("--task", help="Task of the search, where it is no named one: path/to/file.py:build, "
+              "which runs that file. No other file's code is ever run.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0),
               help="Seed of the fresh seeds.  [default: that of the search]")  # fmt: skip
 @click.option("--benchmark/--no-benchmark", default=True, show_default=True,

@@ -37,7 +37,10 @@ whose removal is not worse are taken out, and the simplest rule is confirmed on 
 {RULE_HELP}""")  # fmt: skip
 @click.argument("rule")
 @click.option(
-    "--task", required=True, help="A task, or path/to/file.py:build, which runs the file."
+    "--task",
+    required=True,
+    help="A task, or path/to/file.py:build, which runs that file. No other file's code is ever "
+    "run.",
 )
 @click.option("--seeds", type=click.IntRange(min=2),
               help="Paired seeds of every comparison.  [default: 10]")  # fmt: skip

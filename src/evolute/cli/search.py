@@ -59,7 +59,8 @@ Running the same command again resumes it: nothing that was scored is trained tw
 
 
 @click.command(epilog=EXAMPLES)
-@click.option("--task", help="Name of a task, or path/to/file.py:build, which runs that file.")
+@click.option("--task", help="Name of a task, or path/to/file.py:build, which runs that file. No "
+                             "other file's code is ever run.")  # fmt: skip
 @preset_option("Numbers to begin from.")
 @seed_option()
 @click.option("--budget", help="Time such as 10m, or a number of candidates to train.")
