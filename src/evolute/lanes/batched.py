@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from evolute.lanes.base import Batch, LaneMeasurement, LaneNetwork, Noise
 from evolute.lanes.criterion import LaneCriterion
 from evolute.lanes.means import Means
-from evolute.lanes.noise import Draws, replayed
+from evolute.lanes.noise import Drawing, Draws, replayed, seeded_device
 
 TOGETHER = 64
 """Lanes that one pass runs unless told otherwise: more gain nothing (measured: flat from 16 on)."""
@@ -62,7 +62,7 @@ class Lot:
     targets: list[Any]
     weights: dict[str, Tensor]
     held: dict[str, Tensor]
-    draws: Draws
+    draws: Drawing
 
     @property
     def count(self) -> int:
@@ -138,7 +138,7 @@ class BatchedNetwork(LaneNetwork):
     ) -> LaneMeasurement:
         losses = torch.empty(len(slots), device=self.device)
         metrics = None if criterion.metric is None else torch.empty(len(slots), device=self.device)
-        streams_of = replayed(noise)
+        streams_of = replayed(noise, self.device)
         for places in self._passes(batches):
             chained = self._chained(
                 [batches[place] for place in places], [slots[place] for place in places], criterion
@@ -167,7 +167,7 @@ class BatchedNetwork(LaneNetwork):
         self, batches: Iterable[Batch], slots: Sequence[int], criterion: LaneCriterion
     ) -> list[tuple[float, float | None]]:
         means = [Means() for _ in slots]
-        with torch.no_grad():
+        with torch.no_grad(), seeded_device(self.device):
             for batch in batches:
                 for start in range(0, len(slots), self._together):
                     end = min(start + self._together, len(slots))

@@ -19,7 +19,7 @@ from torch.nn.parameter import is_lazy
 from evolute.errors import TaskError
 from evolute.lanes.base import Batch, CannotStackError, LaneNetwork
 from evolute.lanes.criterion import LaneCriterion
-from evolute.lanes.noise import SeededStream
+from evolute.lanes.noise import SeededStream, seeded_device
 from evolute.seeds import torch_generator
 
 TOLERANCES = {"float32": 2e-3, "bf16": 1e-1}
@@ -167,7 +167,7 @@ def _plain(subject: Subject, lane: int) -> _Seen:
     gradients: list[dict[str, Tensor]] = []
     for batch in subject.batches:
         model.zero_grad(set_to_none=True)
-        with noise.active():
+        with noise.active(), seeded_device(subject.device):
             loss = _loss(subject, model, batch)
             loss.backward()
         losses.append(loss.detach())
@@ -178,7 +178,7 @@ def _plain(subject: Subject, lane: int) -> _Seen:
                 parameters[name].sub_(gradient, alpha=RATE)
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     model.eval()
-    with torch.no_grad(), SeededStream(0).active():
+    with torch.no_grad(), SeededStream(0).active(), seeded_device(subject.device):
         evaluation = _loss(subject, model, subject.batches[0]).item()
     return _Seen(losses, gradients, buffers, evaluation)
 

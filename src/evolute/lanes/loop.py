@@ -97,7 +97,7 @@ class LoopNetwork(LaneNetwork):
         metrics: list[float | None] = [None] * len(slots)
         laid = self._laid_out(batches)
         for stream, places in shared_draws(noise, len(slots)):
-            with same_draws(stream) as back:
+            with same_draws(stream, self.device) as back:
                 for place in places:
                     if noise is not None:
                         back()
@@ -156,7 +156,7 @@ class LoopNetwork(LaneNetwork):
         given = list(batches)
         laid = self._laid_out(given)
         means = [Means() for _ in slots]
-        with torch.no_grad(), same_draws(None) as back:
+        with torch.no_grad(), same_draws(None, self.device) as back:
             for mean, slot in zip(means, slots, strict=True):
                 back()  # what a lane draws does not depend on the lanes before it
                 self._modules[slot].eval()

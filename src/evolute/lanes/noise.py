@@ -1,11 +1,16 @@
-"""Draws of lanes: each from its own stream, once for all lanes that share one."""
+"""Draws of lanes: each from its own stream, once for all lanes that share one.
+
+What draws on a GPU draws from that GPU's generator, not from those that streams keep. So in every
+step of a lane the generator of its device begins at a seed that the lane's stream gives, goes on
+from draw to draw of that step, and is put back.
+"""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -57,10 +62,59 @@ def drawing(stream: Any) -> AbstractContextManager[None]:
     return inside
 
 
+def generator_of(device: torch.device) -> torch.Generator | None:
+    """Return what is drawn from on a device beside the generators that streams keep; None: nothing.
+
+    >>> generator_of(torch.device("cpu")) is None
+    True
+    """
+    if device.type != "cuda":
+        return None
+    number = torch.cuda.current_device() if device.index is None else device.index
+    found: torch.Generator = torch.cuda.default_generators[number]
+    return found
+
+
 @contextmanager
-def same_draws(stream: Any) -> Iterator[Callable[[], None]]:
-    """Yield a function that goes back to where a stream stood, so that lanes draw the same."""
-    with drawing(stream):
+def seeded_device(device: torch.device) -> Iterator[None]:
+    """Let the code inside draw on a device what follows from the stream that is active."""
+    generator = generator_of(device)
+    if generator is None:
+        yield
+        return
+    with _at(generator, None):
+        yield
+
+
+@contextmanager
+def _at(generator: torch.Generator, state: torch.Tensor | None) -> Iterator[None]:
+    """Let a device's generator begin at a state, or else at a seed that the active stream gives."""
+    seed = int(torch.randint(2**63 - 1, (), device="cpu")) if state is None else 0
+    outer = generator.get_state()
+    if state is None:
+        generator.manual_seed(seed)
+    else:
+        generator.set_state(state)
+    try:
+        yield
+    finally:
+        generator.set_state(outer)
+
+
+@contextmanager
+def same_draws(stream: Any, device: torch.device) -> Iterator[Callable[[], None]]:
+    """Yield a function that goes back to where a stream stood, so that lanes draw the same.
+
+    Parameters
+    ----------
+    stream
+        What is drawn from; None is what is drawn from anyway.
+    device
+        Where lanes draw.
+    """
+    with drawing(stream), seeded_device(device):
+        generator = generator_of(device)
+        own = None if generator is None else generator.get_state()
         state, array_state, python_state = (
             torch.default_generator.get_state(),
             np.random.get_state(),
@@ -71,6 +125,8 @@ def same_draws(stream: Any) -> Iterator[Callable[[], None]]:
             torch.default_generator.set_state(state)
             np.random.set_state(array_state)
             random.setstate(python_state)
+            if generator is not None and own is not None:
+                generator.set_state(own)
 
         yield back
 
@@ -82,16 +138,20 @@ class Replay:
     ----------
     stream
         What is drawn from.
+    device
+        Where lanes draw.
     """
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: Any, device: torch.device) -> None:
         self._stream = stream
+        self._generator = generator_of(device)
+        self._reached: torch.Tensor | None = None  # by that generator, in this pass
         self._starts: list[tuple[torch.Tensor, Any, Any]] = []
         self._turn = 0
 
     def again(self) -> None:
         """Begin the next pass."""
-        self._turn = 0
+        self._turn, self._reached = 0, None
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -107,15 +167,32 @@ class Replay:
                 np.random.set_state(array_state)
                 random.setstate(python_state)
             self._turn += 1
-            yield
+            if self._generator is None:
+                yield
+                return
+            with _at(self._generator, self._reached):
+                yield
+                self._reached = self._generator.get_state()
 
 
-def replayed(noise: Sequence[Any] | None) -> list[Replay] | None:
+def replayed(noise: Sequence[Any] | None, device: torch.device) -> list[Replay] | None:
     """Return streams that can be drawn from in several passes, one object where lanes share one."""
     if noise is None:
         return None
-    own = {id(stream): Replay(stream) for stream in noise}
+    own = {id(stream): Replay(stream, device) for stream in noise}
     return [own[id(stream)] for stream in noise]
+
+
+Draw = Callable[[], torch.Tensor]
+"""Draws as the plain module would, from what is active."""
+
+
+class Drawing(Protocol):
+    """What a pass asks when it draws."""
+
+    def draw(self, draw: Draw) -> tuple[torch.Tensor, bool]:
+        """Return draws of all lanes, [L, *shape], and False; or the one all share, and True."""
+        ...
 
 
 class Draws:
@@ -133,7 +210,7 @@ class Draws:
         self.groups = shared_draws(noise, count)
         self._count = count
 
-    def draw(self, draw: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, bool]:
+    def draw(self, draw: Draw) -> tuple[torch.Tensor, bool]:
         """Draw once from each stream; return [L, *shape] and False, or the one draw all share.
 
         ``draw`` is called with a lane's stream active, so that it gets what the plain module would.

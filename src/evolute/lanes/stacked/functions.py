@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from functools import partial
 from typing import Any
 
 import torch
@@ -120,21 +121,23 @@ def _dropout1d(
 def _masked(step: Step, x: Any, p: float, training: bool, drop: Any) -> Any:
     if not training or p == 0.0:
         return x
-    shape = tuple(x.shape)
     tensor = x.data if isinstance(x, Lanes) else x
-
-    def draw() -> Tensor:
-        # Torch draws otherwise where there is no graph, so this has one where the plain module has.
-        with torch.enable_grad():
-            ones = torch.ones(shape, dtype=tensor.dtype, requires_grad=tensor.requires_grad)
-            dropped: Tensor = drop(ones, p, True)
-            return dropped.detach()
-
-    mask, _ = step.draws.draw(draw)
+    like = {
+        "dtype": tensor.dtype, "device": tensor.device, "requires_grad": tensor.requires_grad,
+    }  # fmt: skip
+    mask, _ = step.draws.draw(partial(_mask, drop, p, tuple(x.shape), like))
     data = apart(x, step.count)
     # In the layout of the data: the next layer's product would round otherwise for another one.
     laid = torch.empty_like(data, requires_grad=False).copy_(mask)
     return Lanes(data * laid, step.count)
+
+
+def _mask(drop: Any, p: float, shape: tuple[int, ...], like: dict[str, Any]) -> Tensor:
+    """Draw a mask; it knows nothing of a pass, so that another one may be drawn like it."""
+    # Torch draws otherwise where there is no graph, so this has one where the plain module has.
+    with torch.enable_grad():
+        dropped: Tensor = drop(torch.ones(shape, **like), p, True)
+        return dropped.detach()
 
 
 def _as_lanes(value: Any, count: int) -> Lanes:

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import fx
 
-from evolute.lanes.noise import Draws
+from evolute.lanes.noise import Drawing
 from evolute.lanes.stacked.value import Lanes
 
 
@@ -25,7 +25,7 @@ class Step:
     """
 
     count: int
-    draws: Draws
+    draws: Drawing
 
 
 Row = Callable[..., Any]
