@@ -151,6 +151,35 @@ def test_clipping_by_the_norm_keeps_its_bound(scale: float, count: int) -> None:
     assert ulps(value_of("clip_norm(g)", x), x.astype(float) / norm).max() <= BOUNDS["clip_norm"]
 
 
+def test_a_norm_keeps_its_bound_where_every_square_is_rounded_the_same_way() -> None:
+    some = np.random.default_rng(8).uniform(1, 1.1, 100_000).astype(np.float32)
+    exact = some.astype(float) ** 2
+    error = (some * some).astype(float) / exact - 1
+    for worst in (some[error > 0.8 * 2**-24], some[error < -0.8 * 2**-24]):
+        for count in (2, 4, 32, 1000):
+            x = worst[:count]
+            exact_value = x.astype(float) / np.sqrt((x.astype(float) ** 2).sum())
+            assert ulps(value_of("clip_norm(g)", x), exact_value).max() <= BOUNDS["clip_norm"]
+
+
+@pytest.mark.parametrize("count", [100, 20_001])
+def test_a_square_that_no_float_can_hold_is_in_the_norm(count: int) -> None:
+    x = np.random.default_rng(9).normal(size=count).astype(np.float32)
+    x[count // 2] = 3e25
+    norm = float(np.sqrt((x.astype(float) ** 2).sum()))
+    assert ulps(value_of("clip_norm(g)", x), x.astype(float) / norm).max() <= BOUNDS["clip_norm"]
+
+
+def test_clipping_by_a_norm_keeps_small_numbers_and_the_sign_of_zero() -> None:
+    for largest in (1.0, 3.0, 1e20, 1e35):
+        x = np.array([-0.0, 0.0, 1e-44, -1e-38, 3e-37, largest], dtype=np.float32)
+        norm = float(np.sqrt((x.astype(float) ** 2).sum()))
+        kept = torch.zeros(len(x))
+        value_of("previous(clip_norm(g))", x, slots=[kept])
+        assert ulps(kept.numpy(), x.astype(float) / norm).max() <= BOUNDS["clip_norm"]
+        np.testing.assert_array_equal(np.signbit(kept.numpy()), np.signbit(x))
+
+
 @pytest.mark.parametrize("odd", [np.inf, -np.inf, np.nan])
 def test_clipping_by_a_norm_that_is_no_number_is_as_in_torch(odd: float) -> None:
     x = np.random.default_rng(5).normal(size=333).astype(np.float32)

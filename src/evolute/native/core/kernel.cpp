@@ -95,31 +95,80 @@ void do_store(const Step* step, std::ptrdiff_t at, EVOLUTE_RUNNING) {
     EVOLUTE_NEXT(t);
 }
 
+template <Source A>
 void do_end(const Step* step, std::ptrdiff_t at, EVOLUTE_RUNNING) {
     const Tile t = EVOLUTE_TILE;
+    const auto a = first<A>(step, at);
     float* to = step->c + (at & step->mask_c);
-    EVOLUTE_LIGHT store(to + i * width, t.v[i]);
+    EVOLUTE_LIGHT store(to + i * width, a.get(t, i));
 }
 
-void do_add_squares(const Step* step, std::ptrdiff_t, EVOLUTE_RUNNING) {
-    const Tile t = EVOLUTE_TILE;
-    constexpr int half = width / 2, parts = sums_of_squares / half;
-    static_assert(tile % sums_of_squares == 0, "an element has one sum, wherever its tile begins");
-    Doubles sums[parts];
-    __builtin_memcpy(sums, step->sums, sizeof sums);
+// How many vectors of doubles hold the sums of squares.
+constexpr int sum_vectors = sums_of_squares / (width / 2);
+
+// Adds the squares of a tile to sums, element i to sum i mod 8. The four of one sum among 32 elements
+// are added as floats first, so that fewer are widened: three roundings, which the bound of clip_norm
+// has room for where fma rounds once. Where they overflow, and elsewhere, all are widened.
+template <class R>
+EVOLUTE_INLINE void add_squares(const R& a, const Tile& t, Doubles* sums) {
+    if constexpr (rounds_once) {
+        constexpr int group = 4 * sums_of_squares / width;
+        static_assert(vectors % group == 0 && group >= 2, "a tile holds whole groups");
+        Doubles found[sum_vectors];
+        __builtin_memcpy(found, sums, sizeof found);
+        EVOLUTE_LIGHT {
+            if (i % group >= (group + 3) / 4) continue;
+            const auto two = [&](int at) {
+                const Floats x = a.get(t, at), y = a.get(t, at + group / 2);
+                return fma(x, x, y * y);
+            };
+            if constexpr (group == 2) {
+                found[0] += widened_sum_of_halves(two(i));
+            } else {
+                const Pair four = widen(two(i) + two(i + group / 4));
+                found[2 * (i % group)] += four.low;
+                found[2 * (i % group) + 1] += four.high;
+            }
+        }
+        Doubles all_of = found[0];
+        for (int i = 1; i < sum_vectors; ++i) all_of += found[i];
+        if (all_below(all_of, __builtin_inf())) {
+            __builtin_memcpy(sums, found, sizeof found);
+            return;
+        }
+    }
     EVOLUTE_LIGHT {
-        const Pair x = widen(t.v[i]);
-        Doubles &low = sums[2 * i % parts], &high = sums[(2 * i + 1) % parts];
+        const Pair x = widen(a.get(t, i));
+        Doubles &low = sums[2 * i % sum_vectors], &high = sums[(2 * i + 1) % sum_vectors];
         low = fma(x.low, x.low, low);
         high = fma(x.high, x.high, high);
     }
+}
+
+template <Source A>
+void do_add_squares(const Step* step, std::ptrdiff_t at, EVOLUTE_RUNNING) {
+    const Tile t = EVOLUTE_TILE;
+    Doubles sums[sum_vectors];
+    __builtin_memcpy(sums, step->sums, sizeof sums);
+    add_squares(first<A>(step, at), t, sums);
     __builtin_memcpy(step->sums, sums, sizeof sums);
 }
 
-void do_divide(const Step* step, std::ptrdiff_t at, EVOLUTE_RUNNING) {
+// The same for many tiles, without a way to memory and back for the sums of each.
+template <Source A>
+void squares(const Step* step, std::ptrdiff_t from, std::ptrdiff_t to) {
+    const Tile none = {};
+    Doubles sums[sum_vectors];
+    __builtin_memcpy(sums, step->sums, sizeof sums);
+    for (std::ptrdiff_t at = from; at < to; at += tile) add_squares(first<A>(step, at), none, sums);
+    __builtin_memcpy(step->sums, sums, sizeof sums);
+}
+
+// x·(p + q), p and q a number in two parts of one sign, q the smaller by far: 0 keeps its sign.
+void do_scale(const Step* step, std::ptrdiff_t at, EVOLUTE_RUNNING) {
     Tile t = EVOLUTE_TILE;
-    const Floats r = all(step->r);
-    EVOLUTE_LIGHT t.v[i] = t.v[i] / r;
+    const Floats p = all(step->p), q = all(step->q);
+    EVOLUTE_LIGHT t.v[i] = fma(t.v[i], p, t.v[i] * q);
     EVOLUTE_NEXT(t);
 }
 
@@ -431,12 +480,24 @@ void (*load_from(Source a))() {
 #undef EVOLUTE_GIVE
 }
 
+void (*end_with(Source a))() {
+#define EVOLUTE_GIVE(A) (do_end<A>)
+    EVOLUTE_SOURCES(EVOLUTE_GIVE)
+#undef EVOLUTE_GIVE
+}
+
+void (*add_squares_of(Source a))() {
+#define EVOLUTE_GIVE(A) (do_add_squares<A>)
+    EVOLUTE_SOURCES(EVOLUTE_GIVE)
+#undef EVOLUTE_GIVE
+}
+
 void (*extra(Extra what, Source a))() {
     switch (what) {
         case Extra::store: return erased(do_store);
-        case Extra::end: return erased(do_end);
-        case Extra::add_squares: return erased(do_add_squares);
-        case Extra::divide: return erased(do_divide);
+        case Extra::end: return end_with(a);
+        case Extra::add_squares: return add_squares_of(a);
+        case Extra::scale: return erased(do_scale);
         case Extra::of_signs: return erased(do_of_signs<false>);
         case Extra::odd_of_signs: return erased(do_of_signs<true>);
         default: return load_from(a);
@@ -468,6 +529,11 @@ void walk(const Step* steps, std::ptrdiff_t from, std::ptrdiff_t to) {
     }
 }
 
+void walk_squares(Source a, const Step* step, std::ptrdiff_t from, std::ptrdiff_t to) {
+    a == Source::scaled ? squares<Source::scaled>(step, from, to)
+                        : squares<Source::memory>(step, from, to);
+}
+
 }  // namespace
 }  // namespace EVOLUTE_PATH
 
@@ -486,6 +552,7 @@ const Kernel& EVOLUTE_KERNEL(EVOLUTE_PATH)() {
         EVOLUTE_PATH::apply,
         EVOLUTE_PATH::direct,
         EVOLUTE_PATH::walk,
+        EVOLUTE_PATH::walk_squares,
     };
     return kernel;
 }

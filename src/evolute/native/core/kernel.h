@@ -19,17 +19,17 @@ enum class Source : std::int32_t { running, memory, scaled, number, count };
 enum class Extra : std::int32_t {
     load,         // running value ← argument a
     store,        // tile c ← running value
-    end,          // tile c ← running value, and the walk ends
-    add_squares,  // the squares of the running value are added to sums, and the walk ends
-    divide,       // running value ← running value / r
+    end,          // tile c ← argument a, and the walk ends
+    add_squares,  // the squares of argument a are added to sums, and the walk ends
+    scale,        // running value ← running value · (p + q)
     of_signs,     // running value ← p, q or r where it is −1, 0 or 1
     odd_of_signs, // the same with 0 where it is 0
 };
 
 constexpr int largest_tile = 128;
 
-// Squares are added up in this many sums, element i into sum i mod 32, on every path.
-constexpr int sums_of_squares = 32;
+// Squares are added up in this many sums, element i into sum i mod 8, on every path.
+constexpr int sums_of_squares = 8;
 
 // One step, made ready for one job. Memory at element `at` of the tensor is address + (at & mask):
 // mask is 0 for scratch tiles. Numbers are read from where a and b point.
@@ -61,6 +61,8 @@ struct Kernel {
     bool (*direct)(Opcode opcode);
     // Walks the steps over the elements from ≤ at < to, a whole number of tiles.
     void (*walk)(const Step* steps, std::ptrdiff_t from, std::ptrdiff_t to);
+    // The same, faster, of the only step add_squares whose argument is memory, scaled or not.
+    void (*walk_squares)(Source a, const Step* step, std::ptrdiff_t from, std::ptrdiff_t to);
 };
 
 const Kernel& kernel_baseline();

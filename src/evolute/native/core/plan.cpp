@@ -131,7 +131,11 @@ class Planner {
                     {Place::Kind::number, program_.shrink_register()});
         }
         for (std::size_t i = 0; i < order_.size(); ++i) add(i);
-        if (place_of(goal_).kind != Place::Kind::running) load(goal_);
+        if (end.kind == Kind::add_squares) {
+            end.a = place_of(goal_);
+        } else if (place_of(goal_).kind != Place::Kind::running) {
+            load(goal_);
+        }
         plan_.steps.push_back(end);
         for (std::int32_t i = program_.first_result(); i < program_.registers(); ++i) {
             if (left_[i]) course_.places[i] = places_[i];

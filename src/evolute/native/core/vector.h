@@ -47,6 +47,11 @@ EVOLUTE_INLINE void store(float* to, Floats value) {
 }
 
 // a·b + c, rounded once where the machine can; a path does it always or never.
+#if defined(__AVX512F__) || defined(__FMA__) || defined(__aarch64__)
+constexpr bool rounds_once = true;
+#else
+constexpr bool rounds_once = false;
+#endif
 EVOLUTE_INLINE Floats fma(Floats a, Floats b, Floats c) {
 #if defined(__AVX512F__)
     return reinterpret_cast<Floats>(_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c));
@@ -189,6 +194,18 @@ EVOLUTE_INLINE bool everywhere(Ints where) {
 #endif
 }
 
+// Whether every element is a number below this one.
+EVOLUTE_INLINE bool all_below(Doubles x, double bound) {
+#if defined(__AVX512F__)
+    return _mm512_cmp_pd_mask((__m512d)x, _mm512_set1_pd(bound), _CMP_LT_OQ) == 0xff;
+#else
+    const Longs below = x < all_doubles(bound);
+    std::int64_t all_of = -1;
+    for (std::size_t i = 0; i < sizeof x / sizeof x[0]; ++i) all_of &= below[i];
+    return all_of != 0;
+#endif
+}
+
 // The lower and the upper half of a vector, as doubles, and back.
 struct Pair {
     Doubles low, high;
@@ -196,14 +213,40 @@ struct Pair {
 EVOLUTE_INLINE Pair widen(Floats x) {
     HalfFloats halves[2];
     __builtin_memcpy(halves, &x, sizeof x);
+#if defined(__AVX512F__)  // GCC would do it in quarters
+    return {(Doubles)_mm512_cvtps_pd((__m256)halves[0]), (Doubles)_mm512_cvtps_pd((__m256)halves[1])};
+#elif defined(__AVX2__)
+    return {(Doubles)_mm256_cvtps_pd((__m128)halves[0]), (Doubles)_mm256_cvtps_pd((__m128)halves[1])};
+#else
     return {__builtin_convertvector(halves[0], Doubles), __builtin_convertvector(halves[1], Doubles)};
+#endif
 }
 EVOLUTE_INLINE Floats narrow(Pair x) {
+#if defined(__AVX512F__)
+    HalfFloats halves[2] = {(HalfFloats)_mm512_cvtpd_ps((__m512d)x.low),
+                            (HalfFloats)_mm512_cvtpd_ps((__m512d)x.high)};
+#elif defined(__AVX2__)
+    HalfFloats halves[2] = {(HalfFloats)_mm256_cvtpd_ps((__m256d)x.low),
+                            (HalfFloats)_mm256_cvtpd_ps((__m256d)x.high)};
+#else
     HalfFloats halves[2] = {__builtin_convertvector(x.low, HalfFloats),
                             __builtin_convertvector(x.high, HalfFloats)};
+#endif
     Floats joined;
     __builtin_memcpy(&joined, halves, sizeof joined);
     return joined;
+}
+
+// x[i] + x[i + width/2], rounded to a float and widened.
+EVOLUTE_INLINE Doubles widened_sum_of_halves(Floats x) {
+    HalfFloats halves[2];
+    __builtin_memcpy(halves, &x, sizeof x);
+    const HalfFloats sum = halves[0] + halves[1];
+#if defined(__AVX512F__)
+    return (Doubles)_mm512_cvtps_pd((__m256)sum);
+#else
+    return __builtin_convertvector(sum, Doubles);
+#endif
 }
 
 }  // namespace EVOLUTE_PATH
