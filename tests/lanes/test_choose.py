@@ -242,7 +242,7 @@ def test_a_machine_that_is_busy_for_a_while_changes_no_times(
 def test_after_the_longest_time_the_fastest_plan_so_far_is_taken_and_a_line_says_so(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(module, "MOST_SECONDS", -1.0)
+    monkeypatch.setitem(module.MOST_SECONDS, "cpu", -1.0)
     monkeypatch.setattr(
         module._Trial, "refusal", lambda self, plan: "no" if plan == "stacked" else None
     )
@@ -256,14 +256,14 @@ def test_after_the_longest_time_the_fastest_plan_so_far_is_taken_and_a_line_says
 def test_plans_left_untried_are_tried_by_the_next_process(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "MOST_SECONDS", -1.0)
+    monkeypatch.setitem(module.MOST_SECONDS, "cpu", -1.0)
     seconds = {"stacked": 1.0, "stacked/16": 3.0, "stacked/4": 0.5}
     timed = showing(monkeypatch, seconds)
     assert chosen(PERCEPTRON).plan == "stacked"
     assert timed == ["stacked"]
     assert chosen(PERCEPTRON).plan == "stacked"
     assert timed == ["stacked"], "one process stays with one plan"
-    monkeypatch.setattr(module, "MOST_SECONDS", 1e9)
+    monkeypatch.setitem(module.MOST_SECONDS, "cpu", 1e9)
     another_process(monkeypatch)
     assert chosen(PERCEPTRON).plan == "stacked/4"
     assert timed == ["stacked", "stacked/16", "stacked/4", "stacked/1", "loop"]
@@ -302,7 +302,7 @@ def test_steps_on_the_cpu_are_timed_by_the_clock_of_the_thread() -> None:
 
 def test_what_is_slow_is_tried_one_by_one_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "QUICK_STEP_SECONDS", 0.0)
-    monkeypatch.setattr(module, "MOST_SECONDS", -1.0)
+    monkeypatch.setitem(module.MOST_SECONDS, "cpu", -1.0)
     assert chosen(PERCEPTRON, remembering=False).plan == "loop"
 
 

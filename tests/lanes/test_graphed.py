@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import logging
-from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
+from lanes.networks import CLASSES, Case
 from torch import Tensor, nn
 from torch.nn import functional
 
-from evolute.lanes.batched import Found
+from evolute.errors import InputError
+from evolute.lanes import choose as choosing
+from evolute.lanes.batched import BatchedNetwork, Found
+from evolute.lanes.check import check_against_plain
+from evolute.lanes.choose import choose
 from evolute.lanes.criterion import LaneCriterion
-from evolute.lanes.graphed import MOST_GRAPHS, WARM_UPS, GraphedNetwork, Pass
+from evolute.lanes.graphed import MOST_GRAPHS, GraphedNetwork, Pass
+from evolute.lanes.noise import SeededStream
+from evolute.lanes.plans import GRAPHED, PLANS, Plan, plans_on
+from evolute.lanes.stacked.network import StackedNetwork
+from evolute.lanes.timing import Stopwatch
 
 CRITERION = LaneCriterion(functional.cross_entropy, named_loss="cross_entropy")
 LANES = 4
@@ -44,11 +54,24 @@ class FakeGraphs:
         return replay
 
 
+class Model(nn.Module):
+    """Convolution, normalisation, and two masks of dropout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.norm = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4)
+        self.pixels, self.channels = nn.Dropout(0.2), nn.Dropout2d(0.5)
+        self.last = nn.Linear(4 * 36, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.channels(self.norm(self.convolution(x)).relu())
+        result: Tensor = self.last(self.pixels(x.flatten(1)))
+        return result
+
+
 def model(seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
-    return nn.Sequential(
-        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 3)
-    )
+    return Model()
 
 
 def batch(step: int) -> tuple[Tensor, Tensor]:
@@ -59,93 +82,185 @@ def batch(step: int) -> tuple[Tensor, Tensor]:
     )
 
 
-def graphed(graphs: FakeGraphs) -> GraphedNetwork:
-    return filled(GraphedNetwork(model(), LANES, capture=graphs.capture))
+class Follower:
+    """A network and the streams of its lanes, the first two of which share one."""
+
+    def __init__(self, network: BatchedNetwork) -> None:
+        self.network = network
+        for slot in range(network.size):
+            network.put(slot, model(slot))
+        streams = [SeededStream(seed) for seed in range(network.size)]
+        self.streams = [streams[0], *streams[:-1]]
+
+    def step(self, number: int, slots: list[int], *, apart: bool = False) -> list[Tensor]:
+        """Losses, gradients and buffers after a step, of which the gradients move the weights."""
+        network, shared = self.network, batch(number)
+        batches = [batch(number + slot) if apart else shared for slot in slots]
+        noise = [self.streams[slot] for slot in slots]
+        losses = network.train_step(batches, slots, CRITERION, noise).losses
+        for weight, gradient in zip(network.weights, network.gradients, strict=True):
+            weight[slots] -= 0.1 * gradient[slots]
+        everything = [losses, *network.gradients, *network.weights, *network.state.held.values()]
+        return [each.clone() for each in everything]
 
 
-def filled(network: GraphedNetwork) -> GraphedNetwork:
-    for slot in range(network.size):
-        network.put(slot, model(slot))
-    return network
+def graphed(graphs: FakeGraphs, *, size: int = LANES, together: int = 64) -> Follower:
+    return Follower(GraphedNetwork(model(), size, capture=graphs.capture, together=together))
 
 
-def step(network: GraphedNetwork, number: int, slots: list[int]) -> list[Tensor]:
-    """Losses, gradients and buffers after a step, of which the gradients move the weights."""
-    shared = batch(number)
-    losses = network.train_step([shared] * len(slots), slots, CRITERION).losses
-    for weight, gradient in zip(network.weights, network.gradients, strict=True):
-        weight[slots] -= 0.1 * gradient[slots]
-    everything = [losses, *network.gradients, *network.weights, *network.state.held.values()]
-    return [each.clone() for each in everything]
+def stacked(*, size: int = LANES, together: int = 64) -> Follower:
+    return Follower(StackedNetwork(model(), size, together=together))
 
 
-def test_replays_train_as_passes_without_graphs_do_to_the_bit() -> None:
+def require_same(found: list[Tensor], expected: list[Tensor]) -> None:
+    assert all(map(torch.equal, found, expected))
+
+
+@pytest.mark.parametrize("together", [1, 2, 64])
+def test_replays_train_a_network_with_dropout_as_the_stacked_plan_does_to_the_bit(
+    together: int,
+) -> None:
     graphs = FakeGraphs()
-    network, plain = graphed(graphs), filled(GraphedNetwork(model(), LANES))
+    network, plain = graphed(graphs, together=together), stacked(together=together)
     for number in range(6):
-        pairs = zip(
-            step(network, number, [0, 1, 2, 3]), step(plain, number, [0, 1, 2, 3]), strict=True
-        )
-        for found, expected in pairs:
-            assert torch.equal(found, expected)
-    assert (graphs.captured, graphs.replayed) == (1, 6 - WARM_UPS)
+        require_same(network.step(number, [0, 1, 2, 3]), plain.step(number, [0, 1, 2, 3]))
+    passes = -(-LANES // together)
+    assert (graphs.captured, graphs.replayed) == (1, 6 * passes - 1)
 
 
-def test_lanes_that_do_not_lie_side_by_side_run_without_a_graph() -> None:
+def test_lanes_with_batches_of_their_own_are_another_kind_of_pass() -> None:
     graphs = FakeGraphs()
-    network, plain = graphed(graphs), filled(GraphedNetwork(model(), LANES))
-    for number in range(5):
-        pairs = zip(step(network, number, [0, 2]), step(plain, number, [0, 2]), strict=True)
-        for found, expected in pairs:
-            assert torch.equal(found, expected)
-    assert graphs.captured == 0
+    network, plain = graphed(graphs), stacked()
+    for number in range(6):
+        for apart in (False, True):
+            slots = [0, 1, 2, 3]
+            require_same(
+                network.step(number, slots, apart=apart), plain.step(number, slots, apart=apart)
+            )
+    assert (graphs.captured, graphs.replayed) == (2, 10)
 
 
-def test_other_lanes_other_sizes_and_other_tensors_are_captured_anew() -> None:
+def test_one_graph_serves_as_many_lanes_in_whatever_slots() -> None:
+    graphs = FakeGraphs()
+    network, plain = graphed(graphs, size=6), stacked(size=6)
+    for number, slots in enumerate([[0, 1, 2], [3, 4, 5], [5, 0, 2], [1, 3, 4], [0, 2, 4]]):
+        require_same(network.step(number, slots), plain.step(number, slots))
+    assert (graphs.captured, graphs.replayed) == (1, 4)
+
+
+def test_slots_that_take_no_part_stay_as_they_are() -> None:
+    network = graphed(FakeGraphs())
+    for number in range(2):
+        network.step(number, [0, 1, 2, 3])
+    before = [each[3].clone() for each in network.network.gradients]
+    for number in range(3):
+        network.step(number, [0, 1, 2])
+    require_same([each[3] for each in network.network.gradients], before)
+
+
+def test_other_numbers_of_lanes_and_other_sizes_are_captured_anew() -> None:
     graphs = FakeGraphs()
     network = graphed(graphs)
-    for number in range(WARM_UPS + 2):
-        step(network, number, [0, 1, 2, 3])
-        step(network, number, [1, 2])
+    for number in range(3):
+        network.step(number, [0, 1, 2, 3])
+        network.step(number, [1, 2])
     assert graphs.captured == 2
-    network.resize(LANES, keep=[0, 1, 2, 3])
-    for number in range(WARM_UPS + 1):
-        step(network, number, [0, 1, 2, 3])
+    network.network.resize(LANES, keep=[0, 1, 2, 3])
+    for number in range(2):
+        network.step(number, [0, 1, 2, 3])
     assert graphs.captured == 3
 
 
-def test_no_more_graphs_are_kept_than_memory_is_meant_for() -> None:
-    network = filled(GraphedNetwork(model(), 10, capture=FakeGraphs().capture))
-    for last in range(2, 12):
-        for number in range(WARM_UPS + 1):
-            step(network, number, list(range(min(last, 10))))
-    assert len(network._graphs) <= MOST_GRAPHS
+def test_no_more_graphs_are_kept_than_memory_is_meant_for_and_those_used_last() -> None:
+    graphs = FakeGraphs()
+    network = graphed(graphs, size=12)
+    for count in range(2, 12):
+        for number in range(2):
+            network.step(number, list(range(count)))
+            network.step(number, [0, 1])
+    assert isinstance(network.network, GraphedNetwork)
+    assert len(network.network._graphs) == MOST_GRAPHS
+    assert graphs.captured == 10, "that of two lanes was in use all the time"
 
 
 def test_what_cannot_be_captured_goes_on_without_graphs_and_is_said_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    network = graphed(FakeGraphs(fault="operation not permitted"))
-    plain = filled(GraphedNetwork(model(), LANES))
+    network, plain = graphed(FakeGraphs(fault="operation not permitted")), stacked()
     with caplog.at_level(logging.WARNING, "evolute"):
-        for number in range(WARM_UPS + 3):
-            found = step(network, number, [0, 1, 2, 3])
-            expected = step(plain, number, [0, 1, 2, 3])
-            assert all(map(torch.equal, found, expected))
+        for number in range(4):
+            require_same(network.step(number, [0, 1, 2, 3]), plain.step(number, [0, 1, 2, 3]))
     assert [record.getMessage() for record in caplog.records] == [
-        "plan 'stacked graphed' goes on without CUDA graphs, as a pass could not be captured: "
+        "plan 'graphed' goes on without CUDA graphs, as a pass could not be captured: "
         "operation not permitted"
     ]
 
 
-def test_a_model_that_draws_is_never_captured() -> None:
+def test_the_generators_are_left_as_they_were() -> None:
+    network, before = graphed(FakeGraphs()), torch.random.get_rng_state()
+    for number in range(3):
+        network.step(number, [0, 1, 2, 3])
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_graphs_are_offered_on_a_gpu_alone() -> None:
+    assert list(plans_on(torch.device("cuda:1"))) == [*GRAPHED, *PLANS]
+    assert list(plans_on(torch.device("cpu"))) == [*PLANS]
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> FakeGraphs:
+    """The CPU as a GPU: plans with graphs are offered, and what they capture is counted."""
     graphs = FakeGraphs()
-    network = graphed(graphs)
 
-    class Stream:
-        def active(self) -> AbstractContextManager[None]:
-            return torch.random.fork_rng()
+    def make(*args: Any, **named: Any) -> GraphedNetwork:
+        return GraphedNetwork(*args, capture=lambda run: graphs.capture(run), **named)
 
-    for number in range(WARM_UPS + 2):
-        network.train_step([batch(number)] * 2, [0, 1], CRITERION, [Stream()] * 2)
-    assert graphs.captured == 0
+    row = Plan(make, together=64, replays=True)
+    monkeypatch.setattr(choosing, "plans_on", lambda device: {"graphed": row, **PLANS})
+    monkeypatch.setattr(choosing, "SECONDS_PER_PLAN", 0.0)
+    return graphs
+
+
+def chosen(plan: str | None = None) -> choosing.Choice:
+    return choose(
+        model, batch(0), CLASSES, name="t", version="1", size=LANES, plan=plan, remembering=False
+    )
+
+
+def test_a_plan_with_graphs_is_checked_and_timed_on_replays(
+    gpu: FakeGraphs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed: list[str] = []
+    run = Stopwatch.run
+
+    def watched(self: Stopwatch, steps: int, **named: Any) -> None:
+        before = gpu.replayed
+        run(self, steps, **named)
+        timed.append("replayed" if gpu.replayed > before else "run")
+
+    monkeypatch.setattr(Stopwatch, "run", watched)
+    assert "graphed" in chosen().why
+    assert timed[0] == "replayed"
+
+
+def test_a_graph_that_does_the_same_pass_for_ever_is_refused(gpu: FakeGraphs) -> None:
+    assert chosen("graphed").plan == "graphed"
+
+    def stale(run: Pass) -> Pass:
+        found = run()
+        return lambda: found
+
+    gpu.capture = stale  # type: ignore[method-assign]
+    with pytest.raises(InputError, match="differs from the plain module's at step"):
+        chosen("graphed")
+
+
+def test_a_check_without_a_step_more_sees_no_replay_of_other_contents() -> None:
+    replays: list[int] = []
+    for again in (False, True):
+        graphs, subject = FakeGraphs(), Case(model, batch(0), CLASSES).subject()
+        make = partial(GraphedNetwork, model(), capture=graphs.capture)
+        check_against_plain(make, subject, replays=again)
+        replays.append(graphs.replayed)
+    assert replays == [1, 2]

@@ -8,8 +8,9 @@ mode, and the loss of evaluation mode.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -50,7 +51,7 @@ class Subject:
     models
         Three plain models whose weights differ.
     batches
-        Two batches of one shape.
+        Two batches of one shape, or more.
     criterion
         Loss and metric.
     precision
@@ -60,7 +61,7 @@ class Subject:
     """
 
     models: tuple[nn.Module, ...]
-    batches: tuple[Batch, Batch]
+    batches: tuple[Batch, ...]
     criterion: LaneCriterion
     precision: str
     device: torch.device
@@ -112,17 +113,43 @@ def trained_names(subject: Subject) -> frozenset[str]:
     return frozenset(_plain(subject, 0).gradients[0])
 
 
-def check_against_plain(make: MakeNetwork, subject: Subject) -> None:
+@contextmanager
+def exact_convolutions() -> Iterator[None]:
+    """Let convolutions on a GPU compute in float32.
+
+    By torch's default they round what they multiply to ten bits (TF32) where the library they call
+    has a kernel for that, which may be so for one of two plans: by more than TOLERANCES allow.
+    """
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
+def check_against_plain(make: MakeNetwork, subject: Subject, *, replays: bool = False) -> None:
     """Compare each of three lanes with its plain module.
+
+    Parameters
+    ----------
+    make, subject
+        What is tried.
+    replays
+        Whether to make a step more, on the first batch again: what the second has captured is
+        replayed there.
 
     Raises
     ------
     CannotStackError
         Saying what differs.
     """
-    seen = _lanes(make, subject, lanes=[0, 1, 2])
-    for lane, found in enumerate(seen):
-        _compare(_plain(subject, lane), found, TOLERANCES[subject.precision])
+    if replays:
+        subject = replace(subject, batches=(*subject.batches, subject.batches[0]))
+    with exact_convolutions():
+        seen = _lanes(make, subject, lanes=[0, 1, 2])
+        for lane, found in enumerate(seen):
+            _compare(_plain(subject, lane), found, TOLERANCES[subject.precision])
 
 
 def check_company(

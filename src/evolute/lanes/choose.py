@@ -25,7 +25,7 @@ from evolute.lanes.check import (
 from evolute.lanes.criterion import LaneCriterion
 from evolute.lanes.native_layers import kind as native_kind
 from evolute.lanes.plans import PLANS as PLANS
-from evolute.lanes.plans import Plan
+from evolute.lanes.plans import Plan, plans_on
 from evolute.lanes.remembered import SITTINGS, Times, plan_key, recall, remember, taken_here
 from evolute.lanes.timing import (
     SAMPLES,
@@ -55,9 +55,14 @@ COMPANY_SECONDS = 1.0
 """A lane is tried among one lane and among as many as will be trained; among other numbers of
 lanes, while the steps that takes are shorter than this."""
 
-MOST_SECONDS = 7.0
-"""After so long the fastest plan so far is taken, if one was found to serve."""
+MOST_SECONDS = {"cpu": 7.0, "cuda": 60.0}
+"""After so long the fastest plan so far is taken, if one was found to serve. The libraries of a GPU
+are seconds in loading, and it has more plans."""
 
+_UNCUT = (
+    "task %r: plans are tried on whole batches, which takes longer: on %d examples its network "
+    "fails: %s"
+)
 _log = logging.getLogger("evolute")
 
 
@@ -68,7 +73,7 @@ class Choice:
     Parameters
     ----------
     plan
-        Its name in :data:`PLANS`.
+        Its name in :func:`~evolute.lanes.plans.plans_on` its device.
     why
         One line: times, or why others were refused.
     make
@@ -148,17 +153,18 @@ def choose(
     """
     subject = subject_of(build, batch, criterion, precision, torch.device(device))
     trial = _Trial(subject, name, lanes=lanes or size)
+    plans = plans_on(subject.device)
     if plan is not None:
-        if plan not in PLANS:
-            raise UnknownNameError("plan", plan, PLANS)
+        if plan not in plans:
+            raise UnknownNameError("plan", plan, plans)
         return trial.only(plan)
     shapes = [tuple(part.shape) if isinstance(part, Tensor) else type(part) for part in batch]
     more = f"{precision} {size} {native_kind()}"
     key = plan_key(name, version, shapes, device=str(device), more=more)
     times = recall(key) if remembering else Times()
     here = taken_here(key) if remembering else None
-    known = here or (times.best(PLANS) if times.settled else None)
-    if known in PLANS and trial.refusal(known) is None:
+    known = here or (times.best(plans) if times.settled else None)
+    if known in plans and trial.refusal(known) is None:
         return Choice(known, "remembered from an earlier run", trial.maker(known))
     choice = trial.fastest(size, times)
     if remembering:
@@ -172,7 +178,7 @@ class _Trial:
     def __init__(self, subject: Subject, name: str, *, lanes: int) -> None:
         self._begun = time.perf_counter()
         self._subject = self._brief = subject
-        self._name, self._lanes = name, lanes
+        self._name, self._lanes, self._plans = name, lanes, plans_on(subject.device)
         self._convolves = any(isinstance(each, nn.Conv2d) for each in subject.models[0].modules())
         self._faults: dict[str, Exception] = {}
         self.times = Times()
@@ -198,7 +204,7 @@ class _Trial:
         except Exception as fault:  # noqa: BLE001 - what is not due to the cut is raised again here
             trained, seconds = plain_step(whole)
             if seconds > QUICK_STEP_SECONDS:
-                self._report_uncut(_reason(fault))
+                _log.warning(_UNCUT, self._name, EXAMPLES, _reason(fault))
             return trained, seconds
         seconds *= examples_of(whole.batches[0]) / EXAMPLES
         if seconds <= QUICK_STEP_SECONDS:
@@ -212,7 +218,7 @@ class _Trial:
 
     def maker(self, plan: str) -> MakeNetwork:
         """Return what makes a network of a plan."""
-        row, subject, without = PLANS[plan], self._subject, self._without
+        row, subject, without = self._plans[plan], self._subject, self._without
         more = {"spare": True} if plan in self._spare else {}
         return lambda size: row.make(
             subject.models[0],
@@ -225,7 +231,7 @@ class _Trial:
 
     def refusal(self, plan: str) -> str | None:
         """Return why a plan cannot serve; None if it can."""
-        row, subject = PLANS[plan], self._subject
+        row, subject = self._plans[plan], self._subject
         if subject.criterion.measure is not None and not row.whole_module:
             return "the task measures in a way of its own"
         try:
@@ -242,16 +248,17 @@ class _Trial:
         return None
 
     def _check_against_plain(self, plan: str) -> None:
+        replays = self._plans[plan].replays
         try:
-            check_against_plain(self.maker(plan), self._brief)
+            check_against_plain(self.maker(plan), self._brief, replays=replays)
         except Exception:
             if self._brief is self._subject:
-                raise
-            check_against_plain(self.maker(plan), self._subject)  # it may count its examples
+                raise  # else it may count its examples
+            check_against_plain(self.maker(plan), self._subject, replays=replays)
 
     def _check_company(self, plan: str) -> None:
         """Check for the same bits in any company; with a spare lane if it is needed."""
-        counts = self._companies(PLANS[plan].together)
+        counts = self._companies(self._plans[plan].together)
         try:
             check_company(self.maker(plan), self._subject, most=counts[-1], counts=counts)
         except CannotStackError:
@@ -274,7 +281,7 @@ class _Trial:
         if reason is not None:
             raise InputError(
                 f"plan {plan!r} cannot serve task {self._name!r}: {reason}; leave the plan out to "
-                f"take one that can, or name another of {', '.join(PLANS)}"
+                f"take one that can, or name another of {', '.join(self._plans)}"
             ) from self._faults.get(plan)
         return Choice(plan, "named by the user", self.maker(plan))
 
@@ -290,16 +297,16 @@ class _Trial:
         """
         refused: dict[str, str] = {}
         watches: dict[str, Stopwatch] = {}
-        seconds = {plan: known.seconds[plan] for plan in PLANS if plan in known.seconds}
+        seconds = {plan: known.seconds[plan] for plan in self._plans if plan in known.seconds}
         order = self._order(size)
         left: list[str] = []
         for plan in order:
             if plan in seconds and not known.finished:
                 continue  # the others come first
             tried = {*seconds, *watches}
-            if PLANS[plan].substitute and any(each.startswith("stacked") for each in tried):
+            if self._plans[plan].substitute and any(map(self._is_traced, tried)):
                 continue
-            if tried and time.perf_counter() - self._begun > MOST_SECONDS:
+            if tried and self._is_late():
                 left = order[order.index(plan) :]
                 break
             reason = self.refusal(plan)
@@ -311,7 +318,7 @@ class _Trial:
         if self._plain_seconds <= QUICK_STEP_SECONDS:
             take_turns([*watches.values()])
         self._note(seconds, watches, known, finished=not left)
-        best = self.times.best(PLANS)
+        best = self.times.best(self._plans)
         if best is None:
             raise TaskError(
                 f"task {self._name!r}: no plan trains its network as the plain module does: "
@@ -344,27 +351,26 @@ class _Trial:
         """Return the plans to be tried, in this order."""
         # What is slow is best trained one by one: those plans are tried while there is time.
         slow = self._plain_seconds > QUICK_STEP_SECONDS
-        order = sorted(PLANS, key=lambda plan: slow and not PLANS[plan].whole_module)
+        order = sorted(self._plans, key=lambda plan: slow and not self._plans[plan].whole_module)
         return [
             plan
             for plan in order
-            if (self._convolves or not PLANS[plan].images_only)
-            and not self._too_long(PLANS[plan], size)
+            if (self._convolves or not self._plans[plan].images_only)
+            and not self._too_long(self._plans[plan], size)
         ]
+
+    def _is_late(self) -> bool:
+        return time.perf_counter() - self._begun > MOST_SECONDS[self._subject.device.type]
+
+    def _is_traced(self, plan: str) -> bool:
+        row = self._plans[plan]
+        return not row.substitute and not row.whole_module
 
     def _too_long(self, row: Plan, size: int) -> bool:
         if self._plain_seconds > SLOW_STEP_SECONDS and not row.whole_module:
             return True
         lanes = min(row.together, size)
         return row.together > 4 and lanes * self._plain_seconds > SECONDS_PER_PASS
-
-    def _report_uncut(self, reason: str) -> None:
-        """Say in one line why whole batches are tried."""
-        _log.warning(
-            "task %r: plans are tried on whole batches, which takes longer: on %d examples its "
-            "network fails: %s",
-            self._name, EXAMPLES, reason,
-        )  # fmt: skip
 
     def _report(self, refused: dict[str, str], left: list[str]) -> None:
         """Say in one line each why the faster plans cannot serve, and for which was no time."""
@@ -381,7 +387,7 @@ class _Trial:
     def _timed(self, plan: str, size: int) -> Stopwatch:
         """Return the watch of a plan, with the times of a first round."""
         # Passes are alike: one of them tells the time of a lane-step.
-        lanes = min(size, max(2, PLANS[plan].together))
+        lanes = min(size, max(2, self._plans[plan].together))
         subject = self._brief if self._plain_seconds > SLOW_STEP_SECONDS else self._subject
         watch = Stopwatch(self.maker(plan), subject, lanes)
         watch.run(SAMPLES, seconds=SECONDS_PER_PLAN)

@@ -70,8 +70,9 @@ def generator_of(device: torch.device) -> torch.Generator | None:
     """
     if device.type != "cuda":
         return None
-    number = torch.cuda.current_device() if device.index is None else device.index
-    found: torch.Generator = torch.cuda.default_generators[number]
+    number: int | None = device.index
+    index = torch.cuda.current_device() if number is None else number
+    found: torch.Generator = torch.cuda.default_generators[index]
     return found
 
 

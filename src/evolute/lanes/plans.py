@@ -6,7 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from evolute.lanes.base import LaneNetwork
+from evolute.lanes.graphed import GraphedNetwork
 from evolute.lanes.loop import LoopNetwork
 from evolute.lanes.stacked.network import StackedNetwork
 from evolute.lanes.vmap import VmapNetwork
@@ -30,6 +33,8 @@ class Plan:
         Whether it is tried only where the stacked plan cannot serve.
     together
         Lanes of one pass.
+    replays
+        Whether it replays what it captured on an earlier step.
     """
 
     make: Make
@@ -37,10 +42,19 @@ class Plan:
     images_only: bool = False
     substitute: bool = False
     together: int = 1
+    replays: bool = False
 
 
 def _stacked(together: int) -> Make:
     return lambda *args, **named: StackedNetwork(*args, together=together, **named)
+
+
+def _graphed(together: int) -> Plan:
+    return Plan(
+        lambda *args, **named: GraphedNetwork(*args, together=together, **named),
+        together=together,
+        replays=True,
+    )
 
 
 def _channels_last(*args: Any, **named: Any) -> LaneNetwork:
@@ -58,3 +72,20 @@ PLANS: dict[str, Plan] = {
 }
 """Plans by name, in the order in which they are preferred; a number is how many lanes run together
 in one pass."""
+
+GRAPHED: dict[str, Plan] = {
+    "graphed": _graphed(64),
+    "graphed/16": _graphed(16),
+    "graphed/4": _graphed(4),
+    "graphed/1": _graphed(1),
+}
+"""Plans of a GPU alone, which are preferred there."""
+
+
+def plans_on(device: torch.device) -> dict[str, Plan]:
+    """Return the plans that a device can have, in the order in which they are preferred.
+
+    >>> next(iter(plans_on(torch.device("cuda")))), next(iter(plans_on(torch.device("cpu"))))
+    ('graphed', 'stacked')
+    """
+    return {**GRAPHED, **PLANS} if device.type == "cuda" else dict(PLANS)

@@ -10,7 +10,7 @@ from typing import Any, Self
 import torch
 
 from evolute.errors import InputError, UnknownNameError
-from evolute.lanes.choose import PLANS
+from evolute.lanes.plans import GRAPHED, PLANS
 
 PLAIN = "plain"
 """Plan of the trainer that trains one trial after the other, without lanes."""
@@ -18,7 +18,7 @@ PLAIN = "plain"
 AUTO = "auto"
 """Plan that is chosen for each network."""
 
-PLAN_NAMES = (AUTO, PLAIN, *PLANS)
+PLAN_NAMES = (AUTO, PLAIN, *PLANS, *GRAPHED)
 """What a plan may be called."""
 
 CPU = "cpu"
@@ -84,7 +84,7 @@ class Equipment:
     Raises
     ------
     InputError
-        If ``lanes`` is below 1, the device is none of these, or the plan trains on the CPU alone.
+        If ``lanes`` is below 1, the device is none of these, or not one that the plan trains on.
     UnknownNameError
         If the plan is unknown.
     """
@@ -106,6 +106,10 @@ class Equipment:
         if self.plan == PLAIN and self.device != CPU:
             raise InputError(
                 f"plan {PLAIN!r} trains on the CPU alone: leave it out to train on {self.device!r}"
+            )
+        if self.plan in GRAPHED and self.device == CPU:
+            raise InputError(
+                f"plan {self.plan!r} trains on a GPU alone: give --device cuda, or leave it out"
             )
 
     def to_dict(self) -> dict[str, Any]:
