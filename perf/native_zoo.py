@@ -1,14 +1,21 @@
 """Every rule of the zoo on the native core beside its eager torch operations and a floor.
 
-``python -m perf.native_zoo [FLOATS [RULE ...]]`` steps one flat tensor of so many floats (1e5, 1e6
+``python -m perf.native_zoo [kept] [FLOATS [RULE ...]]`` steps one flat tensor of so many floats (1e5, 1e6
 and 1e7 by default) on one thread. Eager is the rule's own operations in torch, one by one. The
 floor is the time in which torch's fastest plain operation (a copy, or one tensor added to another
 in place) moves the bytes that a step must move at least, in tensors that fill as much memory:
 weight, gradient and states read, weight and states written; a rule that clips by the norm also
 writes and reads again what it clips, or, where that is less, reads gradient and states twice. Eager
 over floor is about the largest ratio that can be reached; both vary, so a step may come a little
-below its floor. Medians of interleaved repeats, in time of the processor; one JSON line per rule,
-then a table.
+below its floor. Medians of interleaved repeats, in time of the processor, each after a step that is
+not timed, so that nobody pays for what the one before has put into the caches; one JSON line per
+rule, then a table.
+
+Eager torch makes a tensor for each operation, and what the C library does with the memory of freed
+ones counts much: what it gives back to the system, the system clears before it is had again. As it
+comes, the C library gives back tensors of more than 32 MiB always, others where little else was freed
+before. ``kept`` lets it keep all, as in a process that has long trained: the least that eager torch
+takes.
 """
 
 from __future__ import annotations
@@ -25,6 +32,7 @@ from evolute import zoo
 from evolute.compiler.native import status
 from evolute.compiler.program import compile_rule
 from evolute.lang.rule import Momentum
+from evolute.lanes.memory import keep_freed_memory
 from perf.native import Step, drawn, eager_step, native_step
 
 SIZES = (100_000, 1_000_000, 10_000_000)
@@ -50,6 +58,7 @@ def medians(steps: dict[str, Step]) -> dict[str, float]:
     found: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(REPEATS):
         for name, step in steps.items():
+            step()
             found[name].append(taken(step, times[name]))
     return {name: statistics.median(each) for name, each in found.items()}
 
@@ -121,7 +130,11 @@ def table(size: int, rows: dict[str, dict[str, float]]) -> None:
 def main(arguments: list[str]) -> None:
     """Measure what is named."""
     torch.set_num_threads(1)
-    print(f"torch {torch.__version__}, native core: {status().reason}")
+    kept = arguments[:1] == ["kept"]
+    if kept and not keep_freed_memory():
+        sys.exit("this C library cannot keep all freed memory: leave out kept")
+    arguments = arguments[kept:]
+    print(f"torch {torch.__version__}, native core: {status().reason}; memory kept: {kept}")
     for size in (int(float(arguments[0])),) if arguments else SIZES:
         rows = {}
         for name in arguments[1:] or zoo.names():
