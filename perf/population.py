@@ -241,7 +241,7 @@ def _answer(step: Callable[[], int], device: str) -> None:
 def _wait(device: str) -> None:
     """Wait until a GPU has done what it was given."""
     if device != "cpu":
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(device)
 
 
 class Server:

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
+import torch
 
-from evolute.compiler.triton_graph import GraphedLaunch, Launch
+from evolute.compiler import triton_lanes
+from evolute.compiler.program import compile_rule
+from evolute.compiler.triton_graph import GraphedLaunch, Launch, on_device
+from evolute.compiler.triton_lanes import TritonLanes
+from evolute.compiler.triton_tables import LaneNumbers
+from evolute.lang.rule import Rule
 
 
 class FakeGraphs:
@@ -68,3 +76,36 @@ def test_without_graphs_every_step_launches() -> None:
     for _ in range(3):
         graphed.run("key", graphs.launch)
     assert graphs.counts() == (3, 0, 0)
+
+
+def test_a_step_is_launched_on_the_device_of_its_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    present: list[torch.device] = []
+    seen: list[list[torch.device]] = []
+
+    @contextmanager
+    def entered(device: torch.device) -> Iterator[None]:
+        present.append(device)
+        yield
+        present.pop()
+
+    monkeypatch.setattr(triton_lanes, "on_device", entered)
+    monkeypatch.setattr(TritonLanes, "_launch", lambda self: seen.append([*present]))
+    lanes = TritonLanes([torch.zeros(1, 3)], [torch.ones(1, 3)])
+    lane = lanes.lane(compile_rule(Rule.parse("g")))
+    assert lane is not None
+    lanes.put(0, lane)
+    lanes.step([LaneNumbers(0, 0.5, 0.9, 0)])
+    assert seen == [[torch.device("cpu")]]
+
+
+def test_a_gpu_is_the_present_one_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+    entered: list[torch.device] = []
+
+    @contextmanager
+    def device(one: torch.device) -> Iterator[None]:
+        entered.append(one)
+        yield
+
+    monkeypatch.setattr(torch.cuda, "device", device)
+    with on_device(torch.device("cuda:1")), on_device(torch.device("cpu")):
+        assert entered == [torch.device("cuda:1")]

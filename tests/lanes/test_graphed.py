@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from lanes.networks import CLASSES, Case
+from lanes.networks import CASES, CLASSES, Case
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -201,6 +201,22 @@ def test_the_generators_are_left_as_they_were() -> None:
     for number in range(3):
         network.step(number, [0, 1, 2, 3])
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("name", CASES)
+def test_a_step_off_the_cpu_mixes_no_devices_and_reads_nothing_back(name: str, apart: bool) -> None:
+    # On the device "meta" tensors hold no numbers: what reads one raises, as a capture would.
+    case, graphs = CASES[name], FakeGraphs()
+    network = GraphedNetwork(case.build(), LANES, device="meta", capture=graphs.capture)
+    inputs, targets = case.batch
+    for _ in range(3):
+        own = [(inputs.clone(), targets.clone()) for _ in range(LANES)]
+        batches = own if apart else [case.batch] * LANES
+        found = network.train_step(batches, range(LANES), case.criterion, None)
+        assert found.losses.device.type == "meta"
+        assert found.metrics is not None
+    assert graphs.replayed == 2
 
 
 def test_graphs_are_offered_on_a_gpu_alone() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Hashable
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
@@ -16,13 +17,22 @@ Capture = Callable[[Launch], Launch]
 """Returns what does again, at once, what it was given to do; it does not do it yet."""
 
 
+def on_device(device: torch.device) -> AbstractContextManager[None]:
+    """Let streams, events and kernels be those of a GPU: of several, one is the present one."""
+    if device.type != "cuda":
+        return nullcontext()
+    inside: AbstractContextManager[None] = torch.cuda.device(device)
+    return inside
+
+
 def capture_graph(launch: Launch) -> Launch:
-    """Capture launches in a CUDA graph and return its replay.
+    """Capture launches on the present device in a CUDA graph and return its replay.
 
     The device is waited for first. What is launched must have been compiled before.
     """
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    # Torch's own stream of captures is that of the first device that was captured on.
+    with torch.cuda.graph(graph, stream=torch.cuda.Stream()):
         launch()
     return graph.replay
 

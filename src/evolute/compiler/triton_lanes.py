@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from evolute.compiler.program import Program, compile_rule
-from evolute.compiler.triton_graph import Capture, GraphedLaunch, capture_graph
+from evolute.compiler.triton_graph import Capture, GraphedLaunch, capture_graph, on_device
 from evolute.compiler.triton_program import INSTALLED, KernelProgram, lower
 from evolute.compiler.triton_tables import LaneNumbers, Layout, Room, Tables
 from evolute.errors import shorten
@@ -214,11 +214,12 @@ class TritonLanes:
 
         The noise of this step must be in their memory before.
         """
-        if not self._fresh:
-            self._refresh()
-        self._tables.send_numbers([(lane, self._lanes[lane.slot].program) for lane in lanes])
-        if len(self._layout.blocks):
-            self._graph.run(self._tables, self._launch)
+        with on_device(self._device):
+            if not self._fresh:
+                self._refresh()
+            self._tables.send_numbers([(lane, self._lanes[lane.slot].program) for lane in lanes])
+            if len(self._layout.blocks):
+                self._graph.run(self._tables, self._launch)
 
     def _refresh(self) -> None:
         """Bring the programs of all slots to the device, in larger tables where they need them."""
