@@ -12,13 +12,14 @@ from train.small_task import AT_RATE, make
 from evolute.errors import InputError, TaskError
 from evolute.lanes.base import LaneNetwork
 from evolute.lanes.loop import LoopNetwork
+from evolute.lanes.plans import GRAPHED
 from evolute.lang.rule import Rule
 from evolute.presets import resolve
 from evolute.train import planning
 from evolute.train.deck import Deck
 from evolute.train.equipment import CPU, Equipment, has_device, require_device
 from evolute.train.memory import memory_in_words, too_little_memory
-from evolute.train.planning import choose_plans, most_lanes
+from evolute.train.planning import choose_plans, most_lanes, timed_bytes
 from evolute.train.population import MakeNetwork, Population
 from evolute.train.trainers import make_trainer
 
@@ -72,11 +73,25 @@ def test_the_lanes_of_a_gpu_follow_from_its_own_memory() -> None:
 
 
 @pytest.mark.usefixtures("two_gpus")
+def test_the_lanes_with_which_plans_of_a_gpu_are_timed_follow_from_its_whole_memory() -> None:
+    # Not from what is free, which another program may change: here half is, 2 ** 30.
+    assert timed_bytes("cuda:1") == 2**28
+
+
+@pytest.mark.parametrize("plan", GRAPHED)
+def test_a_plan_with_graphs_is_refused_without_a_gpu(plan: str) -> None:
+    assert Equipment(plan=plan, device="cuda").plan == plan
+    with pytest.raises(InputError, match=f"plan '{plan}' trains on a GPU alone: give --device"):
+        Equipment(plan=plan)
+
+
+@pytest.mark.usefixtures("two_gpus")
 @pytest.mark.parametrize(
     "error",
     [
         torch.OutOfMemoryError("CUDA out of memory. Tried"),
         RuntimeError("CUDA error: out of memory"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
     ],
 )
 def test_where_a_gpu_runs_out_of_memory_the_line_says_what_it_has_free(error: Exception) -> None:

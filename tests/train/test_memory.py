@@ -43,6 +43,9 @@ def test_some_memory_is_free() -> None:
 def test_other_errors_are_no_lack_of_memory() -> None:
     assert not is_out_of_memory(RuntimeError("mine"))
     assert is_out_of_memory(RuntimeError("CUDA error: out of memory"))
+    for library in ("CUDA error: CUBLAS", "cuDNN error: CUDNN"):
+        assert is_out_of_memory(RuntimeError(f"{library}_STATUS_ALLOC_FAILED when calling `it`"))
+        assert not is_out_of_memory(RuntimeError(f"{library}_STATUS_EXECUTION_FAILED"))
 
 
 def surveyed(task: Task) -> Survey:

@@ -117,7 +117,7 @@ def too_little_memory(task: str, error: BaseException, *, device: str = "cpu") -
     while error.__cause__ is not None:
         error = error.__cause__
     said = shorten(str(error) or type(error).__name__, limit=120)
-    is_of_gpu = isinstance(error, torch.OutOfMemoryError) or "CUDA" in str(error)
+    is_of_gpu = isinstance(error, torch.OutOfMemoryError) or _OF_GPU.search(str(error))
     allowed, advice = _of_gpu(device) if device != "cpu" and is_of_gpu else _of_host()
     return TaskError(
         f"task {task!r}: not even one training fits into the memory: {allowed}; {advice}, or make "
@@ -186,4 +186,10 @@ def is_out_of_memory(error: BaseException) -> bool:
     return error.__cause__ is not None and is_out_of_memory(error.__cause__)
 
 
-_REFUSED = re.compile("can't allocate memory|not enough memory|out of memory", re.IGNORECASE)
+_REFUSED = re.compile(
+    "can't allocate memory|not enough memory|out of memory|_STATUS_ALLOC_FAILED", re.IGNORECASE
+)
+"""What torch says of the CPU's memory, of a GPU's, and of what the libraries there did not get:
+CUBLAS_STATUS_ALLOC_FAILED and its like."""
+
+_OF_GPU = re.compile("cuda|cudnn|cublas", re.IGNORECASE)

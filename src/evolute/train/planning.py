@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from torch import nn
 
 from evolute.errors import InputError
@@ -20,7 +21,7 @@ from evolute.tasks.criteria import LOSSES, METRICS
 from evolute.tasks.data import Batch
 from evolute.tasks.randomness import seeded
 from evolute.train.environment import fixed_environment
-from evolute.train.equipment import AUTO, Equipment, has_device
+from evolute.train.equipment import AUTO, CPU, Equipment, has_device
 from evolute.train.memory import SHARE_OF_FREE, free_memory, lanes_that_fit, memory_in_words
 from evolute.train.protocol import Protocol
 from evolute.train.sources import Sources
@@ -31,6 +32,9 @@ _log = logging.getLogger("evolute")
 TIMED_BYTES = 2 * 2**30
 """Memory of the lanes with which plans are timed. Not what is free: the plan, and with it the last
 bits of every figure, must not depend on the hour."""
+
+TIMED_SHARE = 0.125
+"""Of a GPU, the part of its whole memory: several plans are timed at once, some with graphs."""
 
 PATIENCE_SECONDS = 20.0
 """How long a process waits for others that find plans: one that hangs must not stop them all."""
@@ -106,6 +110,18 @@ def most_lanes(equipment: Equipment, bytes_per_lane: int) -> int:
         return equipment.lanes
     memory = equipment.memory_bytes or round(SHARE_OF_FREE * free_memory(equipment.device))
     return lanes_that_fit(bytes_per_lane, memory // equipment.shared_by)
+
+
+def timed_bytes(device: str) -> int:
+    """Return the memory of the lanes with which plans are timed.
+
+    >>> timed_bytes("cpu") == TIMED_BYTES
+    True
+    """
+    if device == CPU:
+        return TIMED_BYTES
+    _, total = torch.cuda.mem_get_info(device)
+    return round(TIMED_SHARE * total)
 
 
 def kind_of(protocol: Protocol) -> str:
@@ -212,7 +228,7 @@ def plan_lanes(
     TaskError
         If no plan can.
     """
-    fitting = max(1, TIMED_BYTES // max(1, bytes_per_lane))
+    fitting = max(1, timed_bytes(equipment.device) // max(1, bytes_per_lane))
 
     def chosen(plan: str | None) -> Choice:
         return choose(
