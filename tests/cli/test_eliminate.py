@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from evolute.errors import InputError
 from evolute.leaderboard import find_run
 from evolute.store.sql import open_store
 from evolute.train.protocol import Protocol
+from evolute.trial import canonical_json
 from evolute.workbench.eliminate import eliminate
 
 CONFIG: dict[str, Any] = {
@@ -88,6 +90,24 @@ def test_an_elimination_run_again_trains_nothing(store: Path) -> None:
     with open_store(store) as opened:
         record = find_run(opened, again.name, kind="elimination")
         assert opened.document(record.digest, "elimination")["run"] == again.run
+
+
+def test_an_elimination_without_presets_has_the_digest_that_it_had_before_there_were_any(
+    store: Path,
+) -> None:
+    given = {"elimination": {"candidates": 2, "rungs": [{"keep": 1, "seeds": 1}]}}
+    found = eliminate(task=build(), config=given, store=store, benchmark=False, seed=7)
+    with open_store(store) as opened:
+        searched = find_run(opened, found.run).digest
+    rung = {"keep": 1, "seeds": 1, "task": None, "width": None, "steps": None, "probe": True}
+    before = {
+        "kind": "elimination",
+        "run": searched,
+        "seed": 7,
+        "elimination": {"candidates": 2, "per_particle": 5, "rungs": [rung]},
+        "benchmark": None,
+    }
+    assert found.digest == hashlib.sha256(canonical_json(before).encode()).hexdigest()
 
 
 def test_the_command_prints_the_rounds_and_the_winners(

@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -258,6 +259,23 @@ def test_a_run_whose_trials_crash_again_goes_on_from_its_checkpoint(
     tried = vars(resumed.evaluator.executor)["tried"]
     assert set(tried[: len(marked["to_retry"])]) == marked["to_retry"].keys() != set()
     assert len(tried) == len(set(tried)) < len(undisturbed["settled"])
+
+
+def test_trials_that_crashed_are_tried_again_though_the_time_is_over(
+    tmp_path: Path, always: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "store.sqlite"
+    undisturbed = sat(crashing(tmp_path / "undisturbed.sqlite"))
+    interrupted(crashing(path, observe=Interrupting(9)))
+    begins = chain([0.0, 0.0], repeat(1e6))  # made and begun, then over at once
+    late = crashing(path, clock=lambda: next(begins))
+    late.budget = Budget(seconds=3600.0)
+    saved = late.evaluator.store.checkpoint(late.digest)
+    marked = json.loads((saved or {})["state"])["to_retry"]
+    assert late.execute() is Ending.BUDGET
+    assert set(vars(late.evaluator.executor)["tried"]) == marked.keys() != set()
+    late.evaluator.store.close()
+    assert sat(never_asked(crashing(path), monkeypatch)) == undisturbed, "nothing was lost"
 
 
 def test_a_run_whose_crashed_trials_end_otherwise_is_asked_anew(
