@@ -85,6 +85,24 @@ class Preset:
         }
 
 
+_TRANSFERS = {
+    "paper-transfer": "the authors' final optimizers from scratch, 96,000 steps; days",
+    "paper-from-scratch": "the authors' network from scratch, 64,000 steps; days",
+    "paper-fine-tuning": "the authors' network from ImageNet's weights, 16,000 steps",
+}
+"""The protocols of what the authors ran after a search, which are for benchmarks alone."""
+
+
+def _transfer(name: str, description: str) -> Preset:
+    return Preset(
+        description=f"for bench: {description}",
+        stages=PROTOCOLS[name],
+        searches={},
+        verdict=VerdictConfig(),
+        bench=_SIX_TIMES,
+    )
+
+
 PRESETS: dict[str, Preset] = {
     "quick": Preset(
         description="minutes: short trainings, fourteen particles; a first answer",
@@ -122,27 +140,7 @@ PRESETS: dict[str, Preset] = {
         nesterov="published",
         duplicate_tolerance=None,
     ),
-    "paper-transfer": Preset(
-        description="for bench: the authors' final optimizers from scratch, 96,000 steps; days",
-        stages=PROTOCOLS["paper-transfer"],
-        searches={},
-        verdict=VerdictConfig(),
-        bench=_SIX_TIMES,
-    ),
-    "paper-from-scratch": Preset(
-        description="for bench: the authors' network from scratch, 64,000 steps; days",
-        stages=PROTOCOLS["paper-from-scratch"],
-        searches={},
-        verdict=VerdictConfig(),
-        bench=_SIX_TIMES,
-    ),
-    "paper-fine-tuning": Preset(
-        description="for bench: the authors' network from ImageNet's weights, 16,000 steps",
-        stages=PROTOCOLS["paper-fine-tuning"],
-        searches={},
-        verdict=VerdictConfig(),
-        bench=_SIX_TIMES,
-    ),
+    **{name: _transfer(name, description) for name, description in _TRANSFERS.items()},
 }
 """The presets by name: the smallest first, then those of what the authors ran after a search."""
 

@@ -28,7 +28,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
+from evolute.compiler.lowering import unknown_function
 from evolute.compiler.program import Program
 from evolute.errors import InputError
 from evolute.lang.registry import Kind
@@ -127,11 +129,10 @@ def why_not(program: Program) -> str | None:
     loaded = load()
     if loaded.library is None:
         return f"the native core is {loaded.reason}"
-    for instruction in program.instructions:
-        row = instruction.function
-        if loaded.library.evolute_opcode(row.name.encode()) < 0:
-            return f"the native core does not know the function {row.name!r}"
-    return None
+    opcode = loaded.library.evolute_opcode
+    return unknown_function(
+        program, lambda name: opcode(name.encode()) >= 0, machine="the native core does"
+    )
 
 
 def lower(program: Program) -> NativeProgram | None:
@@ -300,17 +301,20 @@ class JobTable:
         else:
             self._lacking.discard(row)
 
-    def set_gradient(self, row: int, gradient: Tensor) -> None:
-        """Give a row another gradient: float32 on the CPU, contiguous, of the weight's size.
+    def take_gradients(self, gradients: Sequence[Tensor]) -> bool:
+        """Give each row another gradient; False, and nothing is done, where one is not as in set().
 
-        Raises
-        ------
-        InputError
-            If it is of another kind.
+        Of a gradient that the row has already, only what may have changed is looked at.
         """
-        _require(gradient, "gradient", self._counts[row], torch.float32)
-        self._gradients[row] = gradient.data_ptr()
-        self._kept[row][2] = gradient
+        for kept, count, each in zip(self._kept, self._counts, gradients, strict=True):
+            if each is not kept[2] and not is_plain(each):
+                return False
+            if each.numel() != count or not each.is_contiguous():
+                return False
+        for kept, each in zip(self._kept, gradients, strict=True):
+            kept[2] = each
+        self._gradients[:] = [each.data_ptr() for each in gradients]
+        return True
 
     def set_decays(self, row: int, values: Sequence[float]) -> None:
         """Give a row the values of its program's decays at this step."""
@@ -383,6 +387,16 @@ class JobTable:
         if not self._jobs[row]["program"]:
             return InputError(f"row {row} has no program: call set() before run()")
         return InputError(f"row {row} has no noise: call set_noise() before run()")
+
+
+def is_plain(tensor: Tensor) -> bool:
+    """Whether this is an ordinary dense tensor of float32 on the CPU."""
+    return (
+        tensor.dtype is torch.float32
+        and type(tensor) in (Tensor, Parameter)
+        and tensor.is_cpu
+        and tensor.layout is torch.strided
+    )
 
 
 def _require(tensor: Tensor, name: str, count: int, dtype: torch.dtype) -> None:

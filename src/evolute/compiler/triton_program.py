@@ -15,6 +15,7 @@ from importlib.util import find_spec
 import numpy as np
 import numpy.typing as npt
 
+from evolute.compiler.lowering import unknown_function
 from evolute.compiler.program import GRADIENT, WEIGHT, Instruction, Program
 from evolute.lang.rule import Momentum
 
@@ -131,10 +132,7 @@ def why_not(program: Program) -> str | None:
     >>> from evolute.lang.rule import Rule
     >>> why_not(compile_rule(Rule.parse("momentum: ema(g, 0.9)")))
     """
-    for instruction in program.instructions:
-        if instruction.function.name not in OPCODES:
-            return f"the kernels for a GPU do not know the function {instruction.function.name!r}"
-    return None
+    return unknown_function(program, OPCODES.__contains__, machine="the kernels for a GPU do")
 
 
 def lower(program: Program) -> KernelProgram | None:
