@@ -125,6 +125,28 @@ def test_the_simplest_rule_that_is_not_worse_is_offered_with_its_margin() -> Non
     assert simplest.margin == pytest.approx(0.02 * 0.3, abs=0.004)
 
 
+def test_what_has_its_best_rate_on_the_edge_of_its_grid_is_named() -> None:
+    # Without tanh the best rate lies three decades off, with it where all grids begin.
+    work = ablation(BenchLaboratory({"tanh(": Answer(0.3), "": Answer(0.3, log_rate=0.0)}))
+    parts = work.parts()
+    far = [repr(variant.part) for variant, _ in parts if "tanh(" not in str(variant.rule)]
+    expected = [
+        f"the best rate of {name}, 0.00562, is the edge of its grid, widened once: a better one "
+        "may lie beyond"
+        for name in far
+    ]
+    assert far
+    assert list(work.notes(parts, work.simplest(parts))) == expected
+
+
+def test_a_rule_whose_own_best_rate_is_the_edge_of_its_grid_is_named_first() -> None:
+    work = ablation(BenchLaboratory({"": Answer(0.3, log_rate=0.0)}))
+    parts = work.parts()
+    notes = work.notes(parts, None)
+    assert notes[0].startswith("the best rate of the rule itself, 0.00562, is the edge")
+    assert len(notes) == 1 + len(parts)
+
+
 def test_what_fails_on_fresh_seeds_is_not_confirmed() -> None:
     worse = {"+1e-06*v": Answer(0.30), "tanh([a3]*g": Answer(0.30, test_shift=0.5)}
     work = ablation(BenchLaboratory(worse))

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import tomli_w
 from cli.shell import Capture, run
+from rich.console import Console
 from tiny import TINY_CONFIG, TINY_TASK, build
 
 from evolute.benchmark.explained import ExplainResult
+from evolute.cli.explain import _print_for_people
 from evolute.errors import InputError
 from evolute.lang.rule import Rule
 from evolute.leaderboard import find_run
@@ -56,6 +60,13 @@ def test_the_schedule_is_split_off_and_the_effect_of_all_decays_is_there(
     assert result.effect[0] == pytest.approx(1.0)
     assert result.effect[-1] < 0.05
     assert {part.kind.value for part in result.parts} == {"decay", "node", "momentum"}
+
+
+def test_notes_are_printed_below_the_finding(explained: tuple[Path, ExplainResult]) -> None:
+    screen = Console(record=True, width=200)
+    work: Any = SimpleNamespace(next_report=lambda *_: "")
+    _print_for_people(screen, replace(explained[1], notes=("the best rate is the edge",)), work)
+    assert "note: the best rate is the edge\n" in screen.export_text()
 
 
 def test_explain_prints_parts_the_curve_and_what_is_offered(

@@ -112,10 +112,10 @@ def test_merge_adds_and_tells_conflicts(path: Path, tmp_path: Path) -> None:
 def test_migrate_updates_an_old_store_and_keeps_a_copy(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = tmp_path / "old"
+    path = tmp_path / "old one"
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(ASSET.read_text("utf-8"))
-    assert "run 'evolute store migrate'" in refuse(capsys, "info", path)
+    assert f"run \"evolute store migrate '{path}'\", or" in refuse(capsys, "info", path)
     said = json.loads(say("migrate", path, "--format", "json"))
     assert said == {"before": "0001", "after": schema.REVISIONS[-1], "copy": f"{path}.schema-0001"}
     assert Path(said["copy"]).exists()

@@ -141,6 +141,11 @@ def test_the_decays_are_a_curve_beside_the_schedule_alone() -> None:
     assert "effect" not in {figure.name for figure in none.pictures()}
 
 
+def test_what_limits_the_finding_stands_below_it_in_small_print() -> None:
+    page = page_of(replace(made_up_ablation(), notes=("the best rate is the edge",)))
+    assert page.small_print == ("The best rate is the edge.",)
+
+
 @pytest.mark.filterwarnings("error")
 def test_it_is_written_as_csv_and_figures(tmp_path: Path) -> None:
     page = page_of(made_up_ablation())

@@ -141,6 +141,8 @@ class ExplainResult:
     effect
         Combined effect of schedule and inner decays at 100 steps, as
         :func:`evolute.benchmark.decay_effect.decay_effect` gives it; None without any decay.
+    notes
+        What is to be said beside the finding: of which rules the best rate is the edge of its grid.
     """
 
     name: str
@@ -159,6 +161,7 @@ class ExplainResult:
     parts: tuple[PartResult, ...]
     simplest: Simplification | None
     effect: tuple[float, ...] | None
+    notes: tuple[str, ...] = ()
 
     def shown(self, part: PartResult) -> PartFinding:
         """Say what is shown about one of the parts."""

@@ -21,6 +21,7 @@ from evolute.benchmark.explained import PartResult, Simplification
 from evolute.benchmark.procedure import fresh_seeds
 from evolute.benchmark.statistics import Estimate, estimate, holm
 from evolute.benchmark.tuning import Evaluate, tune
+from evolute.benchmark.words import edge_note
 from evolute.errors import InputError
 from evolute.lang.rule import Rule
 from evolute.runs.executors.base import TrialRequest
@@ -64,6 +65,8 @@ class Ablation:
     seed: int
     config: ExplainConfig
     _rates: dict[str, float | None] = field(default_factory=dict, init=False)
+    _edges: dict[str, int] = field(default_factory=dict, init=False)
+    """Of rules whose best rate is the edge of their grid, how often that was widened."""
 
     @property
     def measure(self) -> Measure:
@@ -170,6 +173,20 @@ class Ablation:
             not_worse=whole is not None and self._not_worse(last, whole),
         )
 
+    def notes(
+        self, parts: Sequence[tuple[Variant, PartResult]], simplest: Simplification | None
+    ) -> tuple[str, ...]:
+        """Say of which of these rules, and of the rule itself, a better rate may lie beyond."""
+        names = {str(self.rule): "the rule itself"}
+        names |= {part.rule: repr(part.part) for _, part in parts}
+        if simplest is not None:
+            names.setdefault(simplest.rule, "the simplest rule")
+        return tuple(
+            edge_note(name, rate, widenings=self._edges[text])
+            for text, name in names.items()
+            if text in self._edges and (rate := self._rates[text]) is not None
+        )
+
     def _changed(self, present: Rule, variant: Variant) -> Rule | None:
         """Return a rule with one more part taken out; None if that is no smaller rule."""
         try:
@@ -204,6 +221,8 @@ class Ablation:
         )
         for rule, tuning in zip(missing, found, strict=True):
             self._rates[str(rule)] = None if tuning.best is None else tuning.best.learning_rate
+            if tuning.on_edge:
+                self._edges[str(rule)] = tuning.widenings
 
     def _compared(
         self, rules: Sequence[Rule], seeds: Sequence[int], split: SplitName

@@ -159,15 +159,20 @@ def _grid_notes(verdict: Verdict) -> Iterator[str]:
         if best is None:
             yield f"{finalist.name} is left out: no rate of its grid finished on all tuning seeds"
         elif tuning.on_edge:
-            yield (
-                f"the best rate of {finalist.name}, {best.learning_rate:.3g}, is the edge of its "
-                f"grid, widened {_times(tuning.widenings)}: a better one may lie beyond"
-            )
+            yield edge_note(finalist.name, best.learning_rate, widenings=tuning.widenings)
         elif tuning.widenings:
             yield (
                 f"the grid of {finalist.name} was widened {_times(tuning.widenings)}, as its best "
                 "rate was the edge or none finished"
             )
+
+
+def edge_note(name: str, rate: float, *, widenings: int) -> str:
+    """Say that the best rate of something is the edge of its grid, which was widened so often."""
+    return (
+        f"the best rate of {name}, {rate:.3g}, is the edge of its grid, widened "
+        f"{_times(widenings)}: a better one may lie beyond"
+    )
 
 
 def _run_notes(verdict: Verdict) -> Iterator[str]:

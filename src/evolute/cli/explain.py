@@ -85,4 +85,6 @@ def _print_for_people(screen: Console, result: ExplainResult, work: Work) -> Non
     if result.schedule is not None:
         screen.print(Text(f"\nIts schedule works with any optimizer: [{result.schedule}]"))
     screen.print(Text(f"\n{result.sentence}", style="bold"))
+    for note in result.notes:
+        screen.print(Text(f"note: {note}"))
     screen.print(Text(work.next_report("explain", result.name)), soft_wrap=True)

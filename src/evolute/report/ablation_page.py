@@ -38,7 +38,7 @@ def ablation_page(result: ExplainResult, record: RunRecord) -> Page:
         tendency=tendency,
         verdict=headline,
         evidence=sentence_case(result.sentence),
-        small_print=(),
+        small_print=tuple(map(sentence_case, result.notes)),
         figures=_key_figures(result),
         sections=(
             Section(

@@ -49,5 +49,5 @@ def require_newest(revision: str | None, name: str) -> None:
     if revision != schema.REVISIONS[-1]:
         raise StoreError(
             f"store {name} was written by an older evolute (its schema is {revision}): run "
-            "'evolute store migrate', or a search with this store, which updates it"
+            f'"evolute store migrate {name}", or a search with this store, which updates it'
         )

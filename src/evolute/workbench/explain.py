@@ -136,6 +136,7 @@ def _result(ablation: Ablation, task: Task, preset: str) -> ExplainResult:
     rule, config = ablation.rule, ablation.config
     own, rate = ablation.own()
     parts = ablation.parts()
+    simplest = ablation.simplest(parts)
     effect = None
     if rule.schedule is not None or has_inner_decays(rule):
         effect = decay_effect(rule, record(task, ablation.seed))
@@ -163,8 +164,9 @@ def _result(ablation: Ablation, task: Task, preset: str) -> ExplainResult:
         own=own,
         margin=config.margin * abs(own.mean),
         parts=tuple(part for _, part in parts),
-        simplest=ablation.simplest(parts),
+        simplest=simplest,
         effect=effect,
+        notes=ablation.notes(parts, simplest),
     )
 
 
