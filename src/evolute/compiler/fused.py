@@ -12,13 +12,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import Parameter
 
 from evolute.compiler.blocks import is_without_gaps
 from evolute.compiler.execute import scheduled_rate, uniform_noise
 from evolute.compiler.native import JobTable, NativeProgram, lower, why_not
+from evolute.compiler.plain import is_plain
 from evolute.compiler.program import Program
 from evolute.compiler.step import Group, Members, rate_of, values_at
+from evolute.compiler.unmoved import States, Unmoved, unmoved
 from evolute.errors import InputError
 from evolute.lang.registry import Kind
 
@@ -39,38 +40,52 @@ class NativeSteps:
         self._table = JobTable(0)
         self._places: list[int] = []
         self._same: tuple[object, ...] | None = None
+        self._unmoved: Unmoved | None = None
 
-    def step(self, members: Members, group: Group) -> Members | None:
+    def step(self, members: Members, group: Group, states: States) -> Members | None:
         """Move all weights, slots and counters that the core can, in place; return the others.
 
-        The result does not depend on the number of threads, which is torch's.
+        The result does not depend on the number of threads, which is torch's. ``states`` are those
+        of the optimizer.
         """
         rest: Members | None = None
         back: Sequence[tuple[Tensor, Tensor]] = ()
         if not self._is_as_before(members):
+            self._unmoved = None
             fitting, rest = _split(members)
             if fitting is None:
                 return rest
             members, back = self._in_rows(fitting)
             self._fill(members)
             self._places = [] if rest or back else _places(members)
-        for row, gradient in enumerate(members.gradients):
-            self._table.set_gradient(row, gradient)
-        self._run(members, group)
+        self._run(members.weights, members.indices, group, [int(each) for each in members.steps])
         for place, moved in back:
             place.copy_(moved)
         torch.autograd.graph.increment_version(list(members.weights))
         for each in members.steps:
             each.add_(1)
+        if self._places:
+            self._unmoved = unmoved(group["params"], states, members)
         return rest
 
+    def step_again(self, group: Group, states: States) -> bool:
+        """Do the same where all tensors but gradients are as they were; say whether it was done."""
+        if self._unmoved is None:
+            return False
+        gradients = self._unmoved.gradients(group["params"], states)
+        if not gradients or not self._table.take_gradients(gradients):
+            return False
+        self._run(self._unmoved.weights, self._unmoved.indices, group, self._unmoved.steps())
+        self._unmoved.count_up()
+        return True
+
     def _is_as_before(self, members: Members) -> bool:
-        """Whether weights and slots lie where they lay, in the order of their indices."""
+        """Whether weights and slots lie where they lay, and the table could take the gradients."""
         return (
             bool(self._places)
             and all(each.is_contiguous() for each in members.weights)
-            and all(_is_plain(each) and each.is_contiguous() for each in members.gradients)
             and _places(members) == self._places
+            and self._table.take_gradients(members.gradients)
         )
 
     def _in_rows(self, members: Members) -> tuple[Members, Sequence[tuple[Tensor, Tensor]]]:
@@ -107,26 +122,29 @@ class NativeSteps:
                 slots=members.slots_of(row),
             )
 
-    def _run(self, members: Members, group: Group) -> None:
+    def _run(
+        self, weights: Sequence[Tensor], indices: Sequence[int], group: Group, steps: list[int]
+    ) -> None:
         table, native, peak = self._table, self._native, rate_of(group)
         same = group["momentum"], group["maximize"], 1 - peak * group["weight_decay"]
         if same != self._same:  # a write to a column costs as much as a few thousand elements
             table.momenta[:], table.maximize[:], table.shrinks[:] = same
             self._same = same
-        steps = [int(each) for each in members.steps]
         for step in dict.fromkeys(steps):
             factor, decays = values_at(native.program, group, step)
             rate = native.sign * scheduled_rate(peak, factor, step=step)
-            rows = [row for row, its_step in enumerate(steps) if its_step == step]
-            at = slice(None) if len(rows) == len(steps) else rows
+            alike = steps.count(step) == len(steps)
+            rows = range(len(steps)) if alike else [i for i, s in enumerate(steps) if s == step]
+            at = slice(None) if alike else rows
             table.steps[at], table.rates[at] = step, rate
             for row in rows if decays or native.noise else ():
                 table.set_decays(row, decays)
-                table.set_noise(row, self._noise(members, row, step, group["seed"]))
+                if native.noise:
+                    noise = self._noise(weights[row], indices[row], step, group["seed"])
+                    table.set_noise(row, noise)
         table.run(threads=torch.get_num_threads())
 
-    def _noise(self, members: Members, row: int, step: int, seed: int) -> list[Tensor]:
-        index, weight = members.indices[row], members.weights[row]
+    def _noise(self, weight: Tensor, index: int, step: int, seed: int) -> list[Tensor]:
         return [
             uniform_noise(seed, index, step, node=node, like=weight) for node in self._native.noise
         ]
@@ -153,7 +171,7 @@ def require_fused(program: Program, parameters: Sequence[Tensor]) -> None:
             )
         return
     real = [torch.view_as_real(each) if each.is_complex() else each for each in parameters]
-    if real and not any(map(_is_plain, real)):
+    if real and not any(map(is_plain, real)):
         raise InputError(
             f"fused=True works on float32 tensors on the CPU, and none of the {len(real)} "
             "parameters is one: leave it out"
@@ -161,14 +179,6 @@ def require_fused(program: Program, parameters: Sequence[Tensor]) -> None:
     reason = why_not(program)
     if reason is not None:
         raise InputError(f"fused=True is not possible: {reason}; leave it out")
-
-
-def _is_plain(tensor: Tensor) -> bool:
-    return (
-        tensor.dtype is torch.float32
-        and type(tensor) in (Tensor, Parameter)
-        and tensor.device.type == "cpu"
-    )
 
 
 def _places(members: Members) -> list[int]:
@@ -186,7 +196,7 @@ def _split(members: Members) -> tuple[Members | None, Members | None]:
     others: list[int] = []
     for at, weight in enumerate(members.weights):
         tensors = (weight, members.gradients[at], *members.slots_of(at))
-        fits = weight.numel() > 0 and all(map(_is_plain, tensors))
+        fits = weight.numel() > 0 and all(map(is_plain, tensors))
         # A tensor of inference mode must not change here: torch tells it.
         (fitting if fits and not weight.is_inference() else others).append(at)
     return (members.at(fitting) if fitting else None), (members.at(others) if others else None)

@@ -28,9 +28,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import Parameter
 
 from evolute.compiler.lowering import unknown_function
+from evolute.compiler.plain import is_plain, require_plain
 from evolute.compiler.program import Program
 from evolute.errors import InputError
 from evolute.lang.registry import Kind
@@ -284,7 +284,7 @@ class JobTable:
         named = {"weight": weight, "gradient": gradient}
         named |= {f"slot {at}": each for at, each in enumerate(slots)}
         for name, each in named.items():
-            _require(each, name, weight.numel(), torch.float32)
+            require_plain(each, name, weight.numel(), torch.float32)
         addresses = np.array([each.data_ptr() for each in slots], dtype=np.uint64)
         decays = np.zeros(len(program.program.decays))
         noise = np.zeros(len(program.noise), dtype=np.uint64)
@@ -344,7 +344,7 @@ class JobTable:
                 f"{len(noise)} noises are given: the rule has {len(addresses)} random nodes"
             )
         for each in noise:
-            _require(each, "noise", self._counts[row], torch.float64)
+            require_plain(each, "noise", self._counts[row], torch.float64)
         addresses[:] = [each.data_ptr() for each in noise]
         self._drawn[row] = list(noise)
         if noise:
@@ -387,27 +387,3 @@ class JobTable:
         if not self._jobs[row]["program"]:
             return InputError(f"row {row} has no program: call set() before run()")
         return InputError(f"row {row} has no noise: call set_noise() before run()")
-
-
-def is_plain(tensor: Tensor) -> bool:
-    """Whether this is an ordinary dense tensor of float32 on the CPU."""
-    return (
-        tensor.dtype is torch.float32
-        and type(tensor) in (Tensor, Parameter)
-        and tensor.is_cpu
-        and tensor.layout is torch.strided
-    )
-
-
-def _require(tensor: Tensor, name: str, count: int, dtype: torch.dtype) -> None:
-    if (
-        tensor.dtype is not dtype
-        or tensor.device.type != "cpu"
-        or tensor.numel() != count
-        or not tensor.is_contiguous()
-    ):
-        raise InputError(
-            f"the {name} is of {tensor.dtype} with {tensor.numel()} elements on {tensor.device}"
-            f"{'' if tensor.is_contiguous() else ', not contiguous'}: the native core works on "
-            f"contiguous {dtype} on the CPU, all of one size (here {count})"
-        )

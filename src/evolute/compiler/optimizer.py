@@ -178,7 +178,6 @@ class RuleOptimizer(Optimizer):
     @overload
     def step(self, closure: Callable[[], float]) -> float: ...
 
-    @_use_grad_for_differentiable
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """Update every parameter that has a gradient.
 
@@ -192,20 +191,41 @@ class RuleOptimizer(Optimizer):
         InputError
             If a gradient is sparse, or a CUDA graph is being captured.
         """
+        done = 0
+        if closure is None and not torch.compiler.is_compiling():
+            done = self._step_again()
+            if done == len(self.param_groups):
+                return None
+        return self._step(closure, done)
+
+    def _step_again(self) -> int:
+        """Step groups as the last time, up to one that is not as it was; return how many."""
+        first = 0
+        for done, group in enumerate(self.param_groups):
+            steps = self._native.get(_native_key(group, first))
+            if steps is None or not steps.step_again(group, self.state):
+                return done
+            first += len(group["params"])
+        return len(self.param_groups)
+
+    @_use_grad_for_differentiable
+    def _step(self, closure: Callable[[], float] | None, done: int) -> float | None:
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
         if torch.compiler.is_compiling() and self._program.is_random:
-            self._step_groups_as_they_are()
+            self._step_groups_as_they_are(done)
         else:
-            self._step_groups()
+            self._step_groups(done)
         return loss
 
-    def _step_groups(self) -> None:
+    def _step_groups(self, done: int) -> None:
+        """Step the groups but for so many that are done."""
         first = 0
-        for group in self.param_groups:
-            self._step_group(group, first)
+        for at, group in enumerate(self.param_groups):
+            if at >= done:
+                self._step_group(group, first)
             first += len(group["params"])
 
     # Noise comes from generators, which torch.compile does not follow. torch.compiler.disable
@@ -252,11 +272,11 @@ class RuleOptimizer(Optimizer):
 
     def _step_native(self, members: Members, group: dict[str, Any], first: int) -> Members | None:
         """Step what the native core can; return the others, None where there are none."""
-        key = (first, group["fused"], group["foreach"], group["differentiable"])
+        key = _native_key(group, first)
         if key not in self._native:
             self._native[key] = native_steps(self._program, group)
         steps = self._native[key]
-        return members if steps is None else steps.step(members, group)
+        return members if steps is None else steps.step(members, group, self.state)
 
     def _init_group(
         self,
@@ -333,6 +353,11 @@ def _require_rule(given: object, rule: Rule, *, of: str) -> None:
             f"{of} belongs to the rule {given!r}, this optimizer applies {str(rule)!r}: make an "
             "optimizer with the other rule"
         )
+
+
+def _native_key(group: dict[str, Any], first: int) -> tuple[Any, ...]:
+    """Return what tells the native steps of a group apart: where it begins, what is asked for."""
+    return first, group["fused"], group["foreach"], group["differentiable"]
 
 
 def _in_lists(group: dict[str, Any], weights: Sequence[Tensor]) -> bool:
