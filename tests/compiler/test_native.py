@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -267,3 +269,49 @@ def test_a_rows_noise_is_that_of_its_random_nodes() -> None:
         table.set_noise(0, [torch.rand(4, dtype=torch.float64)] * 2)
     with pytest.raises(InputError, match="the noise is of torch.float32"):
         table.set_noise(0, [torch.rand(4)])
+
+
+WITHOUT_MEMORY = """
+import resource, torch
+from evolute.compiler.native import JobTable, lower
+from evolute.compiler.program import compile_rule
+from evolute.lang.rule import Rule
+
+def put(table, row, rule, count):
+    weight, gradient = torch.zeros(count), torch.zeros(count)
+    slots = [torch.zeros(count)]
+    native = lower(compile_rule(Rule.parse(rule)))
+    table.set(row, native, weight=weight, gradient=gradient, slots=slots)
+    table.rates[row] = -native.sign
+    return weight, gradient, slots[0]
+
+table, count = JobTable(2), 1 << 23
+large = put(table, 0, "none: clip_norm(previous(w) + tanh(g))", count)
+small = put(table, 1, "none: v", 3)
+large[1][0] = small[1][0] = 2.0
+pages = int(open("/proc/self/statm").read().split()[0])
+most = pages * resource.getpagesize() + (4 * count) // 2
+before = resource.getrlimit(resource.RLIMIT_AS)
+resource.setrlimit(resource.RLIMIT_AS, (most, before[1]))
+try:
+    table.run()
+except MemoryError as error:
+    print(error)
+print([each[0].item() for each in large], small[0][0].item() > 0)
+resource.setrlimit(resource.RLIMIT_AS, before)
+table.run([0])
+print(large[0][0].item() > 0)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the memory of a process")
+def test_a_step_without_memory_is_an_error_that_leaves_its_tensor_as_it_was() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_MEMORY], capture_output=True, text=True, check=False
+    )
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        "no memory for the steps of 1 of 2 tensors",
+        "[0.0, 2.0, 0.0] True",
+        "True",
+    ]
