@@ -10,13 +10,15 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
+from evolute.errors import TaskError
 from evolute.lang.rule import Momentum
 from evolute.runs.budget import Budget
 from evolute.runs.progress import KEPT_FIGURES
@@ -24,6 +26,7 @@ from evolute.runs.screening import TwinFinder
 from evolute.runs.settled import DIGEST_BYTES, Settled
 from evolute.search.base import Search
 from evolute.search.digests import SortedDigests
+from evolute.search.state import MALFORMED
 from evolute.store.base import Store
 from evolute.trial import RETRIED_KINDS, OutcomeKind
 
@@ -84,6 +87,17 @@ def say_ignored(error: Exception) -> None:
     """Say in one line that a checkpoint is none of this run."""
     reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
     _log.warning("a checkpoint that cannot be used is ignored (%s): asking the search anew", reason)
+
+
+@contextmanager
+def if_sound() -> Iterator[None]:
+    """Leave the code inside where a checkpoint is none of this run after all, and say so."""
+    try:
+        yield
+    except MALFORMED as error:
+        if isinstance(error, TaskError):  # the user's own fault
+            raise
+        say_ignored(error)
 
 
 def to_columns(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
@@ -18,7 +18,7 @@ from evolute.lang.rule import Rule
 from evolute.runs.answers import Answers
 from evolute.runs.budget import Budget
 from evolute.runs.candidate import Candidate, rule_of
-from evolute.runs.checkpoint import Checkpoint, from_columns, say_ignored, to_columns
+from evolute.runs.checkpoint import Checkpoint, from_columns, if_sound, say_ignored, to_columns
 from evolute.runs.config import RunConfig
 from evolute.runs.config import run_digest as run_digest
 from evolute.runs.evaluate import Evaluator
@@ -142,9 +142,13 @@ class Run:
 
     def _checkpoint(self) -> Checkpoint | None:
         """Return the checkpoint if it can be used; forget entries that may not come again."""
-        store = self.evaluator.store
+        store, found = self.evaluator.store, None
         unsettled = store.unsettled(self.digest)
-        found = self._usable(store.checkpoint(self.digest) or {})
+        twins = self._twins and replace(self._twins, _indices={})
+        with if_sound():
+            stored = self._stored(twins)
+            found = stored if stored is not None and self._lasts(stored) else None
+        self._twins = self._twins if found is None else twins
         if unsettled and found is None:
             store.forget_entries(self.digest)  # tried again, trials may lead the search elsewhere
             self._may_save = True
@@ -153,33 +157,29 @@ class Run:
             store.forget_entries_from(self.digest, found.progress["sampled"], also=numbers)
         return found
 
-    def _usable(self, columns: Mapping[str, bytes]) -> Checkpoint | None:
-        """Return a checkpoint, with candidates that wait; None where there is none to go on from.
-
-        Trials that timed out or crashed are tried again: what was told of them must stay true.
-        """
+    def _stored(self, twins: TwinFinder | None) -> Checkpoint | None:
+        """Return the checkpoint that is in the store; let ``twins`` know those that it knows."""
+        store = self.evaluator.store
+        columns = store.checkpoint(self.digest)
         if not columns:
             return None
-        store, twins = self.evaluator.store, self._twins and replace(self._twins, _indices={})
-        try:
-            found = from_columns(columns, self.search, store=store, run=self.digest, twins=twins)
-            found.pending = [[self._read(data) for data in group] for group in found.pending]
-            found.told_early = [self._read(data) for data in found.told_early]
-            if found.is_beyond(self.budget, workers=self.evaluator.executor.workers):
-                self._may_save = False  # it has come further than this budget, and is kept
-                return None
-            earlier = found.settled.to_retry
-            again = try_again(earlier, self.config, self.evaluator)
-        except MALFORMED as error:
-            if isinstance(error, TaskError):
-                raise
-            say_ignored(error)
-            return None
-        self._tried_again = frozenset(again)
-        if {digest: trial.outcome.kind for digest, trial in again.items()} != earlier:
-            return None
-        self._twins = twins
+        found = from_columns(columns, self.search, store=store, run=self.digest, twins=twins)
+        found.pending = [[self._read(data) for data in group] for group in found.pending]
+        found.told_early = [self._read(data) for data in found.told_early]
         return found
+
+    def _lasts(self, found: Checkpoint) -> bool:
+        """Whether a checkpoint lies in this budget, and trials that failed end again as they did.
+
+        Those that timed out or crashed are tried again: what was told of them must stay true.
+        """
+        if found.is_beyond(self.budget, workers=self.evaluator.executor.workers):
+            self._may_save = False  # it has come further than this budget, and is kept
+            return False
+        earlier = found.settled.to_retry
+        again = try_again(earlier, self.config, self.evaluator)
+        self._tried_again = frozenset(again)
+        return {digest: trial.outcome.kind for digest, trial in again.items()} == earlier
 
     def _go_on_from(self, found: Checkpoint, answers: Answers) -> None:
         """Come to where the checkpoint was saved, and ask for the trials that it waits for."""
