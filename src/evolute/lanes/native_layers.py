@@ -16,7 +16,7 @@ from torch import Tensor
 
 import evolute.native
 
-ABI = 6
+ABI = 7
 """Version of the interface of ``native/core/layers*.cpp`` that this file speaks."""
 
 LIBRARY = "libevolute_layers.so"
@@ -48,6 +48,55 @@ class Norm(Structure):
                 "scale_gradient", "offset_gradient",
             )
         ),
+    )  # fmt: skip
+
+
+class PairedShape(Structure):
+    """``Shape`` of layers_paired.h: the sizes of a convolution."""
+
+    _fields_ = tuple(
+        (name, c_int64)
+        for name in (
+            "lanes", "examples", "blocks", "inputs", "height", "width", "outputs", "rows",
+            "columns", "kernel_height", "kernel_width", "stride_height", "stride_width",
+            "padding_height", "padding_width", "input_stride",
+        )
+    )  # fmt: skip
+
+
+class PairedNorm(Structure):
+    """``Norm`` of layers_paired.h: a batch normalisation and the activation after it."""
+
+    _fields_ = (
+        *(
+            (name, c_int64)
+            for name in (
+                "activation", "lanes", "examples", "blocks", "channels", "pixels", "fixed",
+            )
+        ),
+        ("epsilon", c_double),
+        *(
+            (name, c_void_p)
+            for name in (
+                "x", "gradient", "out", "scale", "offset", "mean", "variance", "deviation",
+                "scale_gradient", "offset_gradient",
+            )
+        ),
+    )  # fmt: skip
+
+
+class PairedImages(Structure):
+    """``Images`` of layers_paired.h: images of torch on their way to words, or their means."""
+
+    _fields_ = (
+        *(
+            (name, c_int64)
+            for name in (
+                "lanes", "examples", "blocks", "channels", "pixels",
+                "lane_stride", "example_stride", "channel_stride", "pixel_stride",
+            )
+        ),
+        *((name, c_void_p) for name in ("numbers", "words", "means")),
     )  # fmt: skip
 
 
@@ -185,6 +234,13 @@ _ARGUMENTS = {
     "evolute_convolve_input_gradient": _CONVOLUTION,
     "evolute_convolve_weight_gradient": _CONVOLUTION,
     "evolute_norm_planes": (POINTER(Norm),),
+    "evolute_paired_is_fast": (),
+    "evolute_paired_convolve": (POINTER(PairedShape), c_int64, *[c_void_p] * 4),
+    "evolute_paired_input_gradient": (POINTER(PairedShape), c_int64, *[c_void_p] * 3),
+    "evolute_paired_weight_gradient": (POINTER(PairedShape), c_int64, *[c_void_p] * 3),
+    "evolute_paired_norm": (POINTER(PairedNorm), c_int64),
+    "evolute_paired_pack": (POINTER(PairedImages), c_int64),
+    "evolute_paired_average": (POINTER(PairedImages), c_int64),
     "evolute_layer_norm": (POINTER(Rows),),
     "evolute_gelu": (POINTER(Gelu),),
     "evolute_linear": (POINTER(Linear),),
@@ -193,7 +249,11 @@ _ARGUMENTS = {
     "evolute_attention": (POINTER(Attention),),
     "evolute_chain": (POINTER(Chain),),
 }
-_RESULTS = {"evolute_cross_entropy": c_int32, "evolute_chain": c_int32}
+_RESULTS = {
+    "evolute_cross_entropy": c_int32,
+    "evolute_chain": c_int32,
+    "evolute_paired_is_fast": c_int32,
+}
 
 
 @cache

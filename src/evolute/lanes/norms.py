@@ -46,7 +46,18 @@ def normalise(
     z, mean, variance = apply(x, weight, bias, epsilon, ACTIVATIONS[activation])
     if running is not None:
         count = x.numel() // weight.numel()
-        running[0].mul_(1 - momentum).add_(mean, alpha=momentum)
-        running[1].mul_(1 - momentum).add_(variance, alpha=momentum * count / max(count - 1, 1))
+        move_running(running, (mean, variance), momentum=momentum, count=count)
     result: Tensor = z
     return result
+
+
+def move_running(
+    running: tuple[Tensor, Tensor],
+    found: tuple[Tensor, Tensor],
+    *,
+    momentum: float,
+    count: int,
+) -> None:
+    """Move a running mean and variance towards those found in a batch of ``count`` numbers."""
+    running[0].mul_(1 - momentum).add_(found[0], alpha=momentum)
+    running[1].mul_(1 - momentum).add_(found[1], alpha=momentum * count / max(count - 1, 1))

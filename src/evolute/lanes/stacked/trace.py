@@ -18,7 +18,8 @@ from torch import Tensor, fx, nn
 
 from evolute.errors import shorten
 from evolute.lanes.base import CannotStackError
-from evolute.lanes.stacked import functions as functions  # fills the table
+from evolute.lanes.stacked import bfloat as bfloat  # fills the table, as those that follow
+from evolute.lanes.stacked import functions as functions
 from evolute.lanes.stacked import layers as layers
 from evolute.lanes.stacked import shapes as shapes
 from evolute.lanes.stacked.table import find

@@ -165,7 +165,7 @@ EVOLUTE_INLINE void any_backward(
 }  // namespace
 
 // Version of this interface: a library of another version is not used.
-EVOLUTE_EXPORT std::int32_t evolute_layers_abi() { return 6; }
+EVOLUTE_EXPORT std::int32_t evolute_layers_abi() { return 7; }
 
 // x, z: [rows, columns]; writes z, and mean, variance (over the rows, not their number less one)
 // and 1/√(variance + ε) of each column.
