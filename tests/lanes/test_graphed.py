@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
@@ -126,6 +127,27 @@ def test_replays_train_a_network_with_dropout_as_the_stacked_plan_does_to_the_bi
         require_same(network.step(number, [0, 1, 2, 3]), plain.step(number, [0, 1, 2, 3]))
     passes = -(-LANES // together)
     assert (graphs.captured, graphs.replayed) == (1, 6 * passes - 1)
+
+
+class Counted(SeededStream):
+    """A stream that counts how often it is drawn from."""
+
+    times = 0
+
+    def active(self) -> AbstractContextManager[None]:
+        self.times += 1
+        return super().active()
+
+
+def test_lanes_of_one_stream_draw_their_masks_once_in_a_step() -> None:
+    network, plain, stream = graphed(FakeGraphs(), together=1), stacked(together=1), Counted(0)
+    for number in range(4):
+        network.streams = [stream] * LANES
+        plain.streams = [plain.streams[0]] * LANES
+        before = stream.times
+        require_same(network.step(number, [0, 1, 2, 3]), plain.step(number, [0, 1, 2, 3]))
+        if number:
+            assert stream.times - before == 2, "one for each layer that draws"
 
 
 def test_lanes_with_batches_of_their_own_are_another_kind_of_pass() -> None:

@@ -15,7 +15,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from evolute.lanes.batched import Found, Lot, all_same, kind_of
 from evolute.lanes.criterion import LaneCriterion
-from evolute.lanes.noise import Draw, Drawing
+from evolute.lanes.noise import Draw, Drawing, Draws
 from evolute.lanes.stacked.network import StackedNetwork
 
 _log = logging.getLogger("evolute")
@@ -151,15 +151,24 @@ class _Graph:
     notes: Sequence[_Note]
     masks: Sequence[Tensor]
     replay: Pass
+    drawn: list[Draws] = field(default_factory=list)
+    """By whom the masks were drawn last."""
 
     def run(self, lot: Lot) -> Found:
         """Do the pass on a lot."""
-        for mask, note in zip(self.masks, self.notes, strict=True):
-            mask.copy_(lot.draws.draw(note.draw)[0])
+        self._draw(lot.draws)
         _copy((*_read(self.lot), *self.lot.held.values()), (*_read(lot), *lot.held.values()))
         found = self.replay()
         _copy(lot.held.values(), self.lot.held.values())
         return found
+
+    def _draw(self, draws: Drawing) -> None:
+        """Draw the masks, unless another pass of this step has drawn the same."""
+        assert isinstance(draws, Draws)
+        if not any(map(draws.repeat, self.drawn)):
+            for mask, note in zip(self.masks, self.notes, strict=True):
+                mask.copy_(draws.draw(note.draw)[0])
+        self.drawn[:] = [draws]
 
 
 class GraphedNetwork(StackedNetwork):

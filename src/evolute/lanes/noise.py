@@ -70,6 +70,7 @@ def generator_of(device: torch.device) -> torch.Generator | None:
     """
     if device.type != "cuda":
         return None
+    torch.cuda.init()
     number: int | None = device.index
     index = torch.cuda.current_device() if number is None else number
     found: torch.Generator = torch.cuda.default_generators[index]
@@ -210,6 +211,18 @@ class Draws:
     def __init__(self, noise: Sequence[Any] | None, count: int) -> None:
         self.groups = shared_draws(noise, count)
         self._count = count
+
+    def repeat(self, other: Draws) -> bool:
+        """Whether these lanes draw what those do: from the same streams, in the same step.
+
+        Of streams that :func:`replayed` made, which are of one step.
+        """
+        return [places for _, places in self.groups] == [
+            places for _, places in other.groups
+        ] and all(
+            isinstance(own, Replay) and own is its
+            for (own, _), (its, _) in zip(self.groups, other.groups, strict=True)
+        )
 
     def draw(self, draw: Draw) -> tuple[torch.Tensor, bool]:
         """Draw once from each stream; return [L, *shape] and False, or the one draw all share.
