@@ -16,7 +16,7 @@ from torch.nn import functional
 from evolute.errors import InputError
 from evolute.lanes import choose as choosing
 from evolute.lanes.batched import BatchedNetwork, Found
-from evolute.lanes.check import check_against_plain
+from evolute.lanes.check import check_against_plain, exact_convolutions
 from evolute.lanes.choose import choose
 from evolute.lanes.criterion import LaneCriterion
 from evolute.lanes.graphed import MOST_GRAPHS, GraphedNetwork, Pass
@@ -292,6 +292,14 @@ def test_a_graph_that_does_the_same_pass_for_ever_is_refused(gpu: FakeGraphs) ->
     gpu.capture = stale  # type: ignore[method-assign]
     with pytest.raises(InputError, match="differs from the plain module's at step"):
         chosen("graphed")
+
+
+def test_convolutions_of_a_gpu_are_compared_in_float32() -> None:
+    allowed = torch.backends.cudnn.allow_tf32
+    for device, inside in (("cpu", allowed), ("cuda", False)):
+        with exact_convolutions(torch.device(device)):
+            assert torch.backends.cudnn.allow_tf32 is inside
+        assert torch.backends.cudnn.allow_tf32 is allowed
 
 
 def test_a_check_without_a_step_more_sees_no_replay_of_other_contents() -> None:

@@ -114,12 +114,15 @@ def trained_names(subject: Subject) -> frozenset[str]:
 
 
 @contextmanager
-def exact_convolutions() -> Iterator[None]:
+def exact_convolutions(device: torch.device) -> Iterator[None]:
     """Let convolutions on a GPU compute in float32.
 
     By torch's default they round what they multiply to ten bits (TF32) where the library they call
     has a kernel for that, which may be so for one of two plans: by more than TOLERANCES allow.
     """
+    if device.type != "cuda":
+        yield
+        return
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
     try:
@@ -146,7 +149,7 @@ def check_against_plain(make: MakeNetwork, subject: Subject, *, replays: bool = 
     """
     if replays:
         subject = replace(subject, batches=(*subject.batches, subject.batches[0]))
-    with exact_convolutions():
+    with exact_convolutions(subject.device):
         seen = _lanes(make, subject, lanes=[0, 1, 2])
         for lane, found in enumerate(seen):
             _compare(_plain(subject, lane), found, TOLERANCES[subject.precision])

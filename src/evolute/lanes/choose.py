@@ -56,8 +56,7 @@ COMPANY_SECONDS = 1.0
 lanes, while the steps that takes are shorter than this."""
 
 MOST_SECONDS = {"cpu": 7.0, "cuda": 60.0}
-"""After so long the fastest plan so far is taken, if one was found to serve. The libraries of a GPU
-are seconds in loading, and it has more plans."""
+"""After so long the fastest plan so far is taken, if one serves. A GPU's libraries load slowly."""
 
 _UNCUT = (
     "task %r: plans are tried on whole batches, which takes longer: on %d examples its network "
@@ -360,7 +359,8 @@ class _Trial:
         ]
 
     def _is_late(self) -> bool:
-        return time.perf_counter() - self._begun > MOST_SECONDS[self._subject.device.type]
+        most = MOST_SECONDS["cuda" if self._subject.device.type == "cuda" else "cpu"]
+        return time.perf_counter() - self._begun > most
 
     def _is_traced(self, plan: str) -> bool:
         row = self._plans[plan]
