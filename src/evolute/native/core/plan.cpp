@@ -314,6 +314,10 @@ class Planner {
         if (instruction.slot >= 0) step.c = {Place::Kind::slot, instruction.slot};
         step.opcode = each.opcode;
         step.instruction = each.value - program_.first_result();
+        if (each.opcode == Opcode::mul && each.first == each.second) {  // so that it is read once
+            step.opcode = Opcode::square;
+            step.b = {};
+        }
         if (each.is_scaled()) {
             step.kind = Kind::scaled_sum;
             std::copy(each.factors, each.factors + 2, step.factors);
