@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,7 +21,7 @@ from evolute.lanes.batched import BatchedNetwork, Found
 from evolute.lanes.check import check_against_plain, exact_convolutions
 from evolute.lanes.choose import choose
 from evolute.lanes.criterion import LaneCriterion
-from evolute.lanes.graphed import MOST_GRAPHS, GraphedNetwork, Pass
+from evolute.lanes.graphed import MOST_GRAPHS, GraphedNetwork, Pass, as_before
 from evolute.lanes.noise import SeededStream
 from evolute.lanes.plans import GRAPHED, PLANS, Plan, plans_on
 from evolute.lanes.stacked.network import StackedNetwork
@@ -134,9 +136,11 @@ class Counted(SeededStream):
 
     times = 0
 
-    def active(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def active(self) -> Iterator[None]:
         self.times += 1
-        return super().active()
+        with super().active():
+            yield
 
 
 def test_lanes_of_one_stream_draw_their_masks_once_in_a_step() -> None:
@@ -310,3 +314,42 @@ def test_a_check_without_a_step_more_sees_no_replay_of_other_contents() -> None:
         check_against_plain(make, subject, replays=again)
         replays.append(graphs.replayed)
     assert replays == [1, 2]
+
+
+def test_a_failed_capture_leaves_stream_and_generator_usable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    present = ["default"]
+
+    @contextmanager
+    def stream(one: str) -> Iterator[None]:
+        before = present[-1]
+        present.append(one)
+        try:
+            yield
+        finally:
+            present.append(before)
+
+    class Capturing:
+        """A generator that draws no more, of which a copy does."""
+
+        state = "capturing"
+
+        def clone_state(self) -> Any:
+            return SimpleNamespace(state="at rest")
+
+        def graphsafe_set_state(self, other: Any) -> None:
+            self.state = other.state
+
+    own = Capturing()
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: present[-1])
+    monkeypatch.setattr(torch.cuda, "stream", stream)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "default_generators", (own,))
+    with as_before():
+        pass
+    assert own.state == "capturing", "nothing is mended that has not failed"
+    with pytest.raises(RuntimeError, match="not permitted"), as_before():
+        present.append("aside")  # as a capture that fails leaves it
+        raise RuntimeError("operation not permitted")
+    assert (own.state, present[-1]) == ("at rest", "default")

@@ -31,8 +31,10 @@ def capture_graph(launch: Launch) -> Launch:
     The device is waited for first. What is launched must have been compiled before.
     """
     graph = torch.cuda.CUDAGraph()
-    # Torch's own stream of captures is that of the first device that was captured on.
-    with torch.cuda.graph(graph, stream=torch.cuda.Stream()):
+    # Torch's own stream of captures is that of the first device that was captured on; and where a
+    # capture fails, torch leaves its stream the present one.
+    here, aside = torch.cuda.current_stream(), torch.cuda.Stream()
+    with torch.cuda.stream(here), torch.cuda.graph(graph, stream=aside):
         launch()
     return graph.replay
 

@@ -63,7 +63,7 @@ class CudaCapture:
         RuntimeError
             If the pass waits for the device, or does what no graph can do.
         """
-        with torch.cuda.device(self._device):
+        with torch.cuda.device(self._device), as_before():
             if self._stream is None:
                 self._stream = torch.cuda.Stream()
             rehearse(run, self._stream)
@@ -83,14 +83,29 @@ class CudaCapture:
 def rehearse(run: Pass, stream: torch.cuda.Stream) -> None:
     """Run a pass on the stream of its capture, where libraries get their memory ready.
 
-    A pass that waits for the device raises here. In a capture that would leave torch's generator
-    unusable.
+    A pass that waits for the device raises here, where nothing is to be mended after it.
     """
     here = torch.cuda.current_stream()
     stream.wait_stream(here)
     with torch.cuda.stream(stream), never_waiting():
         run()
     here.wait_stream(stream)
+
+
+@contextmanager
+def as_before() -> Iterator[None]:
+    """Leave the present GPU's stream and generator usable, though a capture inside may fail.
+
+    Torch then stays on the stream of the capture, and its generator refuses to draw for good, as it
+    takes the capture to be under way; a copy of its state knows nothing of that.
+    """
+    with torch.cuda.stream(torch.cuda.current_stream()):
+        try:
+            yield
+        except RuntimeError:
+            generator = torch.cuda.default_generators[torch.cuda.current_device()]
+            generator.graphsafe_set_state(generator.clone_state())
+            raise
 
 
 @contextmanager
