@@ -146,6 +146,7 @@ def test_where_a_third_worker_cannot_begin_none_is_left_and_one_line_says_so(
     def begin(*args: Any, stderr: IO[bytes], **named: Any) -> Any:
         return machine.begin(stderr, partial(popen, *args, stderr=stderr, **named))
 
+    monkeypatch.setattr(process, "is_available", lambda: False)
     monkeypatch.setattr(subprocess, "Popen", begin)
     with pytest.raises(InputError, match="no further worker can begin") as caught:
         begin_workers("digits", workers=3)
@@ -168,5 +169,6 @@ def test_where_no_thread_can_listen_to_a_worker_it_is_not_left(
     monkeypatch.setattr(threading.Thread, "start", refuse)
     with pytest.raises(InputError, match="can't start new thread; give fewer workers"):
         begun.spawn("{}\n", queue.SimpleQueue())
+    begun.close()
     assert not is_alive(idle.process.pid)
     assert idle.log.closed

@@ -15,31 +15,45 @@ from typing import IO
 
 from evolute.errors import InputError, shorten
 from evolute.runs.executors.crowd import Inbox
+from evolute.runs.executors.fork_server import is_available
+from evolute.runs.executors.forked import ForkedProcess, ForkServer
 
-_PROGRAM = """
+_IMPORTS = """
 import gc, importlib.util, sys
 gc.disable()
 sys.modules["evolute"] = importlib.util.module_from_spec(importlib.util.find_spec("evolute"))
 from evolute.runs.executors.worker import main
 gc.freeze()
+"""
+"""How a worker begins: the package without its public names, which would import searches, databases
+and reports; they take a third of the time in which a worker begins. What it imports stays: the
+collector of garbage need not look at it, now or later."""
+
+_MAIN = """
 gc.enable()
 main()
 """
-"""What a worker runs: the package without its public names, which would import searches, databases
-and reports; they take a third of the time in which a worker begins. What it imports stays: the
-collector of garbage need not look at it, now or later."""
+
+_PROGRAM = _IMPORTS + _MAIN
+"""What a worker runs that is an interpreter of its own."""
+
+_SERVER = f"""{_IMPORTS}
+from evolute.runs.executors.fork_server import serve
+serve(int(sys.argv[1]))
+{_MAIN}"""
+"""What the fork server runs; in a worker ``serve`` returns."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Started:
     """A process, and the file of what it prints."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[str] | ForkedProcess
     log: IO[bytes]
 
     @classmethod
-    def new(cls) -> _Started:
-        """Begin a process.
+    def new(cls, server: ForkServer | None = None) -> _Started:
+        """Begin a process; let the server fork it, if there is one.
 
         Raises
         ------
@@ -49,7 +63,7 @@ class _Started:
         with contextlib.ExitStack() as undone:
             try:
                 log: IO[bytes] = undone.enter_context(tempfile.TemporaryFile())
-                process = _begin(log)
+                process = _begin(log) if server is None else server.fork(log)
             except OSError as error:
                 raise _no_room(error) from None
             undone.pop_all()  # the file is closed with the worker
@@ -70,14 +84,23 @@ def _begin(log: IO[bytes]) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=log,
         text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+        env=_environment(),
         start_new_session=True,  # Ctrl-C is for the parent alone
     )
 
 
-def _no_room(error: Exception) -> InputError:
+def _has_begun(started: _Started) -> bool:
+    process = started.process
+    return not isinstance(process, ForkedProcess) or process.has_begun
+
+
+def _environment() -> dict[str, str]:
+    return os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+def _no_room(reason: object) -> InputError:
     return InputError(
-        f"no further worker can begin on this machine: {shorten(str(error))}; give fewer workers "
+        f"no further worker can begin on this machine: {shorten(str(reason))}; give fewer workers "
         "(--workers), or allow more processes, files and memory (ulimit -u, -n, -v)"
     )
 
@@ -98,25 +121,45 @@ class BegunWorkers:
 
     def __init__(self, count: int = 0) -> None:
         self._idle: list[_Started] = []
+        self._server: ForkServer | None = None
         try:
             for _ in range(count):
-                self._idle.append(_Started.new())
+                self._idle.append(self._new())
         except BaseException:
             self.close()
             raise
 
+    def _new(self) -> _Started:
+        """Begin a process, where workers are forked by the server that all of them share."""
+        if not is_available():
+            return _Started.new()
+        if self._server is not None and not self._server.is_alive:
+            self._server.close()
+            self._server = None
+        if self._server is None:
+            try:
+                self._server = ForkServer([sys.executable, "-c", _SERVER], _environment())
+            except OSError as error:
+                raise _no_room(error) from None
+        return _Started.new(self._server)
+
     def spawn(self, greeting: str, inbox: Inbox) -> WorkerProcess:
         """Return a worker in one of them; in a new one where none is left."""
-        return WorkerProcess(greeting, inbox, self._idle.pop() if self._idle else None)
+        return WorkerProcess(greeting, inbox, self._idle.pop() if self._idle else self._new())
 
     def close(self) -> None:
-        """End those that were not needed."""
+        """End those that were not needed, and what begins workers."""
+        if self._server is not None and not any(_has_begun(each) for each in self._idle):
+            self._server.process.kill()  # it may still import what none of them needs any more
         for started in self._idle:
             started.process.kill()
         while self._idle:
             started = self._idle.pop()
             started.process.wait()
             started.close()
+        if self._server is not None:
+            self._server.close()
+            self._server = None
 
 
 class WorkerProcess:
@@ -163,6 +206,11 @@ class WorkerProcess:
         for line in self._process.stdout:
             if line.endswith("\n"):
                 self._inbox.put((self, json.loads(line)))
+        reason = None
+        if isinstance(self._process, ForkedProcess):
+            reason = self._process.refusal
+        if reason is not None:
+            self._inbox.put((self, {"error": str(_no_room(reason))}))
         self._inbox.put((self, None))
 
     def close(self) -> str:
