@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -21,7 +22,7 @@ from evolute.lanes.batched import BatchedNetwork, Found
 from evolute.lanes.check import check_against_plain, exact_convolutions
 from evolute.lanes.choose import choose
 from evolute.lanes.criterion import LaneCriterion
-from evolute.lanes.graphed import MOST_GRAPHS, GraphedNetwork, Pass, as_before
+from evolute.lanes.graphed import MOST_GRAPHS, CudaCapture, GraphedNetwork, Pass, as_before
 from evolute.lanes.noise import SeededStream
 from evolute.lanes.plans import GRAPHED, PLANS, Plan, plans_on
 from evolute.lanes.stacked.network import StackedNetwork
@@ -349,7 +350,89 @@ def test_a_failed_capture_leaves_stream_and_generator_usable(
     with as_before():
         pass
     assert own.state == "capturing", "nothing is mended that has not failed"
-    with pytest.raises(RuntimeError, match="not permitted"), as_before():
+
+    def fail() -> None:
         present.append("aside")  # as a capture that fails leaves it
         raise RuntimeError("operation not permitted")
+
+    with pytest.raises(RuntimeError, match="not permitted"), as_before():
+        fail()
     assert (own.state, present[-1]) == ("at rest", "default")
+
+
+class FakeCuda:
+    """What a capture asks of torch.cuda, written down."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.said: list[str] = []
+        self.pools: list[object] = []
+        self.mode = 0
+        cuda = self
+
+        class Stream:
+            def wait_stream(self, other: object) -> None:
+                cuda.said.append("wait")
+
+        class Graph:
+            def pool(self) -> object:
+                return "shared"
+
+            def replay(self) -> None:
+                cuda.said.append("replay")
+
+        default, aside = Stream(), Stream()
+        fakes = {
+            "device": lambda device: self.inside(f"on {device}"),
+            "current_stream": lambda: default,
+            "Stream": lambda: aside,
+            "stream": lambda one: self.inside("aside" if one is aside else "default"),
+            "CUDAGraph": Graph,
+            "graph": self.capture,
+            "get_sync_debug_mode": lambda: self.mode,
+            "set_sync_debug_mode": self.set_mode,
+        }
+        for name, fake in fakes.items():
+            monkeypatch.setattr(torch.cuda, name, fake)
+
+    @contextmanager
+    def inside(self, what: str) -> Iterator[None]:
+        self.said.append(what)
+        yield
+
+    @contextmanager
+    def capture(self, graph: object, *, pool: object, stream: object) -> Iterator[None]:
+        self.pools.append(pool)
+        self.said.append("capture")
+        yield
+
+    def set_mode(self, mode: Any) -> None:
+        warnings.warn("a prototype feature", stacklevel=1)
+        self.mode = mode
+
+    def run(self) -> Found:
+        self.said.append(f"pass, waiting is {self.mode or 'allowed'}")
+        return Found(torch.zeros(1), None, [])
+
+
+def test_a_pass_is_rehearsed_on_the_stream_of_its_capture_where_it_may_not_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cuda = FakeCuda(monkeypatch)
+    replay = CudaCapture(torch.device("cuda:1"))(cuda.run)
+    assert cuda.said == [
+        *("on cuda:1", "default"),
+        *("wait", "aside", "pass, waiting is error", "wait"),
+        *("capture", "pass, waiting is allowed"),
+    ]
+    replay()
+    assert cuda.said[-1] == "replay"
+
+
+def test_graphs_share_memory_while_one_of_them_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = FakeCuda(monkeypatch)
+    capture = CudaCapture(torch.device("cuda"))
+    first = capture(cuda.run)
+    second = capture(cuda.run)
+    del first, second
+    capture(cuda.run)
+    assert cuda.pools == [None, "shared", None]
