@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import logging
 import os
 import platform
 import statistics
@@ -215,6 +216,8 @@ def rules_alone(case: Case, device: str, lanes: int) -> Callable[[], int]:
 def serve(case: Case, kind: str, device: str, lanes: int) -> None:
     """Measure whenever a line asks for so many seconds; answer lane-steps per second."""
     if kind in ("engine", "rules"):
+        if device != "cpu":  # which plan is taken, and why not another, on stderr
+            logging.basicConfig(level=logging.INFO, format="%(message)s")
         torch.set_num_threads(1)
         keep_freed_memory()  # as workers do
         with fixed_environment():
