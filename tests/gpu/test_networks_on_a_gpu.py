@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from evolute.lanes.batched import BatchedNetwork
+from evolute.lanes.check import exact_convolutions
 from evolute.lanes.choose import choose
 from evolute.lanes.criterion import LaneCriterion
 from evolute.lanes.graphed import GraphedNetwork
@@ -28,6 +29,13 @@ CRITERION = LaneCriterion(
     functional.cross_entropy, accuracy, named_loss="cross_entropy", named_metric="accuracy"
 )
 LANES, STEPS = 4, 5
+
+
+@pytest.fixture(autouse=True)
+def in_float32() -> Iterator[None]:
+    """No TF32, which one of two kernels for the same convolution may use and the other not."""
+    with exact_convolutions(DEVICE):
+        yield
 
 
 def model(seed: int = 0) -> torch.nn.Module:
