@@ -41,6 +41,10 @@ class PairedLanes(Lanes):
 
     __slots__ = ("channels", "examples", "words")
 
+    words: Tensor
+    examples: int
+    channels: int
+
     def __init__(self, words: Tensor, examples: int, channels: int) -> None:
         for name, value in (
             ("words", words), ("examples", examples), ("channels", channels),
@@ -49,7 +53,7 @@ class PairedLanes(Lanes):
             object.__setattr__(self, name, value)
 
     @property
-    def data(self) -> Tensor:  # type: ignore[override]
+    def data(self) -> Tensor:
         """The images as [L, N, C, H, W]."""
         return unpacked(self.words, self.examples, self.channels)
 
