@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from evolute.errors import InputError
 from evolute.lanes import choose as choosing
-from evolute.lanes.batched import BatchedNetwork, Found
+from evolute.lanes.batched import BatchedNetwork, Found, moved_to
 from evolute.lanes.check import check_against_plain, exact_convolutions
 from evolute.lanes.choose import choose
 from evolute.lanes.criterion import LaneCriterion
@@ -436,3 +436,32 @@ def test_graphs_share_memory_while_one_of_them_lives(monkeypatch: pytest.MonkeyP
     del first, second
     capture(cuda.run)
     assert cuda.pools == [None, "shared", None]
+
+
+class Travelling:
+    """A tensor that says how it is moved."""
+
+    def __init__(self, device: str) -> None:
+        self.device, self.said = torch.device(device), [device]
+
+    def pin_memory(self) -> Travelling:
+        self.said.append("pinned")
+        return self
+
+    def to(self, device: torch.device, **how: Any) -> Travelling:
+        self.said += [str(device), *how]
+        return self
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "way"),
+    [
+        ("cpu", "cuda:1", ["cpu", "pinned", "cuda:1", "non_blocking"]),
+        ("cuda", "cuda", ["cuda", "cuda"]),
+        ("cpu", "cpu", ["cpu", "cpu"]),
+    ],
+)
+def test_batches_travel_to_a_gpu_without_waiting(begin: str, end: str, way: list[str]) -> None:
+    tensor: Any = Travelling(begin)
+    assert moved_to(torch.device(end), tensor) is tensor
+    assert tensor.said == way

@@ -247,11 +247,21 @@ def _enter(vector: Tensor, places: list[int], values: Tensor) -> None:
     vector[_index(places, vector.device)] = values.to(vector)
 
 
+def moved_to(device: torch.device, value: Tensor) -> Tensor:
+    """Return a tensor on a device; on its way to a GPU the host waits for nothing.
+
+    Memory that the system may page out would be copied only when all work before is done.
+    """
+    if device.type == "cuda" and value.device.type == "cpu":
+        return value.pin_memory().to(device, non_blocking=True)
+    return value.to(device)
+
+
 def _on(device: torch.device, values: list[Any]) -> list[Any]:
     """Return the values on a device, each object once."""
     given = {id(value): value for value in values}
     moved = {
-        key: value.to(device) if isinstance(value, Tensor) else value
+        key: moved_to(device, value) if isinstance(value, Tensor) else value
         for key, value in given.items()
     }
     if all(moved[key] is value for key, value in given.items()):
