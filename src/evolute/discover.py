@@ -32,6 +32,7 @@ from evolute.runs.config import RunConfig
 from evolute.runs.evaluate import Evaluator
 from evolute.runs.executors.base import Executor, TrialRequest
 from evolute.runs.executors.make import LOCAL, RayCluster, begin_workers, make_executor
+from evolute.runs.executors.process import BegunWorkers
 from evolute.runs.listener import Forecast, Listener
 from evolute.runs.run import Ending, Progress, Run, run_digest
 from evolute.settings import Settings
@@ -212,14 +213,17 @@ def search(
     named = {"seed": seed, "budget": budget, "algorithm": algorithm}
     named["task"] = task.name if isinstance(task, Task) else task
     settings = resolve(preset, config or {}, named)
-    loaded = task if isinstance(task, Task) else load_task(task)
-    check_task(loaded)
-    with (
-        open_store(store) as opened,
-        open_executor(
-            task, loaded, settings=settings, workers=workers, where=executor, listener=hear
-        ) as trainers,
-    ):
+    with ExitStack() as stack:
+        begun = stack.enter_context(begin_workers(task, workers=workers, where=executor))
+        loaded = task if isinstance(task, Task) else load_task(task)
+        check_task(loaded)
+        opened = stack.enter_context(open_store(store))
+        trainers = stack.enter_context(
+            open_executor(
+                task, loaded, settings=settings, workers=workers, where=executor, begun=begun,
+                listener=hear,
+            )
+        )  # fmt: skip
         run_config = _named_config(settings, loaded)
         run = Run(
             config=run_config,
@@ -228,7 +232,7 @@ def search(
             budget=settings.parsed_budget(),
             observe=hear.progress,
         )
-        baselines = _score_hand_made(settings, run.evaluator, hear)
+        baselines = _score_hand_made(settings, run, hear)
         hear.forecast(_forecast(settings, run, baselines, with_verdict=verdict))
         ending = run.execute()
         record = find_run(opened, run.digest)
@@ -265,6 +269,7 @@ def open_executor(
     settings: Settings,
     workers: int | None,
     where: str | RayCluster = LOCAL,
+    begun: BegunWorkers | None = None,
     listener: Listener | None = None,
 ) -> Executor:
     """Make the executor that fits the task, as :func:`evolute.runs.executors.make.make_executor`.
@@ -277,6 +282,9 @@ def open_executor(
         Say how long a trial may take, and what with.
     workers, where
         Processes that train, and where they are.
+    begun
+        What :func:`evolute.runs.executors.make.begin_workers` returned for the same; the executor's
+        from now on. None: workers begin now.
     listener
         Hears when plans are chosen.
 
@@ -289,8 +297,7 @@ def open_executor(
     if where == LOCAL:
         require_device(equipment.device)
     with ExitStack() as stack:
-        begun = begin_workers(task, workers=workers, where=where)
-        stack.callback(begun.close)
+        begun = stack.enter_context(begun or begin_workers(task, workers=workers, where=where))
         if isinstance(task, str):  # for workers; this process finds a plan when it needs one
             (listener or Listener()).choosing()
             protocols = (settings.initial, settings.main)
@@ -308,8 +315,10 @@ def open_executor(
     return executor
 
 
-def _score_hand_made(settings: Settings, evaluator: Evaluator, hear: Listener) -> list[Trial]:
+def _score_hand_made(settings: Settings, run: Run, hear: Listener) -> list[Trial]:
     """Score the hand-made optimizers like any candidate: the verdict looks these trials up.
+
+    While workers begin and train them, the run screens its first proposals.
 
     Raises
     ------
@@ -320,7 +329,8 @@ def _score_hand_made(settings: Settings, evaluator: Evaluator, hear: Listener) -
         TrialRequest(rule.canonical(), settings.main, settings.seed)
         for rule in zoo.HAND_MADE.values()
     ]
-    trials = replace(evaluator, on_trial=_Counter(hear.baselines, len(requests)))(requests)
+    evaluator = replace(run.evaluator, on_trial=_Counter(hear.baselines, len(requests)))
+    trials = evaluator(requests, meanwhile=run.begin)
     if all(trial.outcome.kind in RETRIED_KINDS for trial in trials):
         raise TaskError(
             f"task {evaluator.task.name!r}: no hand-made optimizer could be scored: "

@@ -8,10 +8,14 @@ from typing import Any, Self
 
 from evolute.lang.rule import Rule
 from evolute.runs.config import RunConfig
+from evolute.runs.evaluate import Evaluator
 from evolute.runs.executors.base import TrialRequest
 from evolute.runs.screening import Screened
+from evolute.runs.settled import Settled
+from evolute.search.base import Result
 from evolute.search.state import proposal_from_json
 from evolute.store.base import Store
+from evolute.trial import Outcome, OutcomeKind, Trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,12 @@ class Candidate:
         """By which its result is told to the search."""
         return self.screened.proposal.number
 
+    def result(self, settled: Settled) -> Result:
+        """Return what the search is told: its own result, or as a duplicate its twin's fitness."""
+        if self.twin is None:
+            return settled[self.digest]
+        return Result(OutcomeKind.DUPLICATE, settled[self.twin].fitness)
+
     def to_json(self) -> Any:
         """Return plain data; :meth:`from_json` reverses it for the same run."""
         return [self.screened.proposal.to_dict(), self.screened.rule.to_json(), self.twin]
@@ -59,6 +69,13 @@ class Candidate:
         protocol = config.protocol(screened.proposal.stage)
         request = TrialRequest(screened.rule, protocol, config.seed)
         return cls(screened, request, digest_of(request), None if twin is None else str(twin))
+
+
+def degenerate(item: Screened, config: RunConfig, evaluator: Evaluator) -> Trial:
+    """Return the trial of a degenerate proposal, which nobody trains."""
+    request = TrialRequest(item.rule, config.protocol(item.proposal.stage), config.seed)
+    outcome = Outcome(OutcomeKind.DEGENERATE, item.fault or "")
+    return Trial(evaluator.key(request), outcome, None)
 
 
 def rule_of(digest: str, store: Store, waiting: Iterable[Candidate]) -> Rule:

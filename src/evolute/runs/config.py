@@ -9,6 +9,7 @@ from typing import Any
 from evolute.search.algorithms import find_algorithm
 from evolute.search.base import Search, Stage
 from evolute.search.space import SearchSpace
+from evolute.store.base import RunRecord
 from evolute.train.protocol import Protocol
 from evolute.trial import PROGRAM_VERSION, canonical_json
 
@@ -56,6 +57,11 @@ class RunConfig:
         """Return the search at its very beginning."""
         _, make_search = find_algorithm(self.algorithm)
         return make_search(self.search, seed=self.seed, space=self.space)
+
+    def record(self, digest: str) -> RunRecord:
+        """Return what the store keeps of a run with this digest."""
+        identity = canonical_json(self.identity())
+        return RunRecord(digest, self.name, identity, PROGRAM_VERSION)
 
     def identity(self) -> dict[str, Any]:
         """Return, as plain data, all that determines the trials."""

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from evolute.trial import Trial
+
 
 class Ending(StrEnum):
     """Why a run ended."""
@@ -61,6 +63,14 @@ class Progress:
         if not self.fraction:
             return None
         return self.seconds * (1 - self.fraction) / self.fraction
+
+    def changes_by(self, trial: Trial) -> dict[str, object]:
+        """Return the figures of failures and of the best that a trial changes."""
+        if trial.score is None:
+            return {"failed": self.failed + 1}
+        if self.best_fitness is not None and trial.score.fitness <= self.best_fitness:
+            return {}
+        return {"best_rule": trial.key.rule, "best_fitness": trial.score.fitness}
 
 
 Observer = Callable[[Progress], None]

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
 from evolute.errors import TaskError
 from evolute.lang.rule import Rule
-from evolute.runs.answers import Answers
+from evolute.runs.answers import Answers, Asked, Deferred
 from evolute.runs.budget import Budget
-from evolute.runs.candidate import Candidate, rule_of
-from evolute.runs.checkpoint import Checkpoint, from_columns, if_sound, say_ignored, to_columns
+from evolute.runs.candidate import Candidate, degenerate, rule_of
+from evolute.runs.checkpoint import Checkpoint, if_sound, say_ignored, to_columns
 from evolute.runs.config import RunConfig
 from evolute.runs.config import run_digest as run_digest
 from evolute.runs.evaluate import Evaluator
@@ -27,16 +27,16 @@ from evolute.runs.progress import KEPT_FIGURES, Observer
 from evolute.runs.progress import Ending as Ending
 from evolute.runs.progress import Progress as Progress
 from evolute.runs.recorder import Recorder
-from evolute.runs.retrying import try_again
+from evolute.runs.retrying import stored_checkpoint, try_again
 from evolute.runs.screening import Screened, TwinFinder, screen
 from evolute.runs.settled import Settled
 from evolute.search.base import Proposal, Result, Search, Stage
 from evolute.search.state import MALFORMED
-from evolute.store.base import RunRecord
 from evolute.train.environment import kept_objects, one_thread
 from evolute.train.fingerprint import record
-from evolute.train.trainer import trial_key
-from evolute.trial import PROGRAM_VERSION, Outcome, OutcomeKind, Trial, canonical_json
+from evolute.trial import OutcomeKind, Trial
+
+exhaust = deque[None](maxlen=0).extend
 
 SCREENED_AT_ONCE = 64
 """Proposals that are screened in one piece before the workers hear of them: checking 50 at once
@@ -92,7 +92,26 @@ class Run:
         self._saved: tuple[int, int] | None = None
         self._may_save = True
         self._unasked: Search | None = None  # the search at its beginning, once it was resumed
+        self._admission: Iterator[None] | None = None  # of what :meth:`begin` lets the search draw
+        self._deferred = Deferred()
         self._started = self._save_after = self.clock()
+
+    def begin(self, may_go_on: Callable[[], bool]) -> None:
+        """Screen first proposals while it may, with nobody told; :meth:`execute` goes on there.
+
+        For the time in which workers begin.
+        """
+        if not may_go_on():
+            return
+        self._open()
+        with one_thread(), kept_objects():
+            if self.evaluator.store.checkpoint(self.digest) or self._checkpoint() is not None:
+                return
+            observe, self.observe = self.observe, lambda _: None
+            self._admission = self._admit(self.search.ask(), self._deferred)
+            while may_go_on() and next(self._admission, self) is None:
+                pass
+            self.observe = observe
 
     def execute(self) -> Ending:
         """Run to the end of the search or of the budget; a run begun before goes on.
@@ -115,16 +134,18 @@ class Run:
             self.__post_init__()
             return self._sit()
 
-    def _sit(self) -> Ending:
-        task, store = self.evaluator.task, self.evaluator.store
-        identity = canonical_json(self.config.identity())
-        store.open_run(RunRecord(self.digest, self.config.name, identity, PROGRAM_VERSION))
-        if self.config.duplicate_tolerance is not None:
-            recording, tolerance = record(task, self.config.seed), self.config.duplicate_tolerance
+    def _open(self) -> None:
+        self.evaluator.store.open_run(self.config.record(self.digest))
+        if (tolerance := self.config.duplicate_tolerance) is not None:
+            recording = record(self.evaluator.task, self.config.seed)
             self._twins = TwinFinder(recording, tolerance, self._rule_of)
+
+    def _sit(self) -> Ending:
+        if self._admission is None:
+            self._open()
         self._started = self.clock()
         with one_thread(), kept_objects():
-            found = self._checkpoint()
+            found = self._checkpoint() if self._admission is None else None
             with self.evaluator.answers(self._out_of_time) as answers:
                 if found is not None:
                     self._go_on_from(found, answers)
@@ -146,7 +167,7 @@ class Run:
         unsettled = store.unsettled(self.digest)
         twins = self._twins and replace(self._twins, _indices={})
         with if_sound():
-            stored = self._stored(twins)
+            stored = stored_checkpoint(self.config, self.search, self.evaluator, twins=twins)
             found = stored if stored is not None and self._lasts(stored) else None
         self._twins = self._twins if found is None else twins
         if unsettled and found is None:
@@ -155,17 +176,6 @@ class Run:
         elif unsettled and found is not None:
             numbers = [item.number for item in chain(found.told_early, *found.pending)]
             store.forget_entries_from(self.digest, found.progress["sampled"], also=numbers)
-        return found
-
-    def _stored(self, twins: TwinFinder | None) -> Checkpoint | None:
-        """Return the checkpoint that is in the store; let ``twins`` know those that it knows."""
-        store = self.evaluator.store
-        columns = store.checkpoint(self.digest)
-        if not columns:
-            return None
-        found = from_columns(columns, self.search, store=store, run=self.digest, twins=twins)
-        found.pending = [[self._read(data) for data in group] for group in found.pending]
-        found.told_early = [self._read(data) for data in found.told_early]
         return found
 
     def _lasts(self, found: Checkpoint) -> bool:
@@ -193,9 +203,6 @@ class Run:
         self.progress = replace(self.progress, **found.progress, reused=len(self._settled))
         self._saved = self._position
         self._ask(sorted(chain(*self._pending), key=lambda item: item.number), answers)
-
-    def _read(self, data: object) -> Candidate:
-        return Candidate.from_json(data, self.config, digest_of=self.evaluator.digest)
 
     def _rule_of(self, digest: str) -> Rule:
         return rule_of(digest, self.evaluator.store, chain.from_iterable(self._pending))
@@ -232,12 +239,14 @@ class Run:
 
     def _search(self, answers: Answers) -> Ending:
         """Ask, screen, train and tell until nothing is left or the budget is used up."""
+        self._deferred.pass_on(answers)
+        exhaust(self._admission or ())
         while True:
             if self.clock() >= self._save_after:
                 self._save()
             proposals = self.search.ask()
             if proposals:
-                self._admit(proposals, answers)
+                exhaust(self._admit(proposals, answers))
             elif not self._pending:
                 if self._unasked is not None and not self.search.finished:
                     raise ValueError("it lacks candidates that the search waits for")
@@ -262,8 +271,11 @@ class Run:
         kinds = ((kind, count, first) for kind, (count, first) in self._failures.items())
         return tuple(sorted(kinds, key=lambda each: -each[1]))
 
-    def _admit(self, proposals: Sequence[Proposal], answers: Answers) -> None:
-        """Tell the search of degenerate proposals at once; ask for the trials of the sound ones."""
+    def _admit(self, proposals: Sequence[Proposal], answers: Asked) -> Iterator[None]:
+        """Tell the search of degenerate proposals at once; ask for the trials of the sound ones.
+
+        Yields now and then.
+        """
         groups: dict[int | None, list[Candidate]] = {}
         for first in range(0, len(proposals), SCREENED_AT_ONCE):
             batch = screen(proposals[first : first + SCREENED_AT_ONCE])
@@ -277,9 +289,10 @@ class Run:
                     groups.setdefault(item.screened.proposal.particle, []).append(item)
             self._ask(sound, answers)
             self._show(sampled=self.progress.sampled + len(batch))
+            yield
         self._pending.extend(groups.values())
 
-    def _ask(self, candidates: Sequence[Candidate], answers: Answers) -> None:
+    def _ask(self, candidates: Sequence[Candidate], answers: Asked) -> None:
         """Ask for the trials of candidates that have no twin, as far as the budget goes."""
         trained = [item for item in candidates if item.twin is None and self._allowed(item.digest)]
         answers.ask({item.digest: item.request for item in trained})
@@ -295,12 +308,9 @@ class Run:
 
     def _reject(self, faulty: Sequence[Screened]) -> None:
         """Store degenerate proposals with their reasons, and tell the search."""
-        told, trials = [], []
-        for item in faulty:
-            protocol = self.config.protocol(item.proposal.stage)
-            key = trial_key(item.rule, self.evaluator.task, protocol, seed=self.config.seed)
-            trials.append(Trial(key, Outcome(OutcomeKind.DEGENERATE, item.fault or ""), None))
-            told.append((item, key.digest, Result(OutcomeKind.DEGENERATE)))
+        trials = [degenerate(item, self.config, self.evaluator) for item in faulty]
+        result = Result(OutcomeKind.DEGENERATE)
+        told = [(item, each.key.digest, result) for item, each in zip(faulty, trials, strict=True)]
         self._tell(told, trials=trials)
         self._show(degenerate=self.progress.degenerate + len(faulty))
 
@@ -334,7 +344,7 @@ class Run:
     def _tell_trained(self, group: Sequence[Candidate]) -> None:
         """Tell the search of those of a group that have a result; record them."""
         settled = [item for item in group if item.answer in self._settled]
-        self._tell([(item.screened, item.answer, self._result(item)) for item in settled])
+        self._tell([(item.screened, item.answer, item.result(self._settled)) for item in settled])
         early = [item for item in self._told_early if item.answer in self._settled]
         self._told_early = [item for item in self._told_early if item not in early]
         self._recorder.add(
@@ -342,12 +352,6 @@ class Run:
         )
         twins = sum(item.twin is not None for item in settled)
         self._show(duplicate=self.progress.duplicate + twins + len(early))
-
-    def _result(self, item: Candidate) -> Result:
-        """Return what a candidate is told: its own result, or as a duplicate its twin's fitness."""
-        if item.twin is None:
-            return self._settled[item.digest]
-        return Result(OutcomeKind.DUPLICATE, self._settled[item.twin].fitness)
 
     def _tell(
         self, told: Sequence[tuple[Screened, str, Result]], *, trials: Sequence[Trial] = ()
@@ -359,20 +363,16 @@ class Run:
 
     def _note_trial(self, trial: Trial, trained: bool) -> None:
         """Keep a trial's result and show it."""
-        fitness = None if trial.score is None else trial.score.fitness
         self._settled.add(trial)
         self._trial_seconds += trial.provenance.seconds
         changes: dict[str, object] = {"trained": len(self._settled)}
         if not trained and trial.key.digest not in self._tried_again:
             changes["reused"] = self.progress.reused + 1
             self._reused_seconds += trial.provenance.seconds / self.evaluator.executor.workers
-        if fitness is None:
-            changes["failed"] = self.progress.failed + 1
+        if trial.score is None:
             count, first = self._failures.get(trial.outcome.kind, (0, trial.outcome.sentence))
             self._failures[trial.outcome.kind] = count + 1, first
-        elif self.progress.best_fitness is None or fitness > self.progress.best_fitness:
-            changes |= {"best_rule": trial.key.rule, "best_fitness": fitness}
-        self._show(**changes)
+        self._show(**changes, **self.progress.changes_by(trial))
 
     def _seconds(self) -> float:
         return self.clock() - self._started + self._reused_seconds

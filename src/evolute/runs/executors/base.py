@@ -120,6 +120,13 @@ class Executor(ABC):
         """Number of trials that workers have; 0 where it is not counted."""
         return 0
 
+    def attend(self) -> bool:
+        """Give workers what waits, without waiting; return whether all of it is still under way.
+
+        Then whoever asks may do something else; where nobody trains by himself, it is false.
+        """
+        return False
+
     @abstractmethod
     def forget(self) -> None:
         """Forget all that was submitted; what is under way is lost."""

@@ -9,11 +9,12 @@ whichever worker is free first, so that only the guilty one counts as crashed or
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import queue
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 from evolute.errors import TaskError
@@ -138,19 +139,34 @@ class CrowdExecutor(Executor):
         return ticket
 
     def next(self, stop: Callable[[], bool] = never_stop) -> tuple[int, Trial] | None:
-        try:
+        with self._forgetting_all():
             while not self._ended and self._requests and not self._closed:
                 if not self._stopping and stop():
                     self._cancel()
                 self._dispatch()
                 if self._requests:
                     self._hear()
-                while not self._heard.empty() and self._requests:
-                    self._hear()
+                self._hear_what_came()
+        return self._ended.popleft() if self._ended else None
+
+    def attend(self) -> bool:
+        with self._forgetting_all():
+            self._hear_what_came()
+            self._dispatch()
+        return bool(self._requests) and not self._closed
+
+    @contextlib.contextmanager
+    def _forgetting_all(self) -> Iterator[None]:
+        """Forget what was submitted where the code inside raises."""
+        try:
+            yield
         except BaseException:
             self.forget()
             raise
-        return self._ended.popleft() if self._ended else None
+
+    def _hear_what_came(self) -> None:
+        while not self._heard.empty() and self._requests:
+            self._hear()
 
     def _dispatch(self) -> None:
         """Hand requests to the workers that are ready, those that are tried alone first."""

@@ -11,7 +11,8 @@ import sys
 import tempfile
 import threading
 from dataclasses import dataclass
-from typing import IO
+from types import TracebackType
+from typing import IO, Self
 
 from evolute.errors import InputError, shorten
 from evolute.runs.executors.crowd import Inbox
@@ -108,6 +109,8 @@ def _no_room(reason: object) -> InputError:
 class BegunWorkers:
     """Processes that import what workers need before it is known what they will be told.
 
+    Whoever has them closes them, once or more often, as at the end of a ``with`` block.
+
     Parameters
     ----------
     count
@@ -146,6 +149,17 @@ class BegunWorkers:
     def spawn(self, greeting: str, inbox: Inbox) -> WorkerProcess:
         """Return a worker in one of them; in a new one where none is left."""
         return WorkerProcess(greeting, inbox, self._idle.pop() if self._idle else self._new())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
 
     def close(self) -> None:
         """End those that were not needed, and what begins workers."""
