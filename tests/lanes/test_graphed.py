@@ -462,6 +462,6 @@ class Travelling:
     ],
 )
 def test_batches_travel_to_a_gpu_without_waiting(begin: str, end: str, way: list[str]) -> None:
-    tensor: Any = Travelling(begin)
-    assert moved_to(torch.device(end), tensor) is tensor
-    assert tensor.said == way
+    given: Any = Travelling(begin)
+    moved: Any = moved_to(torch.device(end), given)
+    assert moved.said == way
