@@ -17,9 +17,6 @@ using paired::vector;
 
 constexpr Int together = 256;  // pixels summed in float before the sum goes on in double
 
-// The sigmoid of y; exp to 2e-7 where it counts.
-EVOLUTE_INLINE Floats sigmoid(Floats y) { return inverse(exponential<16>(-y) + 1.0f); }
-
 template <int A>
 EVOLUTE_INLINE Floats value(Floats y) {
     if (A == silu) return y * sigmoid(y);
@@ -29,8 +26,8 @@ EVOLUTE_INLINE Floats value(Floats y) {
 template <int A>
 EVOLUTE_INLINE Floats steepness(Floats y) {
     if (A == silu) {
-        const Floats s = sigmoid(y);
-        return s * (1.0f + y * (1.0f - s));
+        const Floats s = sigmoid(y), z = y * s;
+        return s + z - z * s;
     }
     return slope<16, A>(y);
 }
@@ -169,7 +166,7 @@ void normalise(const NormOfLane& work) {
             const Bits both = words_at(x + word + v * vector);
             const Floats even = value<A>(low(both) * weight.first[0] + weight.second[0]);
             const Floats odd = value<A>(high(both) * weight.first[1] + weight.second[1]);
-            put(out + word + v * vector, joined_pair(even, odd) & mask.mask[v]);
+            put(out + word + v * vector, joined_quickly(even, odd) & mask.mask[v]);
         }
     }, [] {});
 }
@@ -187,7 +184,7 @@ void before_activation(const NormOfLane& work, const Sums& sums, Pair* weights) 
     for (Int c = 0; c < 2 * pairs; ++c) {
         means[c / 2].first[c % 2] = Floats{} + (c < norm.channels ? norm.mean[at + c] : 0.0f);
     }
-    over_pixels(norm, [&](Int word, Int pair, const Live& mask) __attribute__((always_inline)) {
+    over_pixels(norm, [&](Int word, Int pair, const Live&) __attribute__((always_inline)) {
         const Pair& weight = weights[pair];
         Floats first[2] = {sums.parts[pair].first[0], sums.parts[pair].first[1]};
         Floats second[2] = {sums.parts[pair].second[0], sums.parts[pair].second[1]};
@@ -198,12 +195,12 @@ void before_activation(const NormOfLane& work, const Sums& sums, Pair* weights) 
             for (int side = 0; side < 2; ++side) {
                 const Floats number = side ? high(both) : low(both);
                 const Floats y = number * weight.first[side] + weight.second[side];
-                d[side] = masked((side ? high(after) : low(after)) * steepness<A>(y),
-                                 mask.mask[v]);
+                // 0 where there is no example, as the gradient is.
+                d[side] = (side ? high(after) : low(after)) * steepness<A>(y);
                 first[side] += d[side];
-                second[side] += masked(d[side] * (number - means[pair].first[side]), mask.mask[v]);
+                second[side] += d[side] * (number - means[pair].first[side]);
             }
-            put(out + word + v * vector, joined_pair(d[0], d[1]));
+            put(out + word + v * vector, joined_quickly(d[0], d[1]));
         }
         for (int side = 0; side < 2; ++side) {
             sums.parts[pair].first[side] = first[side];
@@ -250,7 +247,7 @@ void normalise_backward(const NormOfLane& work) {
                                 (low(both) * line.first[0] + line.second[0]);
             const Floats odd = high(d) * weight.first[1] +
                                (high(both) * line.first[1] + line.second[1]);
-            put(out + word + v * vector, joined_pair(even, odd) & mask.mask[v]);
+            put(out + word + v * vector, joined_quickly(even, odd) & mask.mask[v]);
         }
     }, [] {});
 }
@@ -288,7 +285,7 @@ void pack(const Images& work, Int lane) {
                         sides[0][i] = here[0];
                         if (2 * pair + 1 < work.channels) sides[1][i] = here[work.channel_stride];
                     }
-                    put(to, joined_pair(sides[0], sides[1]));
+                    put(to, joined_quickly(sides[0], sides[1]));
                 }
             }
         }

@@ -43,10 +43,33 @@ EVOLUTE_INLINE Bits joined_pair(Floats even, Floats odd) {
     return (Bits)_mm512_or_si512(first, _mm512_slli_epi32(second, 16));
 }
 
-// 1/x to 2e-7, for x of 1 to 3e38, infinity and NaN.
-EVOLUTE_INLINE Floats inverse(Floats x) {
-    const __m512 guess = _mm512_rcp14_ps((__m512)x);
-    const __m512 miss = _mm512_fnmadd_ps((__m512)x, guess, _mm512_set1_ps(1.0f));
+// The same in fewer instructions and with one register more, which convolutions have not: theirs
+// took 1.6 times as long.
+EVOLUTE_INLINE Bits joined_quickly(Floats even, Floats odd) {
+    const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24,
+                                           8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    const __m512i sides = (__m512i)_mm512_cvtne2ps_pbh((__m512)odd, (__m512)even);
+    return (Bits)_mm512_permutexvar_epi16(order, sides);
+}
+
+// 1/(1 + exp(−y)) to 3e-6: 2^t = 2^n·2^f with the Taylor polynomial of degree 5, |f| <= 1/2, and
+// one step of Newton's method for the quotient.
+EVOLUTE_INLINE Floats sigmoid(Floats y) {
+    // The second operand is kept where one is NaN.
+    const __m512 t = _mm512_min_ps(_mm512_set1_ps(126.0f),
+                                   _mm512_mul_ps((__m512)y, _mm512_set1_ps(-1.44269504f)));
+    const __m512 n = _mm512_roundscale_ps(t, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    const Floats f = (Floats)_mm512_sub_ps(t, n);
+    Floats p = Floats{} + 1.33335581e-3f;
+    p = p * f + 9.61812911e-3f;
+    p = p * f + 5.55041087e-2f;
+    p = p * f + 0.240226507f;
+    p = p * f + 0.693147181f;
+    p = p * f + 1.0f;
+    const __m512 whole =
+        _mm512_add_ps(_mm512_scalef_ps((__m512)p, n), _mm512_set1_ps(1.0f));
+    const __m512 guess = _mm512_rcp14_ps(whole);
+    const __m512 miss = _mm512_fnmadd_ps(whole, guess, _mm512_set1_ps(1.0f));
     return (Floats)_mm512_fmadd_ps(guess, miss, guess);
 }
 
@@ -89,7 +112,9 @@ EVOLUTE_INLINE Bits joined_pair(Floats even, Floats odd) {
     return rounded(even) | (rounded(odd) << 16);
 }
 
-EVOLUTE_INLINE Floats inverse(Floats x) { return 1.0f / x; }
+EVOLUTE_INLINE Bits joined_quickly(Floats even, Floats odd) { return joined_pair(even, odd); }
+
+EVOLUTE_INLINE Floats sigmoid(Floats y) { return 1.0f / (exponential<16>(-y) + 1.0f); }
 
 EVOLUTE_INLINE void turn(Bits* rows) {
     for (int i = 0; i < 16; ++i) {
