@@ -1,8 +1,9 @@
 """The executor of one machine: worker processes, one core each, their lanes kept full.
 
 One single-threaded process per core trains faster than one process with all threads (measured:
-1.1 to 1.5 times). Workers are fresh interpreters that speak JSON over pipes, so a user's script
-needs no ``__main__`` guard and nothing is pickled.
+1.1 to 1.5 times). Workers speak JSON over pipes and are forked by an interpreter of their own, not
+by the user's program (:mod:`.fork_server`), so a script needs no ``__main__`` guard and nothing is
+pickled.
 """
 
 from __future__ import annotations
