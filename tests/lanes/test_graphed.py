@@ -22,7 +22,14 @@ from evolute.lanes.batched import BatchedNetwork, Found, moved_to
 from evolute.lanes.check import check_against_plain, exact_convolutions
 from evolute.lanes.choose import choose
 from evolute.lanes.criterion import LaneCriterion
-from evolute.lanes.graphed import MOST_GRAPHS, CudaCapture, GraphedNetwork, Pass, as_before
+from evolute.lanes.graphed import (
+    MOST_GRAPHS,
+    CudaCapture,
+    GraphedNetwork,
+    Pass,
+    as_before,
+    rehearse,
+)
 from evolute.lanes.noise import SeededStream
 from evolute.lanes.plans import GRAPHED, PLANS, Plan, plans_on
 from evolute.lanes.stacked.network import StackedNetwork
@@ -426,6 +433,20 @@ def test_a_pass_is_rehearsed_on_the_stream_of_its_capture_where_it_may_not_wait(
     ]
     replay()
     assert cuda.said[-1] == "replay"
+
+
+def test_what_a_rehearsal_has_begun_is_waited_for_though_it_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cuda = FakeCuda(monkeypatch)
+
+    def fail() -> Found:
+        raise RuntimeError("called a synchronizing CUDA operation")
+
+    with pytest.raises(RuntimeError, match="synchronizing"):
+        rehearse(fail, torch.cuda.Stream())
+    assert cuda.said == ["wait", "aside", "wait"]
+    assert cuda.mode == 0
 
 
 def test_graphs_share_memory_while_one_of_them_lives(monkeypatch: pytest.MonkeyPatch) -> None:

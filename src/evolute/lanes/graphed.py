@@ -87,9 +87,11 @@ def rehearse(run: Pass, stream: torch.cuda.Stream) -> None:
     """
     here = torch.cuda.current_stream()
     stream.wait_stream(here)
-    with torch.cuda.stream(stream), never_waiting():
-        run()
-    here.wait_stream(stream)
+    try:
+        with torch.cuda.stream(stream), never_waiting():
+            run()
+    finally:  # what has begun still writes into memory that is given back if this raises
+        here.wait_stream(stream)
 
 
 @contextmanager
