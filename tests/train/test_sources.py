@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import random
 from collections.abc import Iterator
@@ -72,3 +73,25 @@ def test_an_augmentation_that_draws_from_the_global_generator_depends_on_its_ste
     torch.rand(17)
     second = sources.cohort(0)
     assert all(equal(second.next_batch(), batch) for batch in seen)
+
+
+@pytest.mark.parametrize("augment", [False, True])
+def test_generators_are_seeded_where_a_user_s_code_makes_batches_and_there_alone(
+    monkeypatch: pytest.MonkeyPatch, augment: bool
+) -> None:
+    seeds: list[int] = []
+
+    @contextlib.contextmanager
+    def noted(seed: int) -> Iterator[None]:
+        seeds.append(seed)
+        yield
+
+    monkeypatch.setattr("evolute.train.sources.seeded", noted)
+    rows = Sources(make(), batch_size=8, augment=augment)
+    list(itertools.islice(rows.batches(0), STEPS))
+    assert len(seeds) == STEPS * augment
+    inputs, targets = torch.randn(24, 4), torch.zeros(24, dtype=torch.int64)
+    dataset = torch.utils.data.Subset(torch.utils.data.TensorDataset(inputs, targets), range(24))
+    own = Sources(make(train=dataset), batch_size=8, augment=False)
+    list(itertools.islice(own.batches(0), STEPS))
+    assert len(seeds) == STEPS * (1 + augment)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 from evolute.seeds import derive, torch_generator
 from evolute.tasks.base import Task
-from evolute.tasks.data import Batch
+from evolute.tasks.data import Batch, TensorData
 from evolute.tasks.randomness import Stream, seeded
 from evolute.train.survey import tensors_of
 
@@ -57,10 +58,12 @@ class Sources:
         batches = self._task.batches(
             torch_generator(seed, "batches"), self._batch_size, augment=self._augment
         )
+        may_draw = self._augment or _may_draw(self._task)
         step = 0
         while True:
-            # A user's augmentation may draw from the global generators in place of ours.
-            with seeded(derive(seed, "batch noise", step)):
+            # What is a user's may draw from the global generators in place of ours. To seed them
+            # takes as long as two lanes of a small perceptron, so it is spared where nothing does.
+            with seeded(derive(seed, "batch noise", step)) if may_draw else nullcontext():
                 batch = next(batches)
             yield batch
             step += 1
@@ -76,6 +79,11 @@ class Sources:
             return False
         self._left -= size
         return True
+
+
+def _may_draw(task: Task) -> bool:
+    """Whether a user's own code makes the batches of a task, rows of tensors apart."""
+    return type(task).batches is not Task.batches or type(task.training_data) is not TensorData
 
 
 class _Seed:
