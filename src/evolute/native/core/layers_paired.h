@@ -13,9 +13,8 @@ namespace paired {
 typedef std::int64_t Int;
 typedef std::uint32_t Word;
 
-constexpr Int vector = 16;              // words in a vector
-constexpr Int block = 2 * vector;       // examples in a block
-constexpr Int most_outputs = 12;        // channels summed at once, for all examples of a block
+constexpr Int vector = 16;         // words in a vector
+constexpr Int block = 2 * vector;  // examples in a block
 
 // Sizes of a convolution; ctypes builds it (lanes/paired.py).
 struct Shape {

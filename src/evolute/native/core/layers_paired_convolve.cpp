@@ -11,7 +11,6 @@ namespace {
 using paired::Convolution;
 using paired::Shape;
 using paired::block;
-using paired::most_outputs;
 using paired::pairs_of;
 using paired::vector;
 

@@ -152,8 +152,9 @@ void normalise(const NormOfLane& work) {
     const Word* x = norm.x + work.lane * words;
     Word* out = norm.out + work.lane * words;
     if (norm.fixed) {
+        const float epsilon = static_cast<float>(norm.epsilon);
         for (Int c = at; c < at + norm.channels; ++c) {
-            norm.deviation[c] = 1.0f / __builtin_sqrtf(norm.variance[c] + static_cast<float>(norm.epsilon));
+            norm.deviation[c] = 1.0f / __builtin_sqrtf(norm.variance[c] + epsilon);
         }
     } else {
         measure(work, norm.mean + at, norm.variance + at, norm.deviation + at);
