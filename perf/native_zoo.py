@@ -1,21 +1,21 @@
 """Every rule of the zoo on the native core beside its eager torch operations and a floor.
 
-``python -m perf.native_zoo [kept] [FLOATS [RULE ...]]`` steps one flat tensor of so many floats (1e5, 1e6
-and 1e7 by default) on one thread. Eager is the rule's own operations in torch, one by one. The
-floor is the time in which torch's fastest plain operation (a copy, or one tensor added to another
-in place) moves the bytes that a step must move at least, in tensors that fill as much memory:
-weight, gradient and states read, weight and states written; a rule that clips by the norm also
-writes and reads again what it clips, or, where that is less, reads gradient and states twice. Eager
-over floor is about the largest ratio that can be reached; both vary, so a step may come a little
-below its floor. Medians of interleaved repeats, in time of the processor, each after a step that is
-not timed, so that nobody pays for what the one before has put into the caches; one JSON line per
-rule, then a table.
+``python -m perf.native_zoo [kept] [FLOATS [RULE ...]]`` steps one flat tensor of so many floats
+(1e5, 1e6 and 1e7 by default) on one thread. Eager is the rule's own operations in torch, one by
+one. The floor is the time in which torch's fastest plain operation (a copy, or one tensor added to
+another in place) moves the bytes that a step must move at least, in tensors that fill as much
+memory: weight, gradient and states read, weight and states written; a rule that clips by the norm
+also writes and reads again what it clips, or, where that is less, reads gradient and states twice.
+Eager over floor is about the largest ratio that can be reached; both vary, so a step may come a
+little below its floor. Medians of interleaved repeats, in time of the processor, each after a step
+that is not timed, so that nobody pays for what the one before has put into the caches; one JSON
+line per rule, then a table.
 
 Eager torch makes a tensor for each operation, and what the C library does with the memory of freed
 ones counts much: what it gives back to the system, the system clears before it is had again. As it
-comes, the C library gives back tensors of more than 32 MiB always, others where little else was freed
-before. ``kept`` lets it keep all, as in a process that has long trained: the least that eager torch
-takes.
+comes, the C library gives back tensors of more than 32 MiB always, others where little else was
+freed before. ``kept`` lets it keep all, as in a process that has long trained: the least that eager
+torch takes.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ import torch
 from evolute import zoo
 from evolute.compiler.native import status
 from evolute.compiler.program import compile_rule
-from evolute.lang.rule import Momentum
 from evolute.lanes.memory import keep_freed_memory
+from evolute.lang.rule import Momentum
 from perf.native import Step, drawn, eager_step, native_step
 
 SIZES = (100_000, 1_000_000, 10_000_000)
