@@ -22,6 +22,9 @@ SHAPES = [  # lanes, examples, channels in and out, size, kernel, stride, paddin
     (1, 37, 1, 9, 6, 3, 1, 1),
     (2, 33, 6, 10, 5, 1, 2, 0),
     (2, 18, 3, 7, 5, 5, 3, 2),
+    (2, 70, 14, 20, 12, 3, 1, 1),  # images of more than 2^17 numbers from here on
+    (1, 37, 30, 90, 13, 5, 2, 2),
+    (1, 150, 3, 9, 11, 3, 1, 1),
 ]
 
 pytestmark = pytest.mark.skipif(

@@ -6,67 +6,15 @@
 //
 // Source of the gradients of the normalisation: Ioffe and Szegedy, Batch Normalization (2015).
 
+#include "layers_convolve.h"
 #include "layers_dispatch.h"
-#include "layers_vector.h"
 
 namespace {
-
-typedef std::int64_t Int;
-
-// Shape of a convolution; ctypes builds it (lanes/images.py).
-struct Shape {
-    Int lanes, examples;
-    Int inputs, height, width;
-    Int outputs, rows, columns;
-    Int kernel_height, kernel_width;
-    Int stride_height, stride_width;
-    Int padding_height, padding_width;
-    Int input_stride;  // numbers from one lane's input to the next; 0 where they share it
-};
-
-struct Work {
-    const Shape& shape;
-    const float* x;
-    const float* weight;
-    const float* gradient;  // of the output
-    float* out;
-};
 
 // One row of examples that a pixel is summed from.
 struct Tap {
     Int source, weight;
 };
-
-// Calls part(width of a vector, its number, example) over the examples, whole vectors first.
-template <int W, class Part>
-EVOLUTE_INLINE void over_examples(Int examples, const Part& part) {
-    Int n = 0;
-    for (; n + 2 * W <= examples; n += 2 * W) {
-        part(std::integral_constant<int, W>{}, std::integral_constant<int, 2>{}, n);
-    }
-    for (; n + W <= examples; n += W) {
-        part(std::integral_constant<int, W>{}, std::integral_constant<int, 1>{}, n);
-    }
-    for (; n + 4 <= examples; n += 4) {
-        part(std::integral_constant<int, 4>{}, std::integral_constant<int, 1>{}, n);
-    }
-    for (; n < examples; ++n) {
-        part(std::integral_constant<int, 1>{}, std::integral_constant<int, 1>{}, n);
-    }
-}
-
-// Calls part(size of a block, first channel), blocks of Most first.
-template <int Most, class Part>
-EVOLUTE_INLINE void over_channels(Int channels, const Part& part) {
-    Int c = 0;
-    for (; c + Most <= channels; c += Most) part(std::integral_constant<int, Most>{}, c);
-    if (Most > 4 && c + 4 <= channels) { part(std::integral_constant<int, 4>{}, c); c += 4; }
-    if (Most > 2 && c + 2 <= channels) { part(std::integral_constant<int, 2>{}, c); c += 2; }
-    if (c < channels) {
-        part(std::integral_constant<int, 1>{}, c++);
-        if (c < channels) part(std::integral_constant<int, 1>{}, c);
-    }
-}
 
 // to[j][n…] = Σ over taps and channels c of source[c][tap][n…]·weight[tap][c][j].
 template <int W, int V, int J>
@@ -95,7 +43,7 @@ template <int W>
 EVOLUTE_INLINE void sum_pixel(const std::vector<Tap>& taps, Int examples, Int channels,
                               const float* source, Int source_plane, const float* weight,
                               Int outputs, float* to, Int to_plane) {
-    over_examples<W>(examples, [&](auto w, auto v, Int n) __attribute__((always_inline)) {
+    over_examples<W, 2>(examples, [&](auto w, auto v, Int n) __attribute__((always_inline)) {
         over_channels<(W > 8 ? 8 : 4)>(outputs, [&](auto j, Int o) __attribute__((always_inline)) {
             sum_taps<decltype(w)::value, decltype(v)::value, decltype(j)::value>(
                 taps, channels, source + n, source_plane, weight + o, outputs,
@@ -174,97 +122,8 @@ EVOLUTE_INLINE void input_gradient(const Work& work) {
     }
 }
 
-// First and past-the-last output place whose input place, at this tap, lies in the image.
-struct Range {
-    Int begin, end;
-};
-
-EVOLUTE_INLINE Range inside(Int tap, Int padding, Int stride, Int size, Int places) {
-    Range range = {0, places};
-    while (range.begin < places && range.begin * stride + tap < padding) ++range.begin;
-    while (range.end > range.begin && (range.end - 1) * stride + tap - padding >= size) --range.end;
-    return range;
-}
-
-// to[i·step + j] += Σ over pixels and examples of x[i]·gradient[j] at one tap.
-template <int W, int V, int I, int J>
-EVOLUTE_INLINE void correlate(const Shape& s, Range down, Range right, const float* x, Int plane,
-                              const float* gradient, Int out_plane, float* to, Int step) {
-    typedef typename Vector<W>::Floats Floats;
-    Floats sums[I][J] = {};
-    for (Int y = down.begin; y < down.end; ++y) {
-        const float* from = x + y * s.stride_height * s.width * s.examples;
-        const float* by = gradient + y * s.columns * s.examples;
-        for (Int column = right.begin; column < right.end; ++column) {
-            const float* here = from + column * s.stride_width * s.examples;
-            const float* there = by + column * s.examples;
-            for (int v = 0; v < V; ++v) {
-                Floats left[I];
-                for (int i = 0; i < I; ++i) left[i] = load<W>(here + i * plane + v * W);
-                for (int j = 0; j < J; ++j) {
-                    Floats factor = load<W>(there + j * out_plane + v * W);
-                    for (int i = 0; i < I; ++i) sums[i][j] += left[i] * factor;
-                }
-            }
-        }
-    }
-    for (int i = 0; i < I; ++i) {
-        for (int j = 0; j < J; ++j) {
-            float* sum = to + (i * step + j) * 16;
-            store<W>(sum, load<W>(sum) + sums[i][j]);
-        }
-    }
-}
-
-// out = gradient of the weight, [outputs, inputs, taps].
-template <int W>
-EVOLUTE_INLINE void weight_gradient(const Work& work) {
-    const Shape& s = work.shape;
-    const Int plane = s.height * s.width * s.examples, out_plane = s.rows * s.columns * s.examples;
-    const Int taps = s.kernel_height * s.kernel_width, size = s.outputs * s.inputs * taps;
-    std::vector<float> sums;
-    for (Int lane = 0; lane < s.lanes; ++lane) {
-        const float* x = work.x + lane * s.input_stride;
-        const float* gradient = work.gradient + lane * s.outputs * out_plane;
-        sums.assign(size * 16, 0.0f);
-        // A few examples of all pixels at a time: they stay in the cache over all taps.
-        over_examples<W>(s.examples, [&](auto w, auto v, Int n) __attribute__((always_inline)) {
-            for (Int t = 0; t < taps; ++t) {
-                const Int ky = t / s.kernel_width, kx = t % s.kernel_width;
-                const Range down = inside(ky, s.padding_height, s.stride_height, s.height, s.rows);
-                const Range right =
-                    inside(kx, s.padding_width, s.stride_width, s.width, s.columns);
-                const Int corner =
-                    ((ky - s.padding_height) * s.width + kx - s.padding_width) * s.examples + n;
-                over_channels<2>(s.inputs, [&](auto i, Int c) __attribute__((always_inline)) {
-                    over_channels<(W > 8 ? 8 : 4)>(
-                        s.outputs, [&](auto j, Int o) __attribute__((always_inline)) {
-                            correlate<decltype(w)::value, decltype(v)::value, decltype(i)::value,
-                                      decltype(j)::value>(
-                                s, down, right, x + c * plane + corner, plane,
-                                gradient + o * out_plane + n, out_plane,
-                                &sums[((t * s.inputs + c) * s.outputs + o) * 16], s.outputs);
-                        });
-                });
-            }
-        });
-        float* out = work.out + lane * size;
-        for (Int o = 0; o < s.outputs; ++o) {
-            for (Int c = 0; c < s.inputs; ++c) {
-                for (Int t = 0; t < taps; ++t) {
-                    const float* parts = &sums[((t * s.inputs + c) * s.outputs + o) * 16];
-                    float sum = 0.0f;
-                    for (int k = 0; k < 16; ++k) sum += parts[k];
-                    out[(o * s.inputs + c) * taps + t] = sum;
-                }
-            }
-        }
-    }
-}
-
 EVOLUTE_DISPATCH(convolve, Work)
 EVOLUTE_DISPATCH(input_gradient, Work)
-EVOLUTE_DISPATCH(weight_gradient, Work)
 
 // Batch normalisation and activation of `planes` rows of `size` numbers each; ctypes builds it.
 struct Norm {
@@ -402,11 +261,6 @@ EVOLUTE_EXPORT void evolute_convolve(const Shape* shape, const float* x, const f
 EVOLUTE_EXPORT void evolute_convolve_input_gradient(const Shape* shape, const float* gradient,
                                                     const float* weight, float* out) {
     input_gradient_any({*shape, nullptr, weight, gradient, out});
-}
-
-EVOLUTE_EXPORT void evolute_convolve_weight_gradient(const Shape* shape, const float* x,
-                                                     const float* gradient, float* out) {
-    weight_gradient_any({*shape, x, nullptr, gradient, out});
 }
 
 EVOLUTE_EXPORT void evolute_norm_planes(const Norm* norm) { norm_planes_any(*norm); }
