@@ -226,7 +226,7 @@ def test_a_machine_that_is_busy_for_a_while_changes_no_times(
     monkeypatch.setattr(timing, "step_clock", lambda device: lambda: clock[0])
     monkeypatch.setattr(timing, "ROUNDS", 2)
     monkeypatch.setattr(timing, "STEPS_PER_ROUND", 1)
-    subject = subject_of(Scales, vectors(), CLASSES, "float32", torch.device("cpu"))
+    subject = subject_of(Scales, vectors(), criterion=CLASSES, precision="float32", device="cpu")
     # Tracing, the first round, then two rounds in turns: the machine is busy all along the first
     # plan's first round and the second plan's last.
     taken = {"one": [9.0, 8.0, 2.0, 2.0], "two": [9.0, 4.0, 4.0, 16.0]}
@@ -287,7 +287,7 @@ def test_plans_are_timed_by_the_clock_of_steps(monkeypatch: pytest.MonkeyPatch) 
         return lambda: spent[0]
 
     monkeypatch.setitem(PLANS, "stacked", Plan(Counting, together=64))
-    subject = subject_of(Scales, vectors(), CLASSES, "float32", torch.device("cpu"))
+    subject = subject_of(Scales, vectors(), criterion=CLASSES, precision="float32", device="cpu")
     trial = module._Trial(subject, "t", lanes=3)
     monkeypatch.setattr(timing, "step_clock", clock)
     assert trial._timed("stacked", 3).least == 1.0

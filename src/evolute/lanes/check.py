@@ -70,11 +70,26 @@ class Subject:
 def subject_of(
     build: Callable[[], nn.Module],
     batch: Batch,
+    *,
     criterion: LaneCriterion,
     precision: str,
-    device: torch.device,
+    device: torch.device | str,
 ) -> Subject:
     """Return what plans are tried on: models of different weights, two batches.
+
+    Parameters
+    ----------
+    build
+        Returns a new plain model, best of another seed each time: what a model draws beside its
+        weights and buffers then differs among those that are compared.
+    batch
+        A training batch.
+    criterion
+        Loss and metric.
+    precision
+        ``"float32"`` or ``"bf16"``.
+    device
+        Where.
 
     Raises
     ------
@@ -95,7 +110,8 @@ def subject_of(
                 weight.data.add_(noise.to(weight.device), alpha=SPREAD)
     inputs, targets = batch
     turned = inputs.flip(0) if isinstance(inputs, Tensor) and inputs.ndim else inputs
-    return Subject(models, (batch, (turned, targets)), criterion, precision, device)
+    batches = batch, (turned, targets)
+    return Subject(models, batches, criterion, precision, torch.device(device))
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,11 +310,20 @@ def _compare(plain: _Seen, found: _Seen, tolerance: float) -> None:
 
 def _far(wanted: Tensor, given: Tensor, tolerance: float, *, floor: float) -> bool:
     """Say whether ‖given − wanted‖ > tolerance·(‖wanted‖ + floor); NaN where NaN is wanted."""
-    wanted, given = wanted.double(), given.double().to(wanted.device)
+    wanted, given = _in_double(wanted), _in_double(given).to(wanted.device)
     if not torch.equal(wanted.isfinite(), given.isfinite()):
         return True
     distance = float((given - wanted).nan_to_num(0.0, 0.0, 0.0).norm())
     return distance > tolerance * (float(wanted.nan_to_num(0.0, 0.0, 0.0).norm()) + floor)
+
+
+def _in_double(tensor: Tensor) -> Tensor:
+    """Return its numbers as real ones; of complex ones both parts."""
+    return (
+        torch.view_as_real(tensor.resolve_conj()).double()
+        if tensor.is_complex()
+        else tensor.double()
+    )
 
 
 def _identical(one: _Seen, other: _Seen) -> bool:

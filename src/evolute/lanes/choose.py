@@ -150,7 +150,7 @@ def choose(
     >>> choice.make(8).size
     8
     """
-    subject = subject_of(build, batch, criterion, precision, torch.device(device))
+    subject = subject_of(build, batch, criterion=criterion, precision=precision, device=device)
     trial = _Trial(subject, name, lanes=lanes or size)
     plans = plans_on(subject.device)
     if plan is not None:

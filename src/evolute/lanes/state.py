@@ -115,8 +115,8 @@ class LaneState:
         index = torch.tensor(list(slots), dtype=torch.int64, device=self.device)
         good = torch.ones(len(slots), dtype=torch.bool, device=self.device)
         for _, stacked in self.named():
-            if stacked.is_floating_point():
-                good &= torch.isfinite(stacked[index]).flatten(1).all(dim=1)
+            if stacked.is_floating_point() or stacked.is_complex():
+                good &= torch.isfinite(stacked[index]).unsqueeze(-1).flatten(1).all(dim=1)
         return good.tolist()
 
 
