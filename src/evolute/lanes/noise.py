@@ -17,28 +17,64 @@ import torch
 
 
 class SeededStream:
-    """A stream of torch's global generator that begins at a seed.
+    """A stream of the global generators of torch, NumPy and Python that begins at a seed.
 
     >>> with SeededStream(0).active():
-    ...     first = torch.rand(1)
+    ...     first = torch.rand(1), random.random()
     >>> with SeededStream(0).active():
-    ...     bool(torch.rand(1) == first)
-    True
+    ...     bool(torch.rand(1) == first[0]), random.random() == first[1]
+    (True, True)
     """
 
     def __init__(self, seed: int) -> None:
-        self._state = torch.Generator().manual_seed(seed).get_state()
+        self._state = (
+            torch.Generator().manual_seed(seed).get_state(),
+            np.random.RandomState(seed).get_state(),
+            random.Random(seed).getstate(),
+        )
 
     @contextmanager
     def active(self) -> Iterator[None]:
         """Let the code inside draw from this stream, which goes on where it last stopped."""
-        outer = torch.default_generator.get_state()
-        torch.default_generator.set_state(self._state)
+        outer = generator_states()
+        _install(self._state)
         try:
             yield
         finally:
-            self._state = torch.default_generator.get_state()
-            torch.default_generator.set_state(outer)
+            self._state = generator_states()
+            _install(outer)
+
+
+States = tuple[torch.Tensor, Any, Any]
+"""Where the global generators of torch, NumPy and Python stand."""
+
+
+def generator_states() -> States:
+    """Return where the global generators stand on the CPU.
+
+    >>> before = generator_states()
+    >>> _ = torch.rand(1)
+    >>> same_states(before, generator_states())
+    False
+    """
+    return torch.default_generator.get_state(), np.random.get_state(), random.getstate()
+
+
+def same_states(one: States, other: States) -> bool:
+    """Say whether nothing was drawn between the two."""
+    return (
+        torch.equal(one[0], other[0])
+        and one[1][2:] == other[1][2:]
+        and np.array_equal(one[1][1], other[1][1])
+        and one[2] == other[2]
+    )
+
+
+def _install(states: States) -> None:
+    """Let the global generators stand there."""
+    torch.default_generator.set_state(states[0])
+    np.random.set_state(states[1])
+    random.setstate(states[2])
 
 
 def shared_draws(noise: Sequence[Any] | None, count: int) -> list[tuple[Any, list[int]]]:
@@ -117,16 +153,10 @@ def same_draws(stream: Any, device: torch.device) -> Iterator[Callable[[], None]
     with drawing(stream), seeded_device(device):
         generator = generator_of(device)
         own = None if generator is None else generator.get_state()
-        state, array_state, python_state = (
-            torch.default_generator.get_state(),
-            np.random.get_state(),
-            random.getstate(),
-        )
+        states = generator_states()
 
         def back() -> None:
-            torch.default_generator.set_state(state)
-            np.random.set_state(array_state)
-            random.setstate(python_state)
+            _install(states)
             if generator is not None and own is not None:
                 generator.set_state(own)
 
@@ -148,7 +178,7 @@ class Replay:
         self._stream = stream
         self._generator = generator_of(device)
         self._reached: torch.Tensor | None = None  # by that generator, in this pass
-        self._starts: list[tuple[torch.Tensor, Any, Any]] = []
+        self._starts: list[States] = []
         self._turn = 0
 
     def again(self) -> None:
@@ -160,14 +190,9 @@ class Replay:
         """Let the code inside draw what it drew at this turn of the first pass."""
         with drawing(self._stream):
             if self._turn == len(self._starts):
-                self._starts.append(
-                    (torch.default_generator.get_state(), np.random.get_state(), random.getstate())
-                )
+                self._starts.append(generator_states())
             else:
-                state, array_state, python_state = self._starts[self._turn]
-                torch.default_generator.set_state(state)
-                np.random.set_state(array_state)
-                random.setstate(python_state)
+                _install(self._starts[self._turn])
             self._turn += 1
             if self._generator is None:
                 yield

@@ -21,12 +21,13 @@ from torch import Tensor, nn
 from evolute.compiler.population import LaneOptimizer
 from evolute.lanes.base import LaneNetwork
 from evolute.lanes.batched import BatchedNetwork
+from evolute.lanes.noise import generator_of, generator_states, same_states, seeded_device
 from evolute.lang.rule import Rule
 from evolute.schedules import base_schedule
 from evolute.seeds import derive
 from evolute.tasks.base import Evaluation, Split, Task
 from evolute.tasks.faults import calling
-from evolute.tasks.randomness import seeded
+from evolute.tasks.randomness import Stream, seeded
 from evolute.train.fitting import broken_weight
 from evolute.train.planning import lane_criterion
 from evolute.train.protocol import Probe, Training
@@ -70,6 +71,9 @@ class Lane:
     epoch_end: int = 0
     schedule: tuple[tuple[float, float], ...] = ()
     cohort: Cohort | None = None
+    noise: Stream | None = None
+    """What its own module draws from, where each lane has one: how much it draws may depend on its
+    weights, so that no other lane may draw from the same."""
 
     def __post_init__(self) -> None:
         self.epoch_end = self.course.next_end
@@ -131,6 +135,7 @@ class Deck:
         self._by_slot: list[Lane] | None = None
         self._fresh = False  # whether a lane has made no step yet
         self._newborn: dict[int, Cohort] = {}
+        self._draws_evaluating: bool | None = None  # None: not known yet
 
     @property
     def lanes(self) -> list[Lane]:
@@ -162,6 +167,8 @@ class Deck:
         lane.slot = next(slot for slot in range(self.network.size) if slot not in self._lanes)
         lane.cohort = self._cohort(lane.seed)
         lane.cohort.lanes += 1
+        if self.keeps_models:
+            lane.noise = Stream(derive(lane.seed, "model noise"))
         self.network.put(lane.slot, model)
         self._optimizer.assign(
             lane.slot,
@@ -241,7 +248,7 @@ class Deck:
             each = [copy.deepcopy(batches[cohort]) for cohort in cohorts]
         else:
             each = [batches[cohort] for cohort in cohorts]
-        noise = [cohort.noise for cohort in cohorts] if self._survey.is_random else None
+        noise = self._noise_of(lanes)
         with calling(self.task.name, "its training step", advice="mend the model, or its loss"):
             measured = self.network.train_step(
                 each, [lane.slot for lane in lanes], self._criterion, noise
@@ -254,6 +261,17 @@ class Deck:
                 if lane.steps == 0:
                     lane.course.first_loss = float(loss)
         return losses, metrics
+
+    def _noise_of(self, lanes: Sequence[Lane]) -> list[Stream] | None:
+        """Return what each of these lanes draws from; None where nothing is drawn.
+
+        A module that runs as it is may begin to draw at any step. Plans that run many lanes in one
+        pass draw as much at every step, so lanes of one seed share what is drawn.
+        """
+        own = [lane.noise for lane in lanes if lane.noise is not None]
+        if own:
+            return own
+        return [_cohort_of(lane).noise for lane in lanes] if self._survey.is_random else None
 
     def _move(self, lanes: Sequence[Lane]) -> None:
         """Let the rules move the weights of these lanes."""
@@ -293,15 +311,47 @@ class Deck:
                     model = self.network.module(lane.slot)
                     lane.course.evaluated(self.task.evaluate(model, split))
             return
-        with (
-            seeded(0),
-            calling(self.task.name, f"its evaluation on the {split} data", advice="mend the model"),
+        with calling(
+            self.task.name, f"its evaluation on the {split} data", advice="mend the model"
         ):
-            figures = self.network.evaluate(
-                self.task.in_order(split), [lane.slot for lane in lanes], self._criterion
-            )
+            figures = self._figures(split, lanes)
         for lane, (loss, metric) in zip(lanes, figures, strict=True):
             lane.course.evaluated(Evaluation(loss, metric))
+
+    def _figures(self, split: Split, lanes: Sequence[Lane]) -> list[tuple[float, float | None]]:
+        """Return loss and metric of each lane on a split, each drawing as its seed says, if any."""
+        if self._draws_evaluating is None:
+            self._draws_evaluating = self._draws_on_gpu(split, lanes[0].slot)
+        if not self._draws_evaluating:
+            with seeded(0), seeded_device(self.network.device):
+                untouched = generator_states()
+            with seeded(0):
+                figures = self.network.evaluate(
+                    self.task.in_order(split), [lane.slot for lane in lanes], self._criterion
+                )
+                self._draws_evaluating = not same_states(untouched, generator_states())
+        if not self._draws_evaluating:
+            return figures
+        figures = []
+        for lane in lanes:  # one by one: what a pass draws is one for all its lanes
+            with seeded(derive(lane.seed, "evaluation")):
+                figures += self.network.evaluate(
+                    self.task.in_order(split), [lane.slot], self._criterion
+                )
+        return figures
+
+    def _draws_on_gpu(self, split: Split, slot: int) -> bool:
+        """Whether a module draws from its GPU's generator in evaluation mode."""
+        device = self.network.device
+        generator = generator_of(device)
+        if generator is None:
+            return False
+        inputs, _ = next(iter(self.task.in_order(split)))
+        module = self.network.module(slot).eval()
+        with torch.no_grad(), seeded(0), seeded_device(device):
+            before = generator.get_state()
+            module(inputs.to(device) if isinstance(inputs, Tensor) else inputs)
+            return not torch.equal(before, generator.get_state())
 
 
 def _cohort_of(lane: Lane) -> Cohort:

@@ -88,7 +88,8 @@ class Fit:
             with self._noise.active():
                 self._epoch()
             while course.wants is not None:
-                with self._precision():
+                # Each evaluation of a seed draws the same, however often there was one before.
+                with seeded(derive(self._subject.seed, "evaluation")), self._precision():
                     evaluation = self._subject.task.evaluate(self.model, course.wants)
                 course.evaluated(evaluation)
 
