@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from evolute.lanes.attributes import held_by, require_alike, require_real
 from evolute.lanes.base import Batch, LaneMeasurement, LaneNetwork, Noise
 from evolute.lanes.criterion import LaneCriterion
 from evolute.lanes.means import Means
@@ -83,6 +84,12 @@ class BatchedNetwork(LaneNetwork):
         Whether a lane nobody wants runs last in every pass. Torch computes the last numbers of a
         tensor, where they fill no vector, by scalar functions that round differently from vector
         ones; this lane takes them upon itself.
+
+    Raises
+    ------
+    CannotStackError
+        If a weight is complex; from :meth:`put`, if a model differs from the template in more than
+        weights and buffers, of which all lanes have the template's.
     """
 
     def __init__(
@@ -96,10 +103,16 @@ class BatchedNetwork(LaneNetwork):
         together: int = TOGETHER,
         spare: bool = False,
     ) -> None:
+        require_real(template)
         super().__init__(template, size, device=device, precision=precision, without=without)
+        self._alike = held_by(template)
         self._together = together
         self._spare = spare
         self._module = copy.deepcopy(template).to(self.device)
+
+    def put(self, slot: int, model: nn.Module) -> None:
+        require_alike(self._alike, model)
+        super().put(slot, model)
 
     @abstractmethod
     def _train(self, lot: Lot, criterion: LaneCriterion) -> Found:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from evolute.errors import shorten
+from evolute.lanes.attributes import held_by, require_unchanged
 from evolute.lanes.base import CannotStackError
 from evolute.lanes.stacked import bfloat as bfloat  # fills the table, as those that follow
 from evolute.lanes.stacked import functions as functions
@@ -209,7 +210,7 @@ def trace(module: nn.Module, inputs: Any) -> Trace:
     """
     if not isinstance(inputs, Tensor):
         raise CannotStackError(f"its inputs are of type {type(inputs).__name__}, not one tensor")
-    before, drawn = _python_state(module), _generators()
+    before, drawn = held_by(module), _generators()
     tracer = _Tracer(module, inputs)
     try:
         graph = tracer.trace(module)
@@ -220,9 +221,7 @@ def trace(module: nn.Module, inputs: Any) -> Trace:
         raise CannotStackError(f"it cannot be traced: {type(fault).__name__}: {said}") from fault
     if _generators() != drawn:
         raise CannotStackError("it draws random numbers in a way that lanes cannot share")
-    changed = _changed(before, _python_state(module))
-    if changed:
-        raise CannotStackError(f"it keeps Python state between calls ({changed})")
+    require_unchanged(before, module)
     return _as_calls(graph, tracer)
 
 
@@ -300,32 +299,4 @@ def _generators() -> tuple[bytes, bytes, Any]:
         torch.default_generator.get_state().numpy().tobytes(),
         np.random.get_state()[1].tobytes(),  # type: ignore[index]
         random.getstate(),
-    )
-
-
-_KEPT_BY_TORCH = ("_parameters", "_buffers", "_modules")
-_KEPT_BY_THE_TRACER = "_tensor_constant"
-
-
-def _python_state(module: nn.Module) -> dict[str, Any]:
-    """Return what the attributes of a module and its parts hold, containers copied."""
-    return {
-        f"{name}.{key}".lstrip("."): _copied(value)
-        for name, part in module.named_modules()
-        for key, value in vars(part).items()
-        if key not in _KEPT_BY_TORCH and not key.startswith(_KEPT_BY_THE_TRACER)
-    }
-
-
-def _copied(value: Any) -> Any:
-    if isinstance(value, list | tuple | set | frozenset):
-        return type(value), [id(each) for each in value]
-    if isinstance(value, dict):
-        return dict, [(key, id(each)) for key, each in value.items()]
-    return value if isinstance(value, int | float | str | bool | None) else id(value)
-
-
-def _changed(before: dict[str, Any], after: dict[str, Any]) -> str:
-    return ", ".join(
-        sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
     )
