@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,11 +16,12 @@ from torch import nn
 from evolute.errors import InputError
 from evolute.lanes.choose import LANES_TIMED, Choice, choose
 from evolute.lanes.criterion import LaneCriterion
+from evolute.lanes.kinds import Kind
 from evolute.lanes.remembered import plans_file
 from evolute.seeds import derive
-from evolute.tasks.base import Task
+from evolute.tasks.base import Split, Task
 from evolute.tasks.criteria import LOSSES, METRICS
-from evolute.tasks.data import Batch
+from evolute.tasks.data import Batch, LoaderData
 from evolute.tasks.randomness import seeded
 from evolute.train.environment import fixed_environment
 from evolute.train.equipment import AUTO, CPU, Equipment, has_device
@@ -35,6 +38,9 @@ bits of every figure, must not depend on the hour."""
 
 TIMED_SHARE = 0.125
 """Of a GPU, the part of its whole memory: several plans are timed at once, some with graphs."""
+
+SECONDS_OF_SHAPES = 5.0
+"""How long the batches of a split are gone through for their shapes."""
 
 PATIENCE_SECONDS = 20.0
 """How long a process waits for others that find plans: one that hangs must not stop them all."""
@@ -64,6 +70,16 @@ def first_model(task: Task, seed: int, width: int | None) -> nn.Module:
     """Return a new model with the first weights of a seed."""
     with seeded(derive(seed, "weights")):
         return task.model(width)
+
+
+def models_of(task: Task, seed: int, width: int | None) -> Callable[[], nn.Module]:
+    """Return what builds new models in training mode: of a seed, then of those that follow it.
+
+    Plans are compared on them, and so are seen to mix up lanes where models differ in more than
+    weights and buffers.
+    """
+    seeds = itertools.count(seed)
+    return lambda: first_model(task, next(seeds), width).train()
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,16 +190,13 @@ def choose_plans(
 
 def _plan_of(task: Task, protocol: Protocol, *, seed: int, equipment: Equipment) -> str | None:
     """Return the name of the plan for trials of a protocol; None if it is not chosen by speed."""
-
-    def build() -> nn.Module:
-        return first_model(task, seed, protocol.width).train()
-
-    ground = Ground.of(task, protocol, seed=seed, model=build())
+    model = first_model(task, seed, protocol.width).train()
+    ground = Ground.of(task, protocol, seed=seed, model=model)
     if ground.survey.changes_inputs:
         return None
     choice = plan_lanes(
         task,
-        build,
+        models_of(task, seed, protocol.width),
         ground.batch,
         protocol=protocol,
         bytes_per_lane=ground.survey.bytes_per_lane,
@@ -211,7 +224,7 @@ def plan_lanes(
     task
         The task.
     build
-        Returns a new model.
+        Returns a new model, of another seed each time.
     batch
         A training batch.
     protocol
@@ -228,6 +241,7 @@ def plan_lanes(
     TaskError
         If no plan can.
     """
+    kinds = other_kinds(task, protocol, batch)
     fitting = max(1, timed_bytes(equipment.device) // max(1, bytes_per_lane))
 
     def chosen(plan: str | None) -> Choice:
@@ -242,6 +256,7 @@ def plan_lanes(
             lanes=most_lanes(equipment, bytes_per_lane),
             plan=plan,
             precision=protocol.precision,
+            kinds=kinds,
         )
 
     if equipment.plan != AUTO:
@@ -254,6 +269,42 @@ def plan_lanes(
             _log.warning("task %r: another plan is looked for: %s", task.name, fault)
     with _one_at_a_time():
         return chosen(None)
+
+
+def other_kinds(task: Task, protocol: Protocol, batch: Batch) -> list[Kind]:
+    """Return a batch of each shape and mode that a task will use, besides a training batch.
+
+    Shapes are read from the data for :data:`SECONDS_OF_SHAPES` at most in each mode. Later ones
+    are compared with the plain module when they come (:mod:`evolute.train.first_use`).
+
+    Parameters
+    ----------
+    task, protocol
+        What is trained.
+    batch
+        A training batch.
+    """
+    if task.measures_itself:
+        return []
+    found: dict[Any, Kind] = {}
+    if isinstance(task.training_data, LoaderData):  # others make batches of one shape
+        _gather(found, task, Split.TRAIN, training=True)
+    for split in sorted({Split.VALIDATION, Split(protocol.split)}):
+        _gather(found, task, split, training=False)
+    for training in (True, False):  # tried in any case
+        found.pop(Kind(batch, training).key, None)
+    return list(found.values())
+
+
+def _gather(found: dict[Any, Kind], task: Task, split: Split, *, training: bool) -> None:
+    """Enter the kinds of the batches of a split."""
+    end = time.monotonic() + SECONDS_OF_SHAPES
+    with seeded(0):
+        for batch in task.in_order(split):
+            kind = Kind(batch, training)
+            found.setdefault(kind.key, kind)
+            if time.monotonic() > end:
+                return
 
 
 @contextlib.contextmanager

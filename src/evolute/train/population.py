@@ -32,7 +32,14 @@ from evolute.train.memory import (
     memory_in_words,
     too_little_memory,
 )
-from evolute.train.planning import Ground, first_model, kind_of, most_lanes, plan_lanes
+from evolute.train.planning import (
+    Ground,
+    first_model,
+    kind_of,
+    models_of,
+    most_lanes,
+    plan_lanes,
+)
 from evolute.train.protocol import Protocol
 from evolute.train.scoring import Course, Scoring
 from evolute.train.trainer import require_scorable, scored_trial, trial_key
@@ -258,7 +265,7 @@ class Population:
             return partial(LoopNetwork, device=self._equipment.device)
         choice = plan_lanes(
             self._task,
-            lambda: self._model(job.seed, job.protocol.width),
+            models_of(self._task, job.seed, job.protocol.width),
             batch,
             protocol=job.protocol,
             bytes_per_lane=self._survey.bytes_per_lane,
