@@ -157,3 +157,20 @@ def test_no_more_noise_is_kept_than_the_budget_allows() -> None:
     noise.at(0, 3, node="n")
     assert noise.at(0, 1, node="n") is again
     assert noise.at(0, 0, node="n") is not first
+
+
+def test_complex_weights_are_moved_as_the_pairs_of_numbers_that_they_are() -> None:
+    begin, text = torch.complex(random(3, 4, seed=1), random(3, 4, seed=2)), "v/sqrt(s) + delta(g)"
+    alone = torch.nn.Parameter(begin.clone())
+    optimizer = RuleOptimizer([alone], text, lr=0.1, total_steps=STEPS, seed=0)
+    weights, gradients = begin.repeat(2, 1, 1), torch.zeros(2, 3, 4, dtype=begin.dtype)
+    lanes = LaneOptimizer([weights], [gradients])
+    lanes.assign(1, Rule.parse(text), total_steps=STEPS, seed=0)
+    for step in range(STEPS):
+        gradient = torch.complex(random(3, 4, seed=10 + step), random(3, 4, seed=20 + step))
+        alone.grad = gradient
+        optimizer.step()
+        gradients[1] = gradient
+        lanes.step([1], rates=[0.1], momenta=[0.9])
+    torch.testing.assert_close(weights[1], alone.detach())
+    assert torch.equal(weights[0], begin)

@@ -22,7 +22,7 @@ from evolute.compiler.execute import RATE_WHERE_INFINITE, scheduled_rate
 from evolute.compiler.lane_noise import RememberedNoise
 from evolute.compiler.native import JobTable, NativeProgram, lower
 from evolute.compiler.program import Program, compile_rule
-from evolute.compiler.step import Members, update_lists, values_at
+from evolute.compiler.step import Members, real_views, update_lists, values_at
 from evolute.compiler.triton_lanes import KernelLane, kernel_lanes
 from evolute.compiler.triton_tables import LaneNumbers
 from evolute.lang.rule import Momentum, Rule
@@ -99,16 +99,20 @@ class LaneOptimizer:
         self._indices = range(len(weights)) if indices is None else indices
         self._lanes: dict[int, _Lane] = {}
         self._uneven: set[int] = set()
-        self._noise = RememberedNoise(self._indices, [each.shape[1:] for each in weights])
+        self._noise = RememberedNoise(
+            self._indices, [each.shape[1:] for each in real_views(weights)]
+        )
         self._bind(weights, gradients)
 
     def _bind(self, weights: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
-        self._weights, self._gradients = list(weights), list(gradients)
+        self._weights, self._gradients = real_views(weights), real_views(gradients)
         size = len(weights[0]) if weights else 0
         self._table = JobTable(size * len(weights))
         self._rows = np.arange(len(self._table), dtype=np.int64).reshape(size, len(weights))
         self._rows_of: list[list[int]] = self._rows.tolist()
-        self._kernels = None if self._fused is False else kernel_lanes(weights, gradients)
+        self._kernels = (
+            None if self._fused is False else kernel_lanes(self._weights, self._gradients)
+        )
         self._plain = all(
             each.dtype is torch.float32 and each.device.type == "cpu" for each in self._weights
         )

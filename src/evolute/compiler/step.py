@@ -58,9 +58,9 @@ class Members:
             return self
         return replace(
             self,
-            weights=_real(self.weights),
-            gradients=_real(self.gradients),
-            slots=_real(self.slots),
+            weights=real_views(self.weights),
+            gradients=real_views(self.gradients),
+            slots=real_views(self.slots),
         )
 
     def at(self, positions: Sequence[int]) -> Members:
@@ -79,7 +79,8 @@ class Members:
         return list(self.slots[position * count : (position + 1) * count])
 
 
-def _real(tensors: Sequence[Tensor]) -> list[Tensor]:
+def real_views(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return tensors with complex numbers as pairs of real ones, which share their memory."""
     return [torch.view_as_real(each) if each.is_complex() else each for each in tensors]
 
 
