@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from evolute.errors import InputError, TaskError, UnknownNameError, shorten
+from evolute.errors import InputError, TaskError, UnknownNameError
 from evolute.lanes.base import Batch, CannotStackError
 from evolute.lanes.check import (
     APART,
@@ -22,18 +22,28 @@ from evolute.lanes.check import (
     subject_of,
     trained_names,
 )
+from evolute.lanes.choice import Choice as Choice
 from evolute.lanes.criterion import LaneCriterion
+from evolute.lanes.kinds import Kind, refusal_of_kinds
 from evolute.lanes.native_layers import kind as native_kind
 from evolute.lanes.plans import PLANS as PLANS
 from evolute.lanes.plans import Plan, plans_on
-from evolute.lanes.remembered import SITTINGS, Times, plan_key, recall, remember, taken_here
+from evolute.lanes.refusals import reason_of, report
+from evolute.lanes.remembered import (
+    Times,
+    plan_key,
+    recall,
+    remember,
+    take,
+    taken_here,
+)
 from evolute.lanes.timing import (
     SAMPLES,
     SECONDS_PER_PLAN,
     Stopwatch,
     plain_step,
     take_turns,
-    undisturbed,
+    times_of_sitting,
 )
 from evolute.lanes.trimmed import EXAMPLES, examples_of, trimmed
 
@@ -65,25 +75,6 @@ _UNCUT = (
 _log = logging.getLogger("evolute")
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """The plan that was chosen.
-
-    Parameters
-    ----------
-    plan
-        Its name in :func:`~evolute.lanes.plans.plans_on` its device.
-    why
-        One line: times, or why others were refused.
-    make
-        size -> LaneNetwork.
-    """
-
-    plan: str
-    why: str
-    make: MakeNetwork
-
-
 def choose(
     build: Callable[[], nn.Module],
     batch: Batch,
@@ -97,6 +88,7 @@ def choose(
     plan: str | None = None,
     precision: str = "float32",
     remembering: bool = True,
+    kinds: Sequence[Kind] = (),
 ) -> Choice:
     """Return the fastest plan that serves a network rightly.
 
@@ -130,6 +122,9 @@ def choose(
         ``"float32"``, or ``"bf16"`` for autocast.
     remembering
         Whether to read and write the file of remembered plans.
+    kinds
+        Batches of other shapes that will be trained on or evaluated, one of each; the plan taken is
+        right on them too.
 
     Raises
     ------
@@ -151,7 +146,7 @@ def choose(
     8
     """
     subject = subject_of(build, batch, criterion=criterion, precision=precision, device=device)
-    trial = _Trial(subject, name, lanes=lanes or size)
+    trial = _Trial(subject, name, lanes=lanes or size, kinds=kinds)
     plans = plans_on(subject.device)
     if plan is not None:
         if plan not in plans:
@@ -163,7 +158,10 @@ def choose(
     times = recall(key) if remembering else Times()
     here = taken_here(key) if remembering else None
     known = here or (times.best(plans) if times.settled else None)
-    if known in plans and trial.refusal(known) is None:
+    if known in plans and trial.final_refusal(known) is None:
+        if here is None:
+            take(key, known)
+            report(name, times.refused, [], seconds=0.0)
         return Choice(known, "remembered from an earlier run", trial.maker(known))
     choice = trial.fastest(size, times)
     if remembering:
@@ -174,12 +172,15 @@ def choose(
 class _Trial:
     """Plans tried on one network."""
 
-    def __init__(self, subject: Subject, name: str, *, lanes: int) -> None:
+    def __init__(
+        self, subject: Subject, name: str, *, lanes: int, kinds: Sequence[Kind] = ()
+    ) -> None:
         self._begun = time.perf_counter()
         self._subject = self._brief = subject
         self._name, self._lanes, self._plans = name, lanes, plans_on(subject.device)
         self._convolves = any(isinstance(each, nn.Conv2d) for each in subject.models[0].modules())
         self._faults: dict[str, Exception] = {}
+        self._kinds = kinds
         self.times = Times()
         trained, self._plain_seconds = self._first_steps()
         if not trained:
@@ -203,7 +204,7 @@ class _Trial:
         except Exception as fault:  # noqa: BLE001 - what is not due to the cut is raised again here
             trained, seconds = plain_step(whole)
             if seconds > QUICK_STEP_SECONDS:
-                _log.warning(_UNCUT, self._name, EXAMPLES, _reason(fault))
+                _log.warning(_UNCUT, self._name, EXAMPLES, reason_of(fault))
             return trained, seconds
         seconds *= examples_of(whole.batches[0]) / EXAMPLES
         if seconds <= QUICK_STEP_SECONDS:
@@ -243,8 +244,17 @@ class _Trial:
             raise
         except Exception as fault:  # noqa: BLE001 - a module may do anything, and each is a reason
             self._faults[plan] = fault
-            return _reason(fault)
+            return reason_of(fault)
         return None
+
+    def final_refusal(self, plan: str) -> str | None:
+        """Return why a plan cannot serve, on whatever batch there will be; None if it can."""
+        return self.refusal(plan) or self._refusal_of_kinds(plan)
+
+    def _refusal_of_kinds(self, plan: str) -> str | None:
+        if self._plans[plan].whole_module:
+            return None
+        return refusal_of_kinds(self.maker(plan), self._subject, self._kinds)
 
     def _check_against_plain(self, plan: str) -> None:
         replays = self._plans[plan].replays
@@ -276,7 +286,7 @@ class _Trial:
 
     def only(self, plan: str) -> Choice:
         """Return this plan, checked."""
-        reason = self.refusal(plan)
+        reason = self.final_refusal(plan)
         if reason is not None:
             raise InputError(
                 f"plan {plan!r} cannot serve task {self._name!r}: {reason}; leave the plan out to "
@@ -316,8 +326,8 @@ class _Trial:
                 seconds.pop(plan, None)
         if self._plain_seconds <= QUICK_STEP_SECONDS:
             take_turns([*watches.values()])
-        self._note(seconds, watches, known, finished=not left)
-        best = self.times.best(self._plans)
+        self.times = times_of_sitting(seconds, watches, known, finished=not left)
+        best = self._best(refused)
         if best is None:
             raise TaskError(
                 f"task {self._name!r}: no plan trains its network as the plain module does: "
@@ -326,25 +336,27 @@ class _Trial:
             ) from self._faults.get("loop")
         if best not in watches and self.refusal(best) is not None:  # it served once
             return self.fastest(size)
-        self._report(refused, left)
+        report(self._name, refused, left, seconds=time.perf_counter() - self._begun)
         times = ", ".join(f"{plan} {1 / each:.4g}" for plan, each in self.times.seconds.items())
         return Choice(best, f"lane-steps per second: {times}", self.maker(best))
 
-    def _note(
-        self,
-        seconds: Mapping[str, float],
-        watches: Mapping[str, Stopwatch],
-        known: Times,
-        *,
-        finished: bool,
-    ) -> None:
-        """Write down the times of this sitting beside those that were known."""
-        least = {plan: min(watch.least, seconds.get(plan, watch.least))
-                 for plan, watch in watches.items()}  # fmt: skip
-        own, wall = (sum(getattr(each, clock) for each in watches.values())
-                     for clock in ("own", "wall"))  # fmt: skip
-        sittings = SITTINGS if undisturbed(own, wall) else known.sittings + 1
-        self.times = Times({**seconds, **least}, sittings if finished else 0, finished)
+    def _best(self, refused: dict[str, str]) -> str | None:
+        """Return the fastest plan that is right on the other batches too."""
+        while (best := self.times.best(self._plans)) is not None:
+            reason = self._refusal_of_kinds(best)
+            if reason is None:
+                break
+            refused[best] = reason
+            seconds = {plan: each for plan, each in self.times.seconds.items() if plan != best}
+            self.times = replace(self.times, seconds=seconds)
+        if best is None and "loop" not in refused:  # for which was no time
+            reason = self.refusal("loop")
+            if reason is None:
+                best = "loop"
+            else:
+                refused["loop"] = reason
+        self.times = replace(self.times, refused={**refused})
+        return best
 
     def _order(self, size: int) -> list[str]:
         """Return the plans to be tried, in this order."""
@@ -372,18 +384,6 @@ class _Trial:
         lanes = min(row.together, size)
         return row.together > 4 and lanes * self._plain_seconds > SECONDS_PER_PASS
 
-    def _report(self, refused: dict[str, str], left: list[str]) -> None:
-        """Say in one line each why the faster plans cannot serve, and for which was no time."""
-        if left:
-            _log.warning(
-                "task %r: after %.0f seconds the fastest plan so far is taken, and these are not "
-                "tried: %s; name one with plan= to have it, or let the next run try them",
-                self._name, time.perf_counter() - self._begun, ", ".join(left),
-            )  # fmt: skip
-        first = {reason: plan for plan, reason in reversed(refused.items())}
-        for reason, plan in first.items():
-            _log.warning("task %r: plan %r is not used: %s", self._name, plan, reason)
-
     def _timed(self, plan: str, size: int) -> Stopwatch:
         """Return the watch of a plan, with the times of a first round."""
         # Passes are alike: one of them tells the time of a lane-step.
@@ -394,7 +394,3 @@ class _Trial:
         if self._plain_seconds > QUICK_STEP_SECONDS:
             watch.release()
         return watch
-
-
-def _reason(fault: Exception) -> str:
-    return f"{type(fault).__name__}: {shorten(str(fault), limit=120)}"

@@ -42,11 +42,14 @@ class Times:
         How often all of them were timed; :data:`SITTINGS` where once is enough.
     finished
         Whether there was time to try every plan.
+    refused
+        Why the others do not serve.
     """
 
     seconds: Mapping[str, float] = field(default_factory=dict)
     sittings: int = 0
     finished: bool = False
+    refused: Mapping[str, str] = field(default_factory=dict)
 
     def best(self, plans: Iterable[str]) -> str | None:
         """Return the first of these plans that was timed, or a later one that is clearly faster."""
@@ -84,6 +87,11 @@ def taken_here(key: str) -> str | None:
     return _here.get((plans_file(), key))
 
 
+def take(key: str, plan: str) -> None:
+    """Let this process stay with a plan."""
+    _here[plans_file(), key] = plan
+
+
 def recall(key: str) -> Times:
     """Return the times remembered under a key; none if there are none, or none that are sound."""
     found = _read().get(key)
@@ -92,7 +100,8 @@ def recall(key: str) -> Times:
     with contextlib.suppress(TypeError, ValueError, KeyError, AttributeError):
         seconds = {str(plan): float(taken) for plan, taken in found["seconds"].items()}
         if all(0 < taken < math.inf for taken in seconds.values()):
-            return Times(seconds, int(found["sittings"]), found["finished"] is True)
+            refused = {str(plan): str(why) for plan, why in found.get("refused", {}).items()}
+            return Times(seconds, int(found["sittings"]), found["finished"] is True, refused)
     return Times()
 
 
@@ -107,9 +116,9 @@ def remember(key: str, plan: str, times: Times) -> None:
         What later processes are to know.
     """
     path = plans_file()
-    _here[path, key] = plan
+    take(key, plan)
     row = {"plan": plan, "sittings": times.sittings, "finished": times.finished}
-    row |= {"seconds": dict(times.seconds)}
+    row |= {"seconds": dict(times.seconds), "refused": dict(times.refused)}
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f"{path.name}.{os.getpid()}")

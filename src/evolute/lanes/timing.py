@@ -9,12 +9,13 @@ from __future__ import annotations
 import copy
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
 from evolute.lanes.base import LaneNetwork
 from evolute.lanes.check import MakeNetwork, Subject, trained_names
+from evolute.lanes.remembered import SITTINGS, Times
 
 SAMPLES = 5
 SECONDS_PER_PLAN = 1.0
@@ -134,3 +135,30 @@ def undisturbed(own: float, wall: float) -> bool:
     False
     """
     return own >= UNDISTURBED * wall
+
+
+def times_of_sitting(
+    seconds: Mapping[str, float],
+    watches: Mapping[str, Stopwatch],
+    known: Times,
+    *,
+    finished: bool,
+) -> Times:
+    """Return the times that one sitting took, beside those that were known.
+
+    Parameters
+    ----------
+    seconds
+        What was known of the plans that serve.
+    watches
+        Those that were timed now.
+    known
+        What was known before.
+    finished
+        Whether there was time to try every plan.
+    """
+    least = {plan: min(each.least, seconds.get(plan, each.least)) for plan, each in watches.items()}
+    own = sum(each.own for each in watches.values())
+    wall = sum(each.wall for each in watches.values())
+    sittings = SITTINGS if undisturbed(own, wall) else known.sittings + 1
+    return Times({**seconds, **least}, sittings if finished else 0, finished)

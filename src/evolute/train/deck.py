@@ -28,6 +28,7 @@ from evolute.seeds import derive
 from evolute.tasks.base import Evaluation, Split, Task
 from evolute.tasks.faults import calling
 from evolute.tasks.randomness import Stream, seeded
+from evolute.train.first_use import FirstUse
 from evolute.train.fitting import broken_weight
 from evolute.train.planning import lane_criterion
 from evolute.train.protocol import Probe, Training
@@ -135,6 +136,8 @@ class Deck:
         self._by_slot: list[Lane] | None = None
         self._fresh = False  # whether a lane has made no step yet
         self._newborn: dict[int, Cohort] = {}
+        self._first_use = FirstUse(network, self._criterion, task=task.name)
+        self._seen: set[Split] = set()
         self._draws_evaluating: bool | None = None  # None: not known yet
 
     @property
@@ -169,6 +172,7 @@ class Deck:
         lane.cohort.lanes += 1
         if self.keeps_models:
             lane.noise = Stream(derive(lane.seed, "model noise"))
+        self._first_use.begins(model)
         self.network.put(lane.slot, model)
         self._optimizer.assign(
             lane.slot,
@@ -250,9 +254,9 @@ class Deck:
             each = [batches[cohort] for cohort in cohorts]
         noise = self._noise_of(lanes)
         with calling(self.task.name, "its training step", advice="mend the model, or its loss"):
-            measured = self.network.train_step(
-                each, [lane.slot for lane in lanes], self._criterion, noise
-            )
+            slots = [lane.slot for lane in lanes]
+            self._first_use.training(each, slots, noise)
+            measured = self.network.train_step(each, slots, self._criterion, noise)
         losses = _floats(measured.losses)
         metrics = np.zeros(len(lanes)) if measured.metrics is None else _floats(measured.metrics)
         if self._fresh:
@@ -314,6 +318,9 @@ class Deck:
         with calling(
             self.task.name, f"its evaluation on the {split} data", advice="mend the model"
         ):
+            if split not in self._seen:
+                self._seen.add(split)
+                self._first_use.evaluation(self.task.in_order(split), lanes[0].slot)
             figures = self._figures(split, lanes)
         for lane, (loss, metric) in zip(lanes, figures, strict=True):
             lane.course.evaluated(Evaluation(loss, metric))
