@@ -486,3 +486,24 @@ def test_a_weight_that_gets_no_gradient_is_held_and_not_trained(plan: str) -> No
     network.put(0, Idle())
     assert network.names == ("weight",)
     assert "idle" in network.take(0)
+
+
+def test_a_later_run_that_remembers_a_plan_says_too_why_the_others_are_not_used(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    chosen(lambda: Counts(6, 3))
+    rows = json.loads(plans_file().read_text())
+    for row in rows.values():
+        row |= {"sittings": SITTINGS, "finished": True}
+    plans_file().write_text(json.dumps(rows))
+    monkeypatch.setattr(remembered, "_here", {})
+    with caplog.at_level(logging.WARNING, "evolute"):
+        assert "remembered" in chosen(lambda: Counts(6, 3)).why
+    assert any("plan 'stacked' is not used" in line for line in caplog.messages)
+
+
+def test_remembered_times_without_reasons_are_read() -> None:
+    row = {"plan": "loop", "sittings": 1, "finished": True, "seconds": {"loop": 1.0}}
+    plans_file().parent.mkdir(parents=True, exist_ok=True)
+    plans_file().write_text(json.dumps({"k": row}))
+    assert recall("k") == Times({"loop": 1.0}, 1, finished=True)
