@@ -208,6 +208,8 @@ def test_the_check_sees_imaginary_parts() -> None:
 class Scalar(nn.Module):
     """Has a weight and a buffer without a dimension, used in several ways."""
 
+    n: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.a, self.b = nn.Linear(6, 8), nn.Linear(8, 3)
@@ -230,7 +232,7 @@ class Tempered(nn.Sequential):
         self.k = nn.Parameter(torch.randn(()) + 2)
 
     def forward(self, x: Tensor) -> Any:
-        return super().forward(x) * self.k
+        return self[2](self[1](self[0](x))) * self.k
 
 
 @pytest.mark.parametrize("plan", [*BATCHED, LoopNetwork])
@@ -241,7 +243,7 @@ def test_weights_and_buffers_without_a_dimension_are_those_of_each_lane(
     check(plan, build)
     network = plan(build(), 3)
     models = [build() for _ in range(3)]
-    models[1].k.data.fill_(float("nan"))
+    models[1].get_parameter("k").data.fill_(float("nan"))
     for slot, model in enumerate(models):
         network.put(slot, model)
     network.train_step([vectors()] * 3, range(3), CLASSES, [SeededStream(0)] * 3)
