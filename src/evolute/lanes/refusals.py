@@ -30,7 +30,7 @@ def report(task: str, refused: Mapping[str, str], left: Sequence[str], *, second
             "tried: %s; name one with plan= to have it, or let the next run try them",
             task, seconds, ", ".join(left),
         )  # fmt: skip
-    first = {reason: plan for plan, reason in reversed(refused.items())}
+    first = {reason: plan for plan, reason in reversed([*refused.items()])}
     for reason, plan in first.items():
         _log.warning("task %r: plan %r is not used: %s", task, plan, reason)
 
