@@ -28,8 +28,8 @@ from evolute.lanes.base import CannotStackError
 MOST_PARTS = 200_000
 """Objects that are looked at in one module; one that holds more is not compared but refused."""
 
-_KEPT_BY_TORCH = ("_parameters", "_buffers", "_modules")
-_BY_MODE = ("training",)
+_LEFT_OUT = {"_parameters", "_buffers", "_modules", "training"}
+_HOOKS = ("_hooks", "_hooks_with_kwargs", "_hooks_always_called")
 _KEPT_BY_THE_TRACER = "_tensor_constant"
 _CONTAINERS = (dict, OrderedDict, list, tuple, set, frozenset)
 _SCALARS = (int, float, complex, str, bytes, bool, type(None))
@@ -70,8 +70,8 @@ def held_by(module: nn.Module) -> Held:
         f"{name}.{key}".lstrip("."): look.field(key, value)
         for name, part in module.named_modules()
         for key, value in vars(part).items()
-        if key not in _KEPT_BY_TORCH
-        and key not in _BY_MODE
+        if key not in _LEFT_OUT
+        and not (key.endswith(_HOOKS) and type(value) in _CONTAINERS and not value)
         and not key.startswith(_KEPT_BY_THE_TRACER)
     }
 
