@@ -125,11 +125,34 @@ def _masked(step: Step, x: Any, p: float, training: bool, drop: Any) -> Any:
     like = {
         "dtype": tensor.dtype, "device": tensor.device, "requires_grad": tensor.requires_grad,
     }  # fmt: skip
-    mask, _ = step.draws.draw(partial(_mask, drop, p, tuple(x.shape), like))
     data = apart(x, step.count)
+    order = _drawn_order(x) if drop is functional.dropout else [*range(len(x.shape))]
+    drawn, shared = step.draws.draw(
+        partial(_mask, drop, p, tuple(x.shape[axis] for axis in order), like)
+    )
+    mask = _in_axes(drawn, order, lanes=not shared)
     # In the layout of the data: the next layer's product would round otherwise for another one.
     laid = torch.empty_like(data, requires_grad=False).copy_(mask)
     return Lanes(data * laid, step.count)
+
+
+def _drawn_order(x: Any) -> list[int]:
+    """Return the axes of a lane's sequence as they lie in memory, in which torch draws its mask.
+
+    Torch's attention layers hand on a transposed tensor where the batch comes first. Images lie
+    otherwise here than in the plain module, which has them as their shape says.
+    """
+    axes = [*range(len(x.shape))]
+    if len(axes) != 3 or (isinstance(x, Lanes) and x.wide):
+        return axes
+    strides = x.data.stride()[1:] if isinstance(x, Lanes) else x.stride()
+    return sorted(axes, key=lambda axis: -strides[axis])
+
+
+def _in_axes(drawn: Tensor, order: list[int], *, lanes: bool) -> Tensor:
+    """Return a mask drawn in the order of memory, [*shape] or [L, *shape], in that of axes."""
+    back = [order.index(axis) for axis in range(len(order))]
+    return drawn.permute(0, *(axis + 1 for axis in back)) if lanes else drawn.permute(back)
 
 
 def _mask(drop: Any, p: float, shape: tuple[int, ...], like: dict[str, Any]) -> Tensor:
