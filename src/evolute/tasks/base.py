@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,10 +17,8 @@ from evolute.tasks.content import content_version
 from evolute.tasks.criteria import LOSSES, METRICS, Loss, Metric
 from evolute.tasks.data import Batch, Data, DataLike, as_data, endless
 from evolute.tasks.faults import calling
+from evolute.tasks.models import Models, ModelSource
 from evolute.tasks.randomness import seeded
-
-ModelSource = nn.Module | Callable[..., nn.Module]
-"""A callable that returns a new model, or a model to begin every training from."""
 
 Augment = Callable[[Any, Generator], Any]
 """augment(inputs, generator) -> inputs of the same shape."""
@@ -141,6 +138,7 @@ class Task:
                 "returns a new nn.Module, or an nn.Module"
             )
         self._model = model
+        self._models = Models(model, name)
         given = {Split.TRAIN: train, Split.VALIDATION: validation, Split.TEST: test}
         self._data = {
             split: as_data(data, f"task {name!r}: the {split} data")
@@ -190,17 +188,7 @@ class Task:
             If the user's code raises, or returns no ``nn.Module``.
         """
         with calling(self.name, "its model", advice="mend what model= is"):
-            if isinstance(self._model, nn.Module):
-                return copy.deepcopy(self._model)
-            made: object
-            if width is not None and "width" in inspect.signature(self._model).parameters:
-                made = self._model(width=width)
-            else:
-                made = self._model()
-            if not isinstance(made, nn.Module):
-                raise TypeError(f"it returned {type(made).__name__}, not an nn.Module")
-            # A callable that returns one and the same model would carry weights between trials.
-            return copy.deepcopy(made)
+            return self._models.new(width)
 
     def batches(
         self, generator: Generator, batch_size: int, *, augment: bool = False

@@ -96,7 +96,7 @@ class TensorData(Data):
             torch.split(self._targets, EVALUATION_BATCH_SIZE),
             strict=True,
         ):
-            yield self._prepared(inputs), targets
+            yield self._prepared(_apart(inputs)), _apart(targets)
 
     def _prepared(self, inputs: Tensor) -> Tensor:
         return inputs if self._prepare is None else self._prepare(inputs)
@@ -155,7 +155,8 @@ class LoaderData(Data):
                 batch = next(iterator, end)
             if batch is end:
                 return
-            yield _pair(batch)
+            inputs, targets = _pair(batch)
+            yield _apart(inputs), _apart(targets)
 
 
 class _OwnGenerator:
@@ -297,6 +298,17 @@ def _generators_of(loader: object) -> list[Generator]:
     found = [getattr(holder, "generator", None) for holder in holders]
     unique = {id(item): item for item in found if isinstance(item, Generator)}
     return list(unique.values())
+
+
+def _apart(given: Any) -> Any:
+    """Return tensors of their own, as a model may write into what it is given."""
+    if isinstance(given, Tensor):
+        return given.clone()
+    if type(given) is dict:
+        return {key: _apart(value) for key, value in given.items()}
+    if type(given) in (list, tuple):
+        return type(given)(_apart(value) for value in given)
+    return given
 
 
 def _pair(batch: object) -> Batch:

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from evolute.tasks.augmentation import published_augmentation
-from evolute.tasks.base import ModelSource, Task
+from evolute.tasks.base import Task
 from evolute.tasks.data import TensorData
 from evolute.tasks.images import ImageSet, ImageSource, read_images
+from evolute.tasks.models import ModelSource
 from evolute.tasks.networks import (
     PUBLISHED_WIDTH,
     perceptron,

@@ -138,7 +138,8 @@ class Deck:
         self._newborn: dict[int, Cohort] = {}
         self._first_use = FirstUse(network, self._criterion, task=task.name)
         self._seen: set[Split] = set()
-        self._draws_evaluating: bool | None = None  # None: not known yet
+        # None: not known yet. A model that writes into its inputs is evaluated alone as well.
+        self._draws_evaluating: bool | None = True if survey.changes_inputs else None
 
     @property
     def lanes(self) -> list[Lane]:

@@ -192,7 +192,7 @@ def _plan_of(task: Task, protocol: Protocol, *, seed: int, equipment: Equipment)
     """Return the name of the plan for trials of a protocol; None if it is not chosen by speed."""
     model = first_model(task, seed, protocol.width).train()
     ground = Ground.of(task, protocol, seed=seed, model=model)
-    if ground.survey.changes_inputs:
+    if ground.survey.why_unchecked is not None:
         return None
     choice = plan_lanes(
         task,

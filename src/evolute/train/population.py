@@ -23,6 +23,7 @@ from evolute.lanes.base import LaneNetwork
 from evolute.lanes.loop import LoopNetwork
 from evolute.lang.rule import Rule
 from evolute.tasks.base import Task
+from evolute.tasks.copies import lost_in_copies
 from evolute.tasks.data import Batch
 from evolute.train.deck import Account, Deck, Lane
 from evolute.train.equipment import Equipment
@@ -261,7 +262,9 @@ class Population:
 
     def _planned(self, job: _Job, batch: Batch) -> MakeNetwork:
         """Return what makes the slots of a network by the plan that serves it."""
-        if self._survey.changes_inputs:  # no plan can be checked on a batch that does not last
+        why = self._survey.why_unchecked
+        if why is not None:
+            _log.info("task %r: plan 'loop': %s", self._task.name, why)
             return partial(LoopNetwork, device=self._equipment.device)
         choice = plan_lanes(
             self._task,
@@ -295,7 +298,10 @@ class Population:
 
     def _model(self, seed: int, width: int | None) -> nn.Module:
         """Return a model of its own with the first weights of a seed."""
-        return copy.deepcopy(self._first_model(seed, width))
+        first = self._first_model(seed, width)
+        if lost_in_copies(first) is not None:
+            return first_model(self._task, seed, width).train()
+        return copy.deepcopy(first)
 
     def _first_model(self, seed: int, width: int | None) -> nn.Module:
         """Return the model that is kept with the first weights of a seed, not to be changed."""

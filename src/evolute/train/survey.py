@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from evolute.seeds import derive
 from evolute.tasks.base import Task
+from evolute.tasks.copies import lost_in_copies
 from evolute.tasks.data import Batch
 from evolute.tasks.faults import calling
 from evolute.tasks.randomness import seeded
@@ -39,12 +40,24 @@ class Survey:
         Whether it writes into its batch, so that lanes cannot share one.
     trained
         Names of the weights that an optimizer would be given.
+    lost
+        What a copy of the model would lose, in words; None if nothing.
     """
 
     bytes_per_lane: int
     is_random: bool
     changes_inputs: bool
     trained: tuple[str, ...]
+    lost: str | None = None
+
+    @property
+    def why_unchecked(self) -> str | None:
+        """Why no plan can be compared with the plain module, so that the loop runs; else None."""
+        if self.changes_inputs:
+            return "it writes into its inputs, so that no batch lasts for a comparison"
+        if self.lost is not None:
+            return f"copies of it, to compare with, would lose {self.lost}"
+        return None
 
 
 def survey(task: Task, model: nn.Module, batch: Batch, *, seed: int) -> Survey:
@@ -89,6 +102,7 @@ def survey(task: Task, model: nn.Module, batch: Batch, *, seed: int) -> Survey:
         is_random=is_random,
         changes_inputs=_versions(own) != versions,
         trained=tuple(name for name, weight in weights.items() if weight.requires_grad),
+        lost=lost_in_copies(model),
     )
 
 

@@ -1,0 +1,80 @@
+"""Where a task's models come from: a callable that makes them, or a model to begin from."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable
+
+from torch import nn
+
+from evolute.errors import TaskError
+from evolute.tasks.copies import lost_in_copies, share_tensors
+from evolute.tasks.randomness import seeded
+
+ModelSource = nn.Module | Callable[..., nn.Module]
+"""A callable that returns a new model, or a model to begin every training from."""
+
+
+class Models:
+    """Models of a task, none of which shares anything with another.
+
+    Parameters
+    ----------
+    source
+        What the user gave.
+    task
+        Name of the task, for messages.
+    """
+
+    def __init__(self, source: ModelSource, task: str) -> None:
+        self._source = source
+        self._task = task
+        self._shares: bool | None = None  # between two calls; None: not asked yet
+
+    def new(self, width: int | None) -> nn.Module:
+        """Return a model of its own; its weights are drawn from torch's global generator.
+
+        It is a copy, as a callable that returns one and the same model would carry weights between
+        trials; but where a copy would lose something, and two calls share nothing, it is what the
+        callable returned.
+
+        Parameters
+        ----------
+        width
+            Handed to a callable that takes a ``width``; others ignore it.
+
+        Raises
+        ------
+        TaskError
+            If a copy is needed and would lose something.
+        TypeError
+            If a callable returns no ``nn.Module``.
+        """
+        if isinstance(self._source, nn.Module):
+            return self._copied(self._source)
+        made = _made(self._source, width)
+        if lost_in_copies(made) is not None and self._shares is None:
+            with seeded(0):
+                self._shares = share_tensors(made, _made(self._source, width))
+        return made if self._shares is False else self._copied(made)
+
+    def _copied(self, model: nn.Module) -> nn.Module:
+        lost = lost_in_copies(model)
+        if lost is not None:
+            raise TaskError(
+                f"task {self._task!r}: each training begins from a copy of its model, which would "
+                f"lose {lost}: let model= be a callable that returns a new model each time"
+            )
+        return copy.deepcopy(model)
+
+
+def _made(source: Callable[..., nn.Module], width: int | None) -> nn.Module:
+    made: object
+    if width is not None and "width" in inspect.signature(source).parameters:
+        made = source(width=width)
+    else:
+        made = source()
+    if not isinstance(made, nn.Module):
+        raise TypeError(f"it returned {type(made).__name__}, not an nn.Module")
+    return made
