@@ -111,8 +111,8 @@ class BatchedNetwork(LaneNetwork):
         self._module = copy.deepcopy(template).to(self.device)
 
     def put(self, slot: int, model: nn.Module) -> None:
+        super().put(slot, model)  # which says first if it is another network altogether
         require_alike(self._alike, model)
-        super().put(slot, model)
 
     @abstractmethod
     def _train(self, lot: Lot, criterion: LaneCriterion) -> Found:

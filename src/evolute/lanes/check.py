@@ -139,12 +139,14 @@ def exact_convolutions(device: torch.device) -> Iterator[None]:
     if device.type != "cuda":
         yield
         return
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    try:
+    cudnn = torch.backends.cudnn
+    with cudnn.flags(
+        enabled=cudnn.enabled,
+        benchmark=cudnn.benchmark,
+        deterministic=cudnn.deterministic,
+        allow_tf32=False,
+    ):
         yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = before
 
 
 def check_against_plain(make: MakeNetwork, subject: Subject, *, replays: bool = False) -> None:
