@@ -13,8 +13,11 @@ import click
 import torch
 
 from evolute.cli.output import console, format_option, print_json, table
-from evolute.compiler.native import status
+from evolute.compiler.native import NativeStatus, status
 from evolute.compiler.triton_lanes import status as kernel_status
+from evolute.lanes.native_status import LayersStatus, bf16_status, layers_status
+from evolute.lanes.plans import GRAPHED, PLANS
+from evolute.lanes.remembered import plans_file
 
 EXAMPLES = """\b
 Examples:
@@ -62,11 +65,13 @@ def doctor(output_format: str) -> None:
 
 
 def examine() -> list[Finding]:
-    """Look at the native core, threads, torch, accelerators and optional libraries."""
-    native, kernels = status(), kernel_status()
+    """Look at the native core, threads, torch, plans, accelerators and optional libraries."""
+    kernels = kernel_status()
     threads, cores = torch.get_num_threads(), os.cpu_count() or 1
     return [
-        Finding("native core", native.active, native.reason),
+        _native("rules", status()),
+        _native("layers", layers_status()),
+        _native("bf16 convolutions", bf16_status()),
         Finding(
             "threads",
             True,
@@ -74,10 +79,18 @@ def examine() -> list[Finding]:
         ),
         Finding("python", True, f"{platform.python_version()} on {platform.platform(terse=True)}"),
         Finding("torch", True, str(torch.__version__)),
+        Finding("plans for networks", True, f"{', '.join(PLANS)}; vmap is torch.func's"),
+        _plans_file(),
         _cuda(),
+        _graphs(),
         Finding("kernels for rules on a GPU", kernels.active, kernels.reason),
         *_extras(),
     ]
+
+
+def _native(part: str, found: NativeStatus | LayersStatus) -> Finding:
+    instead = "" if found.active else f"; in its place torch computes {part}"
+    return Finding(f"native core: {part}", found.active, f"{found.reason}{instead}")
 
 
 def _cuda() -> Finding:
@@ -86,6 +99,28 @@ def _cuda() -> Finding:
     if torch.version.cuda is None:
         return Finding("cuda", False, "this build of torch is without CUDA")
     return Finding("cuda", False, f"torch is built for CUDA {torch.version.cuda}, no device found")
+
+
+def _graphs() -> Finding:
+    if torch.cuda.is_available():
+        return Finding("CUDA graphs", True, f"plans {', '.join(GRAPHED)}, and steps of rules")
+    return Finding("CUDA graphs", False, "no CUDA device: there is nothing to capture")
+
+
+def _plans_file() -> Finding:
+    """Look where the times of plans are remembered."""
+    path = plans_file()
+    if path.is_file() and os.access(path, os.R_OK | os.W_OK):
+        return Finding("times of plans", True, str(path))
+    above = next(each for each in (path, *path.parents) if each.exists())
+    if above != path and above.is_dir() and os.access(above, os.W_OK):
+        return Finding("times of plans", True, f"{path}, not written yet")
+    return Finding(
+        "times of plans",
+        False,
+        f"{path} cannot be written, so every run times plans anew: set XDG_CACHE_HOME to a folder "
+        "that can",
+    )
 
 
 def _extras() -> list[Finding]:

@@ -6,20 +6,16 @@ It is optional: where it was not built, or is switched off, torch's own function
 from __future__ import annotations
 
 import ctypes
-import os
 from ctypes import POINTER, Structure, c_double, c_int32, c_int64, c_void_p
 from functools import cache
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-import evolute.native
+from evolute.native import Opened, opened
 
 ABI = 7
 """Version of the interface of ``native/core/layers*.cpp`` that this file speaks."""
-
-LIBRARY = "libevolute_layers.so"
 
 
 class Shape(Structure):
@@ -259,22 +255,21 @@ _RESULTS = {
 @cache
 def layers() -> ctypes.CDLL | None:
     """Return the native layers; None where they were not built, or are switched off."""
-    if os.environ.get("EVOLUTE_NATIVE_ISA") == "off":
-        return None
-    candidates = (Path(folder) / LIBRARY for folder in evolute.native.__path__)
-    path = next((path for path in candidates if path.is_file()), None)
-    if path is None:
-        return None
+    return open_layers().library
+
+
+def open_layers() -> Opened:
+    """Open the library of native layers, or say why it cannot be used."""
+    found = opened("evolute_layers", asks="evolute_layers_abi", speaks=ABI)
+    if found.library is None:
+        return found
     try:
-        library = ctypes.CDLL(str(path))
-        if library.evolute_layers_abi() != ABI:
-            return None
         for name, types in _ARGUMENTS.items():
-            function = getattr(library, name)
+            function = getattr(found.library, name)
             function.argtypes, function.restype = types, _RESULTS.get(name)
-    except (OSError, AttributeError):
-        return None
-    return library
+    except AttributeError as error:
+        return Opened(None, f"cannot be used: {error}; install evolute again")
+    return found
 
 
 def kind() -> str:

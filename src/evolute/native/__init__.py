@@ -1,13 +1,15 @@
-"""The native core: a library in C++ that steps rule programs, and how it is found and loaded.
+"""The native core: two libraries in C++, for rules and for layers; how they are found and loaded.
 
-:mod:`evolute.compiler.native` is its face for rules; nothing else should call it. The library is
-optional: where it was not built, cannot be loaded, or is switched off, :func:`load` says why.
+:mod:`evolute.compiler.native` is the face of the one that steps rule programs, and
+:mod:`evolute.lanes.native_layers` that of the other; nothing else should call them. They are
+optional: where one was not built, cannot be loaded, or is switched off, it is said why.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import sys
 from ctypes import POINTER, c_char_p, c_double, c_int32, c_int64, c_void_p
 from dataclasses import dataclass
@@ -18,15 +20,16 @@ import evolute.native
 from evolute.errors import InputError
 
 ABI = 2
-"""Version of the interface that this file speaks (core/abi.h)."""
+"""Version of the interface for rules that this file speaks (core/abi.h)."""
 
 VARIABLE = "EVOLUTE_NATIVE_ISA"
-"""Environment variable that forces an instruction set, or switches the library off."""
+"""Environment variable that forces the instruction set of rules, or switches both libraries off."""
 
 INSTRUCTION_SETS = ("avx512", "avx2", "baseline")
 """From the fastest; the first that the machine has is taken."""
 
-_LIBRARY_NAME = "libevolute_native.dll" if sys.platform == "win32" else "libevolute_native.so"
+_SUFFIX = "dll" if sys.platform == "win32" else "so"
+_COMPILERS = ("c++", "g++", "clang++")
 
 
 class Instruction(ctypes.Structure):
@@ -44,8 +47,77 @@ class Instruction(ctypes.Structure):
 
 
 @dataclass(frozen=True)
+class Opened:
+    """What came of opening one of the libraries.
+
+    Parameters
+    ----------
+    library
+        Its functions, None where it cannot be used.
+    reason
+        Why it cannot be used, and what to do; empty where it can.
+    """
+
+    library: ctypes.CDLL | None
+    reason: str = ""
+
+
+def opened(name: str, *, asks: str, speaks: int) -> Opened:
+    """Open a library of the core.
+
+    Parameters
+    ----------
+    name
+        Of the library, as CMakeLists.txt has it.
+    asks
+        Its function that returns the version of its interface.
+    speaks
+        The version that the caller speaks.
+
+    Examples
+    --------
+    >>> opened("evolute_nothing", asks="evolute_abi", speaks=1).library is None
+    True
+    """
+    if os.environ.get(VARIABLE) == "off":
+        return Opened(None, f"switched off by {VARIABLE}=off")
+    path = _find(f"lib{name}.{_SUFFIX}")
+    if path is None:
+        return Opened(None, _why_missing())
+    try:
+        library = ctypes.CDLL(str(path))
+        version = int(getattr(library, asks)())
+    except (OSError, AttributeError) as error:
+        return Opened(None, f"cannot be loaded: {error}; install evolute again")
+    if version != speaks:
+        return Opened(
+            None,
+            f"built for another version (interface {version}, not {speaks}): install evolute again",
+        )
+    return Opened(library)
+
+
+def _find(name: str) -> Path | None:
+    # An editable installation keeps the library apart from the sources, on the package's path.
+    candidates = (Path(folder) / name for folder in evolute.native.__path__)
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _why_missing() -> str:
+    named = os.environ.get("CXX")
+    names = (named, *_COMPILERS) if named else _COMPILERS
+    compiler = next((each for each in names if shutil.which(each)), None)
+    if compiler is None:
+        return (
+            f"not built, and there is no C++ compiler ({', '.join(names)}): install GCC or Clang, "
+            "then evolute again"
+        )
+    return f"not built, though there is a C++ compiler now ({compiler}): install evolute again"
+
+
+@dataclass(frozen=True)
 class Loaded:
-    """What came of loading the library.
+    """What came of loading the library for rules.
 
     Parameters
     ----------
@@ -63,7 +135,7 @@ class Loaded:
 
 
 def load() -> Loaded:
-    """Load the library, once for each value of :data:`VARIABLE`.
+    """Load the library for rules, once for each value of :data:`VARIABLE`.
 
     Raises
     ------
@@ -80,24 +152,10 @@ def _load(forced: str) -> Loaded:
             f"{VARIABLE} is {forced!r}: set it to {', '.join(INSTRUCTION_SETS)} or off, or not "
             "at all"
         )
-    if forced == "off":
-        return Loaded(None, None, f"switched off by {VARIABLE}=off")
-    path = _find()
-    if path is None:
-        return Loaded(
-            None,
-            None,
-            "not built: install again on a machine with CMake and GCC or Clang to have it",
-        )
-    try:
-        library = ctypes.CDLL(str(path))
-        version = int(library.evolute_abi())
-    except (OSError, AttributeError) as error:
-        return Loaded(None, None, f"cannot be loaded: {error}")
-    if version != ABI:
-        return Loaded(
-            None, None, f"built for another version (interface {version}, not {ABI}): install again"
-        )
+    found = opened("evolute_native", asks="evolute_abi", speaks=ABI)
+    if found.library is None:
+        return Loaded(None, None, found.reason)
+    library = found.library
     _declare(library)
     return _choose(library, forced)
 
@@ -117,12 +175,6 @@ def _choose(library: ctypes.CDLL, forced: str) -> Loaded:
 def supported(library: ctypes.CDLL) -> tuple[str, ...]:
     """Return the instruction sets that this machine and build have, from the fastest."""
     return tuple(name for name in INSTRUCTION_SETS if library.evolute_supports(name.encode()))
-
-
-def _find() -> Path | None:
-    # An editable installation keeps the library apart from the sources, on the package's path.
-    candidates = (Path(folder) / _LIBRARY_NAME for folder in evolute.native.__path__)
-    return next((path for path in candidates if path.is_file()), None)
 
 
 def _declare(library: ctypes.CDLL) -> None:

@@ -167,6 +167,23 @@ EVOLUTE_INLINE void any_backward(
 // Version of this interface: a library of another version is not used.
 EVOLUTE_EXPORT std::int32_t evolute_layers_abi() { return 7; }
 
+// What this machine has of what this build can use, as bits: AVX2, AVX-512; and AVX512_BF16 where the
+// compiler knew it, whatever the machine (evolute_paired_is_fast says whether it runs).
+EVOLUTE_EXPORT std::int32_t evolute_layers_paths() {
+    std::int32_t found = 0;
+#if defined(__x86_64__) && defined(__GNUC__)
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found |= 1;
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) {
+        found |= 2;
+    }
+#endif
+#if defined(EVOLUTE_PAIRED_DOT)
+    found |= 4;
+#endif
+    return found;
+}
+
 // x, z: [rows, columns]; writes z, and mean, variance (over the rows, not their number less one)
 // and 1/√(variance + ε) of each column.
 EVOLUTE_EXPORT EVOLUTE_WIDEST void evolute_norm_forward(
