@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -240,6 +240,58 @@ def test_a_function_of_a_sign_has_the_bits_of_that_function(name: str) -> None:
     old = torch.from_numpy(-x)
     product = value_of(f"{name}(-(sign(g)*sign(previous(g))))", x, slots=[old])
     assert (product == value_of(f"{name}(g)", signs * signs)).all()
+
+
+@pytest.mark.parametrize(
+    ("update", "of"),
+    [
+        ("sign(g)*sign(y)", lambda x, y: x.sign() * y.sign()),
+        ("sign(y)*g", lambda x, y: y.sign() * x),
+        ("sign(g)*g", lambda x, _: x.sign() * x),
+        ("(1+sign(g)*sign(y))*g", lambda x, y: (1 + x.sign() * y.sign()) * x),
+        ("0.25*sign(y)+sign(g)", lambda x, y: 0.25 * y.sign() + x.sign()),
+        ("sign(y)-0.3*sign(g*y)", lambda x, y: y.sign() - x.new_tensor(0.3) * (x * y).sign()),
+        ("0.3*sign(g)-sign(g)", lambda x, _: x.new_tensor(0.3) * x.sign() - x.sign()),
+        ("0.3*g-y", lambda x, y: x.new_tensor(0.3) * x - y),
+        ("0.3*(g*y)-g", lambda x, y: x.new_tensor(0.3) * (x * y) - x),
+        ("g-0.3*y", lambda x, y: x - x.new_tensor(0.3) * y),
+        ("g*y+0.3*g", lambda x, y: x * y + x.new_tensor(0.3) * x),
+        ("0.3*g+0.4*g", lambda x, _: x.new_tensor(0.3) * x + x.new_tensor(0.4) * x),
+        ("0.3*g-0.4*g", lambda x, _: x.new_tensor(0.3) * x - x.new_tensor(0.4) * x),
+        ("0.3*(g+y)-0.4*y", lambda x, y: x.new_tensor(0.3) * (x + y) - x.new_tensor(0.4) * y),
+    ],
+)
+def test_signs_and_sums_of_products_are_those_of_torch_to_the_sign_of_zero(
+    update: str, of: Callable[[Tensor, Tensor], Tensor]
+) -> None:
+    x, y = (torch.from_numpy(each) for each in paired())
+    kept = torch.zeros(len(x))
+    slots = [y.clone(), kept] if "y" in update else [kept]
+    value_of(f"previous({update.replace('y', 'previous(g)')})", x.numpy(), slots=slots)
+    expected = of(x, y)
+    torch.testing.assert_close(kept, expected, rtol=0, atol=0, equal_nan=True)
+    some = ~expected.isnan()
+    assert torch.equal(kept.signbit()[some], expected.signbit()[some])
+
+
+@pytest.mark.parametrize("parameter", [0.0, 0.9, 0.999])
+def test_the_sign_of_an_average_is_that_of_what_is_corrected(parameter: float) -> None:
+    x, n = paired()
+    averages = [torch.from_numpy(n.copy()) for _ in range(2)]
+    kept = torch.zeros(len(x))
+    found = value_of(f"sign(ema(g, {parameter}))", x, slots=averages[:1])
+    value_of(f"previous(sign(ema(g, {parameter}))*g)", x, slots=[averages[1], kept])
+    signs = averages[0].sign()
+    np.testing.assert_array_equal(found, signs.numpy())
+    np.testing.assert_array_equal(kept.numpy(), (signs * torch.from_numpy(x)).numpy())
+
+
+@pytest.mark.parametrize("name", ["erf", "tanh", "arctan", "bessel_i1e", "arcsinh"])
+def test_an_odd_function_keeps_the_sign_of_zero(name: str) -> None:
+    for zeros in ([0.0, -0.0], [0.0, -0.0, 1e3]):  # the last is not near 0, in the same block
+        x, kept = np.array(zeros, dtype=np.float32), torch.ones(len(zeros))
+        value_of(f"previous({name}(g))", x, slots=[kept])
+        np.testing.assert_array_equal(kept.signbit().numpy(), np.signbit(x))
 
 
 @pytest.mark.parametrize("name", sorted(TRUTH))

@@ -31,8 +31,8 @@ struct Tile {
     return reinterpret_cast<Handler>(step[1].run)(step + 1, at, t.v[0], t.v[1], t.v[2],   \
                                                   t.v[3], t.v[4], t.v[5], t.v[6], t.v[7])
 
-// Argument i of a step: the running value, what memory holds, that times a number, or one number
-// for all elements.
+// Argument i of a step: the running value, what memory holds, that times a number, one number for
+// all elements, or a sign.
 template <Source S>
 struct Reader;
 template <>
@@ -64,6 +64,22 @@ struct Reader<Source::number> {
     Floats value;
     EVOLUTE_INLINE Reader of(const float* a, std::ptrdiff_t, float) { return {all(*a)}; }
     inline __attribute__((always_inline)) Floats get(const Tile&, int) const { return value; }
+};
+
+template <>
+struct Reader<Source::running_sign> {
+    EVOLUTE_INLINE Reader of(const float*, std::ptrdiff_t, float) { return {}; }
+    inline __attribute__((always_inline)) Floats get(const Tile& t, int i) const {
+        return sign_of(t.v[i]);
+    }
+};
+template <>
+struct Reader<Source::memory_sign> {
+    const float* from;
+    EVOLUTE_INLINE Reader of(const float* a, std::ptrdiff_t offset, float) { return {a + offset}; }
+    inline __attribute__((always_inline)) Floats get(const Tile&, int i) const {
+        return sign_of(load(from + i * width));
+    }
 };
 
 template <Source S>
@@ -195,24 +211,47 @@ EVOLUTE_INLINE Ints above(Floats from, Floats x) {
     return reinterpret_cast<Ints>(reinterpret_cast<Words>(bits(magnitude(x))) - least);
 }
 
+// Whether F::near holds in a whole tile. It makes NaN of NaN, which may be overlooked.
+template <class F>
+EVOLUTE_INLINE bool is_near(const Tile& t) {
+    if constexpr (F::near_from == 0.0f) {
+        Floats most = magnitude(t.v[0]);
+        EVOLUTE_LIGHT most = larger_magnitude(most, t.v[i]);
+        return all_below(most, F::near_below);
+    } else {
+        const Floats from = all(F::near_from);
+        Ints most = above(from, t.v[0]);
+        EVOLUTE_LIGHT most = larger(most, above(from, t.v[i]));
+        return everywhere(most < above(from, all(F::near_below)));
+    }
+}
+
+template <class F>
+__attribute__((noinline)) void do_far(const Step* step, std::ptrdiff_t at, EVOLUTE_RUNNING) {
+    Tile t = EVOLUTE_TILE;
+    EVOLUTE_LIGHT t.v[i] = F::of(t.v[i]);
+    EVOLUTE_NEXT(t);
+}
+
 // Near 0, where gradients are, or not too near, F::near has the bits of F::of for less work. Where
-// the two use different parts of the processor they take turns.
+// the two use different parts of the processor they take turns. What needs many registers for the
+// rest has that apart, as the way to memory and back would cost here too.
 template <class F, Source A>
 void do_heavy_unary(const Step* step, std::ptrdiff_t at, EVOLUTE_RUNNING) {
     Tile t = EVOLUTE_TILE;
     const auto a = first<A>(step, at);
     EVOLUTE_LIGHT t.v[i] = a.get(t, i);
     if constexpr (F::near_below > 0.0f) {
-        const Floats from = all(F::near_from);
-        Ints most = above(from, t.v[0]);
-        EVOLUTE_LIGHT most = larger(most, above(from, t.v[i]));
-        if (everywhere(most < above(from, all(F::near_below)))) {
+        if (is_near<F>(t)) {
             EVOLUTE_LIGHT t.v[i] = F::in_turn && i % 2 ? F::of(t.v[i]) : F::near(t.v[i]);
             EVOLUTE_NEXT(t);
         }
     }
-    EVOLUTE_LIGHT t.v[i] = F::of(t.v[i]);
-    EVOLUTE_NEXT(t);
+    if constexpr (F::in_turn) {
+        EVOLUTE_LIGHT t.v[i] = F::of(t.v[i]);
+        EVOLUTE_NEXT(t);
+    }
+    return do_far<F>(step, at, t.v[0], t.v[1], t.v[2], t.v[3], t.v[4], t.v[5], t.v[6], t.v[7]);
 }
 
 // A function of signs, that is of −1, 0 and 1: p, q and r are its values there.
@@ -245,13 +284,19 @@ void do_heavy_binary(const Step* step, std::ptrdiff_t at, EVOLUTE_RUNNING) {
     EVOLUTE_NEXT(t);
 }
 
-template <Source A, Source B>
-void do_scaled_sum(const Step* step, std::ptrdiff_t at, EVOLUTE_RUNNING) {
+template <Sum S, Source A, Source B>
+void do_sum(const Step* step, std::ptrdiff_t at, EVOLUTE_RUNNING) {
     Tile t = EVOLUTE_TILE;
     const auto a = first<A>(step, at);
     const auto b = second<B>(step, at);
     const Floats p = all(step->p), q = all(step->q);
-    EVOLUTE_LIGHT t.v[i] = p * a.get(t, i) + q * b.get(t, i);
+    EVOLUTE_LIGHT {
+        const Floats x = a.get(t, i), product = q * (S == Sum::of_one ? x : b.get(t, i));
+        if constexpr (S == Sum::of_one) t.v[i] = p * x + product;
+        if constexpr (S == Sum::of_products) t.v[i] = p * x + product;
+        if constexpr (S == Sum::with_product) t.v[i] = x + product;
+        if constexpr (S == Sum::from_product) t.v[i] = product - x;
+    }
     EVOLUTE_NEXT(t);
 }
 
@@ -336,10 +381,11 @@ void do_apply(const Step* step, std::ptrdiff_t at, EVOLUTE_RUNNING) {
         if (M == Momentum::none) {
             w = fma(p, t.v[i], w);
         } else {
-            const Floats m = fma(p, t.v[i], load(buffer + i * width) * q);
+            // Sums and products go to different parts of the processor.
+            const Floats change = p * t.v[i], m = fma(q, load(buffer + i * width), change);
             store(buffer + i * width, m);
             w = M == Momentum::nesterov ? fma(q, m, w) : w + m;
-            if (M != Momentum::momentum) w = fma(p, t.v[i], w);
+            if (M != Momentum::momentum) w = w + change;
         }
         store(weight + i * width, w);
     }
@@ -374,6 +420,24 @@ auto erased(T handler) {
         default: EVOLUTE_SECONDS(GIVE, Source::running)          \
     }
 
+// The same where signs are read too.
+#define EVOLUTE_SIGNED(GIVE)                                                     \
+    switch (a) {                                                                 \
+        case Source::memory_sign: EVOLUTE_SIGNED_SECONDS(GIVE, Source::memory_sign)   \
+        case Source::running_sign: EVOLUTE_SIGNED_SECONDS(GIVE, Source::running_sign) \
+        case Source::memory: EVOLUTE_SIGNED_SECONDS(GIVE, Source::memory)        \
+        case Source::scaled: EVOLUTE_SIGNED_SECONDS(GIVE, Source::scaled)        \
+        case Source::number: EVOLUTE_SIGNED_SECONDS(GIVE, Source::number)        \
+        default: EVOLUTE_SIGNED_SECONDS(GIVE, Source::running)                   \
+    }
+
+#define EVOLUTE_SIGNED_SECONDS(GIVE, A)                                          \
+    switch (b) {                                                                 \
+        case Source::memory_sign: return erased(GIVE(A, Source::memory_sign));   \
+        case Source::running_sign: return erased(GIVE(A, Source::running_sign)); \
+        default: EVOLUTE_SECONDS(GIVE, A)                                        \
+    }
+
 template <class F>
 void (*light_unary(Source a))() {
 #define EVOLUTE_GIVE(A) (do_light_unary<F, A>)
@@ -394,6 +458,12 @@ void (*light_binary(Source a, Source b))() {
 #undef EVOLUTE_GIVE
 }
 
+void (*product(Source a, Source b))() {
+#define EVOLUTE_GIVE(A, B) (do_light_binary<mul_, A, B>)
+    EVOLUTE_SIGNED(EVOLUTE_GIVE)
+#undef EVOLUTE_GIVE
+}
+
 template <class F>
 void (*heavy_binary(Source a, Source b))() {
 #define EVOLUTE_GIVE(A, B) (do_heavy_binary<F, A, B>)
@@ -401,10 +471,26 @@ void (*heavy_binary(Source a, Source b))() {
 #undef EVOLUTE_GIVE
 }
 
-void (*scaled_sum(Source a, Source b))() {
-#define EVOLUTE_GIVE(A, B) (do_scaled_sum<A, B>)
-    EVOLUTE_PAIRS(EVOLUTE_GIVE)
+template <Sum S>
+void (*sum(Source a, Source b))() {
+#define EVOLUTE_GIVE(A, B) (do_sum<S, A, B>)
+    EVOLUTE_SIGNED(EVOLUTE_GIVE)
 #undef EVOLUTE_GIVE
+}
+
+void (*sum_of_one(Source a))() {
+#define EVOLUTE_GIVE(A) (do_sum<Sum::of_one, A, Source::running>)
+    EVOLUTE_SOURCES(EVOLUTE_GIVE)
+#undef EVOLUTE_GIVE
+}
+
+void (*sum(Sum shape, Source a, Source b))() {
+    switch (shape) {
+        case Sum::of_one: return sum_of_one(a);
+        case Sum::with_product: return sum<Sum::with_product>(a, b);
+        case Sum::from_product: return sum<Sum::from_product>(a, b);
+        default: return sum<Sum::of_products>(a, b);
+    }
 }
 
 void (*accumulate(Source a, Source b))() {
@@ -443,10 +529,11 @@ void (*function(Opcode opcode, Source a, Source b))() {
 #undef EVOLUTE_CASE
 #define EVOLUTE_CASE(name) \
     case Opcode::name: return light_binary<name##_>(a, b);
-        EVOLUTE_CASE(add) EVOLUTE_CASE(sub) EVOLUTE_CASE(mul) EVOLUTE_CASE(max) EVOLUTE_CASE(min)
+        EVOLUTE_CASE(add) EVOLUTE_CASE(sub) EVOLUTE_CASE(max) EVOLUTE_CASE(min)
         EVOLUTE_CASE(div) EVOLUTE_CASE(div_hypot) EVOLUTE_CASE(clip) EVOLUTE_CASE(mix)
         EVOLUTE_CASE(quotient)
 #undef EVOLUTE_CASE
+        case Opcode::mul: return product(a, b);
         case Opcode::sqrt: return root(a);
         case Opcode::erfc: return erased(do_double_unary<erfc_>);
         case Opcode::abs_pow: return heavy_binary<abs_pow_>(a, b);
@@ -548,7 +635,7 @@ const Kernel& EVOLUTE_KERNEL(EVOLUTE_PATH)() {
         EVOLUTE_PATH::tile,
         EVOLUTE_PATH::function,
         EVOLUTE_PATH::extra,
-        EVOLUTE_PATH::scaled_sum,
+        EVOLUTE_PATH::sum,
         EVOLUTE_PATH::apply,
         EVOLUTE_PATH::direct,
         EVOLUTE_PATH::walk,

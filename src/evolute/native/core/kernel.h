@@ -12,8 +12,8 @@
 namespace evolute {
 
 // Where an argument of a step comes from: the step before, memory, memory times a number, or a
-// number for all elements.
-enum class Source : std::int32_t { running, memory, scaled, number, count };
+// number for all elements. Products and sums also read the signs of the first two.
+enum class Source : std::int32_t { running, memory, scaled, number, running_sign, memory_sign };
 
 // What a step can do beside the functions of the language.
 enum class Extra : std::int32_t {
@@ -24,6 +24,14 @@ enum class Extra : std::int32_t {
     scale,        // running value ← running value · (p + q)
     of_signs,     // running value ← p, q or r where it is −1, 0 or 1
     odd_of_signs, // the same with 0 where it is 0
+};
+
+// Sums of two arguments times numbers, each product rounded.
+enum class Sum : std::int32_t {
+    of_products,   // p·a + q·b
+    of_one,        // p·a + q·a, so that a is read once
+    with_product,  // a + q·b
+    from_product,  // q·b − a
 };
 
 constexpr int largest_tile = 128;
@@ -53,8 +61,7 @@ struct Kernel {
     int tile;
     void (*(*function)(Opcode opcode, Source a, Source b))();
     void (*(*extra)(Extra extra, Source a))();
-    // p·a + q·b, each product rounded.
-    void (*(*scaled_sum)(Source a, Source b))();
+    void (*(*sum)(Sum shape, Source a, Source b))();
     // The last step of all; `shrinks` is false where r is 1.
     void (*(*apply)(Momentum momentum, bool shrinks))();
     // Whether a function has handlers for arguments that are not the running value.

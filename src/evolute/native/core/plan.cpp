@@ -150,7 +150,9 @@ class Planner {
         std::int32_t value = -1, first = -1, second = -1;
         Opcode opcode = Opcode::count;  // `count` also of a product that a sum takes into itself
         std::int32_t factors[2] = {-1, -1};
+        bool signs[2] = {false, false};  // of arguments of which the sign is read
         bool is_scaled() const { return factors[0] >= 0 || factors[1] >= 0; }
+        bool reads_signs() const { return signs[0] || signs[1]; }
     };
 
     struct Product {
@@ -177,6 +179,7 @@ class Planner {
         for (Node& each : nodes_) take_products_in(each);
         products_.assign(program_.registers(), {});
         for (Node& each : nodes_) leave_to_readers(each);
+        for (Node& each : nodes_) take_signs_in(each);
     }
 
     // A product of an input and a number is not computed: its readers scale what they read.
@@ -208,6 +211,29 @@ class Planner {
             *terms[side] = is_number(each.first) ? each.second : each.first;
             each.opcode = Opcode::count;
         }
+    }
+
+    // A product, or a sum with a product, reads the signs of what its arguments are the signs of,
+    // where these have no other reader.
+    void take_signs_in(Node& reader) {
+        if (reader.opcode != Opcode::mul && !reader.is_scaled()) return;
+        if (reader.first == reader.second) return;
+        std::int32_t* const arguments[] = {&reader.first, &reader.second};
+        for (int side = 0; side < 2; ++side) {
+            Node& each = nodes_[*arguments[side]];
+            if (each.opcode != Opcode::sign || uses_[each.value] != 1) continue;
+            if (source_of(each.first) != each.first) continue;
+            reader.signs[side] = true;
+            *arguments[side] = each.first;
+            each.opcode = Opcode::count;
+        }
+    }
+
+    // Whether a reader needs but the sign of a value.
+    bool sign_is_enough(const Node& reader, std::int32_t value) const {
+        if (reader.opcode == Opcode::sign) return true;
+        return (reader.first != value || reader.signs[0]) &&
+               (reader.second != value || reader.signs[1]);
     }
 
     // Whether a value that is kept takes no tile more.
@@ -311,10 +337,13 @@ class Planner {
         }
         PlannedStep step{Kind::function, place_of(each.first), {}, {}};
         if (each.second >= 0) step.b = place_of(each.second);
+        step.a.sign = each.signs[0];
+        step.b.sign = each.signs[1];
         if (instruction.slot >= 0) step.c = {Place::Kind::slot, instruction.slot};
         step.opcode = each.opcode;
         step.instruction = each.value - program_.first_result();
-        if (each.opcode == Opcode::mul && each.first == each.second) {  // so that it is read once
+        if (each.opcode == Opcode::mul && each.first == each.second && !each.reads_signs()) {
+            // so that it is read once
             step.opcode = Opcode::square;
             step.b = {};
         }
@@ -334,6 +363,9 @@ class Planner {
         const std::int32_t next = static_cast<std::int32_t>(at) + 1;
         // Where the next step must load something else first, the running value would be lost.
         step.value_is_read = first_use_[each.value] == next && !is_lost(each.value, next);
+        step.sign_is_enough =
+            step.value_is_read && at + 1 < order_.size() &&
+            sign_is_enough(nodes_[order_[at + 1]], each.value);
         plan_.steps.push_back(step);
         running_ = step.value_is_read ? each.value : -1;
         if (last_use_[each.value] > next || !step.value_is_read || left_[each.value]) {

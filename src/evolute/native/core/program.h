@@ -20,6 +20,7 @@ struct Place {
     } kind = Kind::none;
     std::int32_t index = 0;
     std::int32_t factor = -1;  // register of a number by which what lies there is multiplied
+    bool sign = false;         // of what lies there only its sign is read
 };
 
 // A step before it is made ready for a job.
@@ -33,6 +34,7 @@ struct PlannedStep {
     std::int32_t factors[2] = {-1, -1};  // of a scaled sum: registers of numbers; −1 is 1
     bool minus = false;                  // and its second product is taken away
     bool value_is_read = true;           // by the next step, as the running value
+    bool sign_is_enough = false;         // to that reader
 };
 
 // One walk over the elements.

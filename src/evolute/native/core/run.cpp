@@ -196,11 +196,7 @@ class Walk {
                 if (planned.instruction >= 0) add_parameters(planned, memory, a.source, step);
                 break;
             case PlannedStep::Kind::of_signs: add_values_of_signs(planned.opcode, step); break;
-            case PlannedStep::Kind::scaled_sum:
-                step.run = kernel.scaled_sum(a.source, b.source);
-                step.p = factor(planned.factors[0]);
-                step.q = planned.minus ? -factor(planned.factors[1]) : factor(planned.factors[1]);
-                break;
+            case PlannedStep::Kind::scaled_sum: add_sum(planned, a.source, b.source, step); break;
             case PlannedStep::Kind::load: step.run = kernel.extra(Extra::load, a.source); break;
             case PlannedStep::Kind::store: step.run = kernel.extra(Extra::store, a.source); break;
             case PlannedStep::Kind::add_squares:
@@ -228,7 +224,23 @@ class Walk {
         step.r = shared_.value_of(opcode, &one, nullptr);
     }
 
-    float factor(std::int32_t number) const { return number < 0 ? 1.0f : shared_.numbers[number]; }
+    void add_sum(const PlannedStep& planned, Source a, Source b, Step& step) const {
+        const std::int32_t p = planned.factors[0], q = planned.factors[1];
+        Sum shape = p < 0 ? Sum::with_product : Sum::of_products;
+        if (p >= 0) step.p = shared_.numbers[p];
+        if (q >= 0) step.q = planned.minus ? -shared_.numbers[q] : shared_.numbers[q];
+        if (q < 0) {  // the product is the first term
+            shape = planned.minus ? Sum::from_product : Sum::with_product;
+            std::swap(step.a, step.b);
+            std::swap(step.mask_a, step.mask_b);
+            std::swap(step.scale_a, step.scale_b);
+            std::swap(a, b);
+            step.q = step.p;
+        } else if (p >= 0 && a == Source::memory && b == a && step.a == step.b) {
+            shape = Sum::of_one;
+        }
+        step.run = shared_.kernel.sum(shape, a, b);
+    }
 
     void add_parameters(const PlannedStep& planned, const Memory& memory, Source source,
                         Step& step) const {
@@ -240,7 +252,8 @@ class Walk {
                 step.q = static_cast<float>(1.0 - each.parameter);
                 step.r = shared_.corrections[planned.instruction];
                 // A product with 1 changes nothing, and one that nobody reads is not needed.
-                if (step.r == 1.0f || !planned.value_is_read) {
+                // Corrections are at least 1 and change no sign.
+                if (step.r == 1.0f || !planned.value_is_read || planned.sign_is_enough) {
                     step.run = shared_.kernel.function(Opcode::ema_raw, source, Source::running);
                 }
                 break;
@@ -281,8 +294,12 @@ class Walk {
     };
 
     void argument(const Place& place, const Memory& memory, Operand& operand) const {
-        if (place.kind == Place::Kind::none || place.kind == Place::Kind::running) return;
-        operand.source = Source::memory;
+        if (place.kind == Place::Kind::none) return;
+        if (place.kind == Place::Kind::running) {
+            if (place.sign) operand.source = Source::running_sign;
+            return;
+        }
+        operand.source = place.sign ? Source::memory_sign : Source::memory;
         switch (place.kind) {
             case Place::Kind::gradient: operand.address = memory.gradient; break;
             case Place::Kind::weight: operand.address = memory.weight; break;
@@ -290,7 +307,7 @@ class Walk {
             case Place::Kind::average:
                 operand.address = memory.slots[shared_.program.instructions[place.index].slot];
                 operand.scale = shared_.corrections[place.index];
-                if (operand.scale != 1.0f) operand.source = Source::scaled;
+                if (operand.scale != 1.0f && !place.sign) operand.source = Source::scaled;
                 break;
             case Place::Kind::carried:
                 operand.address = memory.carried + place.index * shared_.stride;

@@ -219,8 +219,7 @@ struct arctan_ : FromZero {  // π/2 − atan(1/a) where a > 1
 struct erf_ : FromZero {
     static constexpr float near_below = 0.921875f;
     EVOLUTE_INLINE Floats near(Floats x) {
-        const Floats a = magnitude(x);
-        return with_sign_of(fma(a, polynomial(coefficients::erf_near, a * a), a), x);
+        return fma(x, polynomial(coefficients::erf_near, x * x), x);
     }
     EVOLUTE_INLINE Floats of(Floats x) {
         const Floats a = magnitude(x);

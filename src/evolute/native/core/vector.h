@@ -146,9 +146,10 @@ EVOLUTE_INLINE Floats greater(Floats x, Floats y) {
 // 1 with the sign of x; 0 of 0 and of NaN.
 EVOLUTE_INLINE Floats sign_of(Floats x) {
 #if defined(__AVX512F__)
-    const __m512i one = _mm512_set1_epi32(0x3f800000), sign = _mm512_set1_epi32(INT32_MIN);
-    const __mmask16 some = _mm512_cmp_ps_mask((__m512)x, _mm512_setzero_ps(), _CMP_NEQ_OQ);
-    return (Floats)_mm512_maskz_ternarylogic_epi32(some, (__m512i)x, sign, one, 0xea);
+    // What becomes of each class of numbers, from the right: NaN of both kinds, 0, 1, -inf, inf,
+    // below 0, above 0; 8 stands for 0, 9 for -1, a for 1.
+    const __m512i table = _mm512_set1_epi32(static_cast<int>(0xa9a9a888));
+    return (Floats)_mm512_fixupimm_ps((__m512)x, (__m512)x, table, 0);
 #else
     const Floats one = all(1.0f), zero = all(0.0f);
     return x > zero ? one : (x < zero ? -one : zero);
@@ -191,6 +192,24 @@ EVOLUTE_INLINE bool everywhere(Ints where) {
 #else
     (void)where;
     return false;
+#endif
+}
+
+// The larger magnitude of two numbers; where one is NaN, either of the two.
+EVOLUTE_INLINE Floats larger_magnitude(Floats x, Floats y) {
+#if defined(__AVX512DQ__)
+    return (Floats)_mm512_range_ps((__m512)x, (__m512)y, 11);
+#else
+    return bits(larger(bits(magnitude(x)), bits(magnitude(y))));
+#endif
+}
+
+// Whether every element is a number below this one; false where the machine cannot say so quickly.
+EVOLUTE_INLINE bool all_below(Floats x, float bound) {
+#if defined(__AVX512F__)  // GCC would make a vector of the comparison first
+    return _mm512_cmp_ps_mask((__m512)x, _mm512_set1_ps(bound), _CMP_LT_OQ) == 0xffff;
+#else
+    return everywhere(x < all(bound));
 #endif
 }
 
