@@ -40,6 +40,7 @@ from evolute.store.sql import open_store
 from evolute.tasks.base import Task
 from evolute.tasks.check import check_task
 from evolute.tasks.user import load_task
+from evolute.train.environment import kept_objects
 from evolute.train.equipment import require_device
 from evolute.train.planning import choose_plans
 from evolute.trial import RETRIED_KINDS, OutcomeKind, Trial
@@ -232,6 +233,8 @@ def search(
             budget=settings.parsed_budget(),
             observe=hear.progress,
         )
+        stack.callback(run.close)
+        stack.enter_context(kept_objects())
         baselines = _score_hand_made(settings, run, hear)
         hear.forecast(_forecast(settings, run, baselines, with_verdict=verdict))
         ending = run.execute()
@@ -318,7 +321,8 @@ def open_executor(
 def _score_hand_made(settings: Settings, run: Run, hear: Listener) -> list[Trial]:
     """Score the hand-made optimizers like any candidate: the verdict looks these trials up.
 
-    While workers begin and train them, the run screens its first proposals.
+    While workers begin and train them, the run screens its first proposals; workers that have none
+    of them train those.
 
     Raises
     ------
@@ -329,7 +333,11 @@ def _score_hand_made(settings: Settings, run: Run, hear: Listener) -> list[Trial
         TrialRequest(rule.canonical(), settings.main, settings.seed)
         for rule in zoo.HAND_MADE.values()
     ]
-    evaluator = replace(run.evaluator, on_trial=_Counter(hear.baselines, len(requests)))
+    evaluator = replace(
+        run.evaluator,
+        executor=run.evaluator.executor.beside(),
+        on_trial=_Counter(hear.baselines, len(requests)),
+    )
     trials = evaluator(requests, meanwhile=run.begin)
     if all(trial.outcome.kind in RETRIED_KINDS for trial in trials):
         raise TaskError(

@@ -14,7 +14,6 @@ from evolute.lang.expression import (
     Expression,
     OperandRef,
     Scaled,
-    depth,
     read_operand,
 )
 from evolute.lang.rule import Momentum, Rule
@@ -155,7 +154,3 @@ def test_a_call_takes_what_its_row_says() -> None:
             Call("tanh", arguments, parameters)
     with pytest.raises(InputError, match="less than 1"):
         Call("ema", (G,), (float("nan"),))
-
-
-def test_depth_counts_levels_not_nodes() -> None:
-    assert depth(parse_expression("[a1*a2]*tanh(g+v)")) == 4

@@ -11,12 +11,12 @@ from tiny import TINY_CONFIG, build
 
 from evolute.presets import resolve
 from evolute.runs import run as run_module
-from evolute.runs.answers import Deferred
 from evolute.runs.evaluate import Evaluator
 from evolute.runs.executors.base import TrialRequest
 from evolute.runs.executors.in_process import InProcessExecutor
 from evolute.runs.run import Ending, Progress, Run
 from evolute.store.sql import open_store
+from evolute.tasks.base import Task
 
 
 def times(count: int) -> Callable[[], bool]:
@@ -29,20 +29,29 @@ def run_once(
     store: Path, *, looks: int, budget: int | None = None, observe: Callable[[Progress], None]
 ) -> Ending:
     """Run the tiny search, begun as far as so many looks go."""
-    settings = resolve("quick", TINY_CONFIG | {"task": "tiny", "budget": budget})
     task = build()
-    config = settings.run_config(task.name)
     with open_store(store) as opened, InProcessExecutor(task) as executor:
-        run = Run(
-            config=config,
-            search=config.new_search(),
-            evaluator=Evaluator(task, opened, executor),
-            budget=settings.parsed_budget(),
-            observe=observe,
-        )
+        run = new_run(Evaluator(task, opened, executor), budget=budget, observe=observe)
         run.begin(times(looks))
         observe(Progress(phase="begun"))
         return run.execute()
+
+
+def new_run(
+    evaluator: Evaluator,
+    *,
+    budget: int | None = None,
+    observe: Callable[[Progress], None] = lambda _: None,
+) -> Run:
+    settings = resolve("quick", TINY_CONFIG | {"task": "tiny", "budget": budget})
+    config = settings.run_config(evaluator.task.name)
+    return Run(
+        config=config,
+        search=config.new_search(),
+        evaluator=evaluator,
+        budget=settings.parsed_budget(),
+        observe=observe,
+    )
 
 
 @pytest.mark.parametrize("looks", [1, 2, 4, 100])
@@ -65,20 +74,29 @@ def test_nobody_hears_of_proposals_before_the_run_is_executed(tmp_path: Path) ->
     assert heard[-1].trained > 3
 
 
-class Kept:
-    """Keeps what it is asked."""
+class Asked(InProcessExecutor):
+    """Remembers what it was asked for."""
 
-    def __init__(self) -> None:
-        self.asked: list[str] = []
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self.requests: list[TrialRequest] = []
 
-    def ask(self, requests: dict[str, TrialRequest]) -> None:
-        self.asked.extend(requests)
+    def submit(self, request: TrialRequest) -> int:
+        self.requests.append(request)
+        return super().submit(request)
 
 
-def test_requests_are_deferred_until_there_is_somebody_to_ask() -> None:
-    deferred, kept = Deferred(), Kept()
-    request = object()
-    deferred.ask({"a": request})  # type: ignore[dict-item]
-    deferred.pass_on(kept)  # type: ignore[arg-type]
-    deferred.ask({"b": request})  # type: ignore[dict-item]
-    assert kept.asked == ["a", "b"]
+def test_trials_of_first_candidates_are_asked_for_and_left_to_others_if_nothing_follows(
+    tmp_path: Path,
+) -> None:
+    task = build()
+    with open_store(tmp_path / "store.sqlite") as opened, Asked(task) as executor:
+        run = new_run(Evaluator(task, opened, executor))
+        run.begin(times(100))
+        digests = [run.evaluator.digest(request) for request in executor.requests]
+        assert len(digests) >= TINY_CONFIG["search"]["initial_candidates"]
+        assert opened.held(digests).keys() == set(digests)
+        run.close()
+        run.close()
+        assert not opened.held(digests)
+        assert executor.next() is None

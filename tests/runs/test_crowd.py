@@ -28,6 +28,7 @@ class Scripted:
         self.loaded = load_task(self.task)
         self.script, self.otherwise = script, otherwise
         self.given: dict[int, list[str]] = {}
+        self.seeds: dict[int, list[int]] = {}
 
     def executor(self, workers: int) -> CrowdExecutor:
         return CrowdExecutor(
@@ -36,7 +37,7 @@ class Scripted:
 
     def spawn(self, greeting: str, inbox: Inbox) -> ScriptedWorker:
         number = len(self.given)
-        self.given[number] = []
+        self.given[number], self.seeds[number] = [], []
         return ScriptedWorker(self, number, inbox)
 
 
@@ -53,6 +54,7 @@ class ScriptedWorker:
         message: dict[str, Any] = json.loads(line)
         ticket, request, _ = decode_request(message)
         self.crowd.given[self.number].append(str(request.rule))
+        self.crowd.seeds[self.number].append(request.seed)
         if self.way == "dies of one rule" and str(request.rule) == UNLIKE_ANY:
             self.inbox.put((self, None))
             return
@@ -105,3 +107,42 @@ def test_who_waits_to_be_tried_alone_is_tried_while_others_keep_coming(tmp_path:
             wanted.discard(answer[0])
             executor.submit(request)
         assert not wanted
+
+
+def test_two_who_ask_get_their_own_answers_from_workers_of_their_own(tmp_path: Path) -> None:
+    crowd = Scripted(tmp_path, {}, otherwise="works")
+    with crowd.executor(2) as executor:
+        other = executor.beside()
+        first, second = example_requests(seeds=1), example_requests(seeds=3)[len(RULES) :]
+        wanted = {other.submit(each): each.seed for each in first}
+        ours = {executor.submit(each): each.seed for each in second}
+        for asked, who in ((ours, executor), (wanted, other)):
+            got = [who.next() for _ in asked]
+            assert {answer[0] for answer in got if answer is not None} == set(asked)
+            assert all(answer[1].key.seed == asked[answer[0]] for answer in got if answer)
+            assert who.next() is None
+    # A worker took the next only once it had none of the other's: the seeds do not mix in time.
+    for seeds in crowd.seeds.values():
+        assert seeds in (sorted(seeds), sorted(seeds, reverse=True))
+    assert len({seeds[0] for seeds in crowd.seeds.values()}) == 2
+
+
+def test_who_asks_to_stop_leaves_what_others_asked_for(tmp_path: Path) -> None:
+    crowd = Scripted(tmp_path, {0: "waits for a place"}, otherwise="waits for a place")
+    with crowd.executor(1) as executor:
+        other = executor.beside()
+        other.submit(example_requests()[0])
+        executor.submit(example_requests()[1])
+        assert executor.next(lambda: True) is None
+        assert other.attend()
+        assert not executor.attend()
+
+
+def test_what_is_forgotten_is_forgotten_for_all_who_ask(tmp_path: Path) -> None:
+    crowd = Scripted(tmp_path, {}, otherwise="works")
+    with crowd.executor(1) as executor:
+        other = executor.beside()
+        other.submit(example_requests()[0])
+        executor.forget()
+        assert other.next() is None
+        assert not other.attend()

@@ -138,22 +138,12 @@ def walk(expression: Expression) -> Iterator[Expression]:
         stack.extend(reversed(children(node)))
 
 
-def depth(expression: Expression) -> int:
-    """Return the number of nodes on the longest path from the root to a leaf."""
-    deepest = 0
-    level: tuple[Expression, ...] = (expression,)
-    while level:  # no recursion: what is too deep is measured before it is refused
-        deepest += 1
-        level = tuple(part for node in level for part in children(node))
-    return deepest
-
-
 def rebuild(expression: Expression, change: Callable[[Expression], Expression]) -> Expression:
     """Return the expression with ``change`` applied to every node, children first."""
     match expression:
         case Call(function, arguments, parameters):
-            parts = tuple(rebuild(argument, change) for argument in arguments)
-            return change(Call(function, parts, parameters))
+            parts = tuple([rebuild(argument, change) for argument in arguments])
+            return change(expression if parts == arguments else Call(function, parts, parameters))
         case Scaled(decay, value):
             return change(Scaled(rebuild(decay, change), rebuild(value, change)))
         case _:

@@ -97,7 +97,8 @@ class Rule:
             check_size(self.schedule)
             require_schedule(self.schedule)
         self._hoist()
-        check_size(self.signed_update)  # the rule's own text must be readable
+        if self.sign != 1 or self.schedule is not None:  # the rule's own text must be readable
+            check_size(self.signed_update)
 
     def _hoist(self) -> None:
         """Move a minus or a decay at the root of the update into sign and schedule."""
@@ -123,7 +124,7 @@ class Rule:
 
     def with_sign(self, sign: int) -> Rule:
         """Return this rule with another sign, +1 or −1."""
-        return replace(self, sign=sign)
+        return self if sign == self.sign else replace(self, sign=sign)
 
     def canonical(self) -> Rule:
         """Return the canonical form: equal for rules that differ only in how they are written.

@@ -56,7 +56,7 @@ def simplify_rule(rule: Rule) -> Rule:
     >>> print(simplify_rule(Rule.parse("none: identity(-[1*a3]*(tanh(-v)*max(g2, g2)))")))
     none: [a3]*(g2*tanh(v))
     """
-    sign, update = _split_sign(_normal(expand(rule.signed_update)))
+    sign, update = _split_sign(_normal(rule.signed_update))
     return Rule(_fold(update), rule.momentum, sign)
 
 
@@ -72,16 +72,27 @@ def simplify(expression: Expression) -> Expression:
     >>> print_expression(simplify(parse_expression("v - -[identity(a1)]*([a2]*g)*1")))
     '[a1*a2]*g+v'
     """
-    return _fold(_normal(expand(expression)))
+    return _fold(_normal(expression))
 
 
 def _normal(expression: Expression) -> Expression:
-    """Return the canonical form of an expression whose operands are g and w alone."""
+    """Return the canonical form of an expression, written out in g and w alone."""
     return rebuild(expression, _rewrite)
 
 
+@cache  # rows are only ever added, so a meaning never changes
+def _written_out(operand: str) -> Expression:
+    """Return the canonical form of an operand, written out."""
+    return rebuild(expand(OperandRef(operand)), _rewrite_primitive)
+
+
 def _rewrite(node: Expression) -> Expression:
-    """Return the canonical form of a node whose parts are canonical."""
+    """Return the canonical form of a node whose parts are canonical and written out."""
+    return _written_out(node.name) if isinstance(node, OperandRef) else _rewrite_primitive(node)
+
+
+def _rewrite_primitive(node: Expression) -> Expression:
+    """Return the canonical form of a node without an operand but g and w."""
     match node:
         case Call("identity", (argument,), _):
             return argument
@@ -241,7 +252,7 @@ def _meanings() -> dict[Expression, OperandRef]:
     Operands of a user are left out: a canonical text then reads the same without their file.
     """
     return {
-        _normal(expand(OperandRef(name))): OperandRef(name)
+        _written_out(name): OperandRef(name)
         for name, row in OPERANDS.items()
         if row.definition is not None and row.published is not None and not name.isdigit()
     }

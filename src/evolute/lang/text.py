@@ -11,7 +11,6 @@ text costs neither much time nor deep recursion.
 from __future__ import annotations
 
 import ast
-import itertools
 import keyword
 import re
 from collections.abc import Callable
@@ -26,9 +25,8 @@ from evolute.lang.expression import (
     Expression,
     OperandRef,
     Scaled,
-    depth,
+    children,
     describe_arguments,
-    walk,
 )
 from evolute.lang.registry import BASE_DECAYS, FUNCTIONS, OPERANDS, Kind
 
@@ -347,8 +345,12 @@ def check_size(expression: Expression, *, fail: Callable[[str], object] | None =
             fail(message)
         raise InputError(message)
 
-    nodes = sum(1 for _ in itertools.islice(walk(expression), MAX_NODES + 1))
-    if nodes > MAX_NODES:
-        refuse(_TOO_LARGE)
-    if depth(expression) > MAX_DEPTH:
+    nodes, deepest = 0, 0
+    level = [expression]
+    while level:  # no recursion: what is too deep is measured before it is refused
+        nodes, deepest = nodes + len(level), deepest + 1
+        if nodes > MAX_NODES:
+            refuse(_TOO_LARGE)
+        level = [part for node in level for part in children(node)]
+    if deepest > MAX_DEPTH:
         refuse(_TOO_DEEP)

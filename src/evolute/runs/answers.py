@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 from evolute.runs.executors.base import Executor, TrialRequest
 from evolute.runs.leases import LeaseKeeper
@@ -19,34 +19,6 @@ from evolute.trial import RETRIED_KINDS, Trial
 
 POLL_SECONDS = 0.5
 """How often trials of other searches are looked for."""
-
-
-class Asked(Protocol):
-    """Whom trials are asked of."""
-
-    def ask(self, requests: Mapping[str, TrialRequest]) -> None:
-        """Ask for trials by their digests."""
-
-
-class Deferred:
-    """Requests that are kept until there is somebody to ask, who then gets later ones too."""
-
-    def __init__(self) -> None:
-        self._kept: dict[str, TrialRequest] = {}
-        self._answers: Asked | None = None
-
-    def ask(self, requests: Mapping[str, TrialRequest]) -> None:
-        """Ask for trials by their digests, now or later."""
-        if self._answers is None:
-            self._kept |= requests
-        else:
-            self._answers.ask(requests)
-
-    def pass_on(self, answers: Asked) -> None:
-        """Ask for what was kept."""
-        self._answers = answers
-        answers.ask(self._kept)
-        self._kept = {}
 
 
 class Answers:
@@ -145,6 +117,11 @@ class Answers:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._tickets:  # left early
+        self.close()
+
+    def close(self) -> None:
+        """Forget what has no answer yet, and give leases back."""
+        if self._tickets:
             self._executor.forget()
+        self._tickets.clear()
         self._leases.close()

@@ -10,9 +10,9 @@ from evolute.lang.rule import Rule
 from evolute.runs.config import RunConfig
 from evolute.runs.evaluate import Evaluator
 from evolute.runs.executors.base import TrialRequest
-from evolute.runs.screening import Screened
+from evolute.runs.screening import Screened, TwinFinder
 from evolute.runs.settled import Settled
-from evolute.search.base import Result
+from evolute.search.base import Result, Stage
 from evolute.search.state import proposal_from_json
 from evolute.store.base import Store
 from evolute.trial import Outcome, OutcomeKind, Trial
@@ -38,6 +38,23 @@ class Candidate:
     request: TrialRequest
     digest: str
     twin: str | None
+
+    @classmethod
+    def of(
+        cls, item: Screened, config: RunConfig, evaluator: Evaluator, *, twins: TwinFinder | None
+    ) -> Self:
+        """Return a sound proposal with the trial that answers it, its own or its twin's."""
+        protocol = config.protocol(item.proposal.stage)
+        request = TrialRequest(item.rule, protocol, config.seed)
+        digest, twin = evaluator.digest(request), None
+        if twins is not None:
+            twin = twins.find_or_add(item.rule, protocol=protocol.to_json(), digest=digest)
+        return cls(item, request, digest, twin)
+
+    @property
+    def is_drawn_again(self) -> bool:
+        """Whether another takes its place, whatever its twin comes to."""
+        return self.twin is not None and self.screened.proposal.stage is Stage.INITIAL
 
     @property
     def answer(self) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from evolute.trial import Trial
+from evolute.trial import OutcomeKind, Trial
 
 
 class Ending(StrEnum):
@@ -71,6 +71,14 @@ class Progress:
         if self.best_fitness is not None and trial.score.fitness <= self.best_fitness:
             return {}
         return {"best_rule": trial.key.rule, "best_fitness": trial.score.fitness}
+
+
+def commonest_first(
+    failures: Mapping[OutcomeKind, tuple[int, str]],
+) -> tuple[tuple[OutcomeKind, int, str], ...]:
+    """Return kinds of failure, how often each came, and the sentence of the first."""
+    kinds = ((kind, count, first) for kind, (count, first) in failures.items())
+    return tuple(sorted(kinds, key=lambda each: -each[1]))
 
 
 Observer = Callable[[Progress], None]

@@ -15,22 +15,21 @@ from itertools import chain
 
 from evolute.errors import TaskError
 from evolute.lang.rule import Rule
-from evolute.runs.answers import Answers, Asked, Deferred
+from evolute.runs.answers import Answers
 from evolute.runs.budget import Budget
 from evolute.runs.candidate import Candidate, degenerate, rule_of
 from evolute.runs.checkpoint import Checkpoint, if_sound, say_ignored, to_columns
 from evolute.runs.config import RunConfig
 from evolute.runs.config import run_digest as run_digest
 from evolute.runs.evaluate import Evaluator
-from evolute.runs.executors.base import TrialRequest
-from evolute.runs.progress import KEPT_FIGURES, Observer
+from evolute.runs.progress import KEPT_FIGURES, Observer, commonest_first
 from evolute.runs.progress import Ending as Ending
 from evolute.runs.progress import Progress as Progress
 from evolute.runs.recorder import Recorder
 from evolute.runs.retrying import stored_checkpoint, try_again
 from evolute.runs.screening import Screened, TwinFinder, screen
 from evolute.runs.settled import Settled
-from evolute.search.base import Proposal, Result, Search, Stage
+from evolute.search.base import Proposal, Result, Search
 from evolute.search.state import MALFORMED
 from evolute.train.environment import kept_objects, one_thread
 from evolute.train.fingerprint import record
@@ -92,14 +91,14 @@ class Run:
         self._saved: tuple[int, int] | None = None
         self._may_save = True
         self._unasked: Search | None = None  # the search at its beginning, once it was resumed
-        self._admission: Iterator[None] | None = None  # of what :meth:`begin` lets the search draw
-        self._deferred = Deferred()
+        self._answers: Answers | None = None  # to what :meth:`begin` asked
+        self._admission: Iterator[None] = iter(())
         self._started = self._save_after = self.clock()
 
     def begin(self, may_go_on: Callable[[], bool]) -> None:
-        """Screen first proposals while it may, with nobody told; :meth:`execute` goes on there.
+        """Screen first proposals while it may, and ask for their trials; nobody is told.
 
-        For the time in which workers begin.
+        For the time in which workers begin; then comes :meth:`execute`, or :meth:`close`.
         """
         if not may_go_on():
             return
@@ -108,10 +107,16 @@ class Run:
             if self.evaluator.store.checkpoint(self.digest) or self._checkpoint() is not None:
                 return
             observe, self.observe = self.observe, lambda _: None
-            self._admission = self._admit(self.search.ask(), self._deferred)
+            self._answers = self.evaluator.answers(self._out_of_time)
+            self._admission = self._admit_all(self._answers)
             while may_go_on() and next(self._admission, self) is None:
                 pass
             self.observe = observe
+
+    def close(self) -> None:
+        """Leave the trials that :meth:`begin` asked for to others."""
+        if self._answers is not None:
+            self._answers.close()
 
     def execute(self) -> Ending:
         """Run to the end of the search or of the budget; a run begun before goes on.
@@ -141,12 +146,12 @@ class Run:
             self._twins = TwinFinder(recording, tolerance, self._rule_of)
 
     def _sit(self) -> Ending:
-        if self._admission is None:
+        if self._answers is None:
             self._open()
         self._started = self.clock()
         with one_thread(), kept_objects():
-            found = self._checkpoint() if self._admission is None else None
-            with self.evaluator.answers(self._out_of_time) as answers:
+            found = self._checkpoint() if self._answers is None else None
+            with self._answers or self.evaluator.answers(self._out_of_time) as answers:
                 if found is not None:
                     self._go_on_from(found, answers)
                 self._save_after = self.clock() + CHECKPOINT_SECONDS
@@ -208,8 +213,7 @@ class Run:
         return rule_of(digest, self.evaluator.store, chain.from_iterable(self._pending))
 
     @property
-    def _position(self) -> tuple[int, int]:
-        """How far it has come: what was proposed, and what is recorded."""
+    def _position(self) -> tuple[int, int]:  # how far it has come
         return self.progress.sampled, len(self._recorder)
 
     def _save(self) -> None:
@@ -239,20 +243,17 @@ class Run:
 
     def _search(self, answers: Answers) -> Ending:
         """Ask, screen, train and tell until nothing is left or the budget is used up."""
-        self._deferred.pass_on(answers)
-        exhaust(self._admission or ())
+        exhaust(self._admission)
         while True:
             if self.clock() >= self._save_after:
                 self._save()
-            proposals = self.search.ask()
-            if proposals:
-                exhaust(self._admit(proposals, answers))
-            elif not self._pending:
+            exhaust(self._admit_all(answers))
+            if not self._pending:
                 if self._unasked is not None and not self.search.finished:
                     raise ValueError("it lacks candidates that the search waits for")
                 self._save()
                 return Ending.COMPLETE
-            elif not self._settle_next(answers):
+            if not self._settle_next(answers):
                 if self._unasked is not None and self.budget == Budget():
                     raise ValueError("it waits for trials that nobody asked for")
                 self._save()  # now: a larger budget goes on from here, not from what follows
@@ -268,10 +269,14 @@ class Run:
     @property
     def failures(self) -> tuple[tuple[OutcomeKind, int, str], ...]:
         """Each kind of failure, the commonest first: how often, and the sentence of the first."""
-        kinds = ((kind, count, first) for kind, (count, first) in self._failures.items())
-        return tuple(sorted(kinds, key=lambda each: -each[1]))
+        return commonest_first(self._failures)
 
-    def _admit(self, proposals: Sequence[Proposal], answers: Asked) -> Iterator[None]:
+    def _admit_all(self, answers: Answers) -> Iterator[None]:
+        """Admit what the search proposes until it waits for results; yields now and then."""
+        while proposals := self.search.ask():
+            yield from self._admit(proposals, answers)
+
+    def _admit(self, proposals: Sequence[Proposal], answers: Answers) -> Iterator[None]:
         """Tell the search of degenerate proposals at once; ask for the trials of the sound ones.
 
         Yields now and then.
@@ -280,10 +285,14 @@ class Run:
         for first in range(0, len(proposals), SCREENED_AT_ONCE):
             batch = screen(proposals[first : first + SCREENED_AT_ONCE])
             self._reject([item for item in batch if item.fault is not None])
-            sound = [self._candidate(item) for item in batch if item.fault is None]
+            sound = [
+                Candidate.of(item, self.config, self.evaluator, twins=self._twins)
+                for item in batch
+                if item.fault is None
+            ]
             for item in sound:
-                if item.twin is not None and item.screened.proposal.stage is Stage.INITIAL:
-                    self._told_early.append(item)  # another is drawn, whatever its twin comes to
+                if item.is_drawn_again:
+                    self._told_early.append(item)
                     self.search.tell(item.number, Result(OutcomeKind.DUPLICATE))
                 else:
                     groups.setdefault(item.screened.proposal.particle, []).append(item)
@@ -292,19 +301,10 @@ class Run:
             yield
         self._pending.extend(groups.values())
 
-    def _ask(self, candidates: Sequence[Candidate], answers: Asked) -> None:
+    def _ask(self, candidates: Sequence[Candidate], answers: Answers) -> None:
         """Ask for the trials of candidates that have no twin, as far as the budget goes."""
         trained = [item for item in candidates if item.twin is None and self._allowed(item.digest)]
         answers.ask({item.digest: item.request for item in trained})
-
-    def _candidate(self, item: Screened) -> Candidate:
-        """Return a sound proposal with the trial that answers it, its own or its twin's."""
-        protocol = self.config.protocol(item.proposal.stage)
-        request = TrialRequest(item.rule, protocol, self.config.seed)
-        digest, twin = self.evaluator.digest(request), None
-        if self._twins is not None:
-            twin = self._twins.find_or_add(item.rule, protocol=protocol.to_json(), digest=digest)
-        return Candidate(item, request, digest, twin)
 
     def _reject(self, faulty: Sequence[Screened]) -> None:
         """Store degenerate proposals with their reasons, and tell the search."""

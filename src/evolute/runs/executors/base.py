@@ -127,6 +127,15 @@ class Executor(ABC):
         """
         return False
 
+    def beside(self) -> Executor:
+        """Return the same workers as an executor for somebody else who asks at the same time.
+
+        Each gets the answers to its own requests, and no worker trains for two at once. What an
+        error or :meth:`forget` ends, it ends for all. Where nobody trains by himself (see
+        :meth:`attend`), it is this executor, for one after the other.
+        """
+        return self
+
     @abstractmethod
     def forget(self) -> None:
         """Forget all that was submitted; what is under way is lost."""

@@ -5,6 +5,10 @@ they are ready. So one that is slow to begin, or waits for a place on a cluster,
 
 A worker has many trials under way. When it dies or hangs, each of them is tried again alone, by
 whichever worker is free first, so that only the guilty one counts as crashed or timed out.
+
+Several may ask at a time (:mod:`.beside`): no worker trains for two of them at once, so what one of
+them asks for is not slowed down by the others, and each has an equal share of the workers. Who has
+waited longest comes first.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from typing import Any, Protocol
 
 from evolute.errors import TaskError
 from evolute.runs.executors.base import Executor, TrialRequest, never_stop
+from evolute.runs.executors.beside import Asker, Beside
 from evolute.runs.executors.messages import encode, encode_request
 from evolute.tasks.base import Task
 from evolute.train.equipment import Equipment
@@ -57,24 +62,27 @@ Spawn = Callable[[str, Inbox], Worker]
 
 
 class _Place:
-    """Room for one worker: the worker that is there now, and what it was given."""
+    """Room for one worker: the worker that is there now, what it was given, and for whom."""
 
     def __init__(self) -> None:
         self.worker: Worker | None = None
         self.is_ready = False
         self.is_alone = False
         self.under_way: list[int] = []
+        self.asker: Asker | None = None
         self.last_heard = 0.0
         self.failed_beginnings = 0
 
     def clear(self) -> None:
         """Take note that its worker is gone."""
         self.worker, self.is_ready, self.is_alone, self.under_way = None, False, False, []
+        self.asker = None
 
     def done(self, ticket: int) -> None:
         """Take note that a ticket is no longer under way."""
         self.under_way.remove(ticket)
-        self.is_alone = self.is_alone and bool(self.under_way)
+        if not self.under_way:
+            self.is_alone, self.asker = False, None
 
 
 class CrowdExecutor(Executor):
@@ -118,42 +126,62 @@ class CrowdExecutor(Executor):
         self._heard: Inbox = queue.SimpleQueue()
         self._places = [_Place() for _ in range(workers)]
         self._tickets = itertools.count()
-        self._waiting: deque[int] = deque()
+        self._own = Asker()
+        self._askers = [self._own]
         self._alone: deque[int] = deque()
         self._requests: dict[int, TrialRequest] = {}
+        self._asker_of: dict[int, Asker] = {}
         self._losses: Counter[int] = Counter()
-        self._stopping = False
-        self._ended: deque[tuple[int, Trial]] = deque()
         self._closed = False
 
     @property
     def workers(self) -> int:
         return len(self._places)
 
+    def beside(self) -> Executor:
+        asker = Asker()
+        self._askers.append(asker)
+        return Beside(self, asker)
+
     def submit(self, request: TrialRequest) -> int:
+        return self.submit_for(self._own, request)
+
+    def submit_for(self, asker: Asker, request: TrialRequest) -> int:
+        """Ask for a trial, as :meth:`submit`, for one of those who ask."""
         ticket = next(self._tickets)
-        self._requests[ticket] = request
-        self._waiting.append(ticket)
-        self._stopping = False
+        self._requests[ticket], self._asker_of[ticket] = request, asker
+        asker.open.add(ticket)
+        asker.waiting.append(ticket)
+        asker.stopping = False
         self._dispatch()
         return ticket
 
     def next(self, stop: Callable[[], bool] = never_stop) -> tuple[int, Trial] | None:
+        return self.next_for(self._own, stop)
+
+    def next_for(self, asker: Asker, stop: Callable[[], bool]) -> tuple[int, Trial] | None:
+        """Wait for the next trial of one of those who ask, as :meth:`next`."""
         with self._forgetting_all():
-            while not self._ended and self._requests and not self._closed:
-                if not self._stopping and stop():
-                    self._cancel()
+            while not asker.ended and asker.open and not self._closed:
+                if not asker.stopping and stop():
+                    self._cancel(asker)
                 self._dispatch()
-                if self._requests:
+                if asker.open:
                     self._hear()
                 self._hear_what_came()
-        return self._ended.popleft() if self._ended else None
+            if any(each.waiting for each in self._askers):
+                self._dispatch()  # what ended may have left its worker to others who ask
+        return asker.ended.popleft() if asker.ended else None
 
     def attend(self) -> bool:
+        return self.attend_for(self._own)
+
+    def attend_for(self, asker: Asker) -> bool:
+        """Give workers what waits, as :meth:`attend`, for one of those who ask."""
         with self._forgetting_all():
             self._hear_what_came()
             self._dispatch()
-        return bool(self._requests) and not self._closed
+        return bool(asker.open) and not self._closed
 
     @contextlib.contextmanager
     def _forgetting_all(self) -> Iterator[None]:
@@ -181,11 +209,20 @@ class CrowdExecutor(Executor):
         if self._alone and len(crowd) == len(ready) > 0:
             # Nobody tries those that wait to be alone: whoever has least to do is left to end it.
             crowd.remove(min(crowd, key=_load))
-        while self._waiting and crowd:
-            place = min(crowd, key=_load)
+        waiting = [each for each in self._askers if each.waiting]
+        for asker in sorted(waiting, key=_longest_waiting):
+            others = sum(each is not asker and bool(each.open) for each in self._askers)
+            self._hand_out(asker, crowd, share=-(-len(self._places) // (1 + others)))
+
+    def _hand_out(self, asker: Asker, crowd: list[_Place], *, share: int) -> None:
+        """Give the requests of one of those who ask to its share of the workers."""
+        places = [each for each in crowd if each.asker is asker]
+        places += [each for each in crowd if each.asker is None][: max(0, share - len(places))]
+        while asker.waiting and places:
+            place = min(places, key=_load)
             if len(place.under_way) >= self._room:
                 return
-            self._send(place, self._waiting.popleft())
+            self._send(place, asker.waiting.popleft())
 
     def _begin_workers(self) -> None:
         for place in self._places:
@@ -197,18 +234,25 @@ class CrowdExecutor(Executor):
         if not place.under_way:  # it had nothing to say until now
             place.last_heard = time.monotonic()
         place.under_way.append(ticket)
+        place.asker = self._asker_of[ticket]
         assert place.worker is not None
         place.worker.send(line)
 
-    def _cancel(self) -> None:
-        """Forget requests that have not begun, here and in the workers."""
-        self._stopping = True
-        for ticket in self._waiting:
-            del self._requests[ticket]
-        self._waiting.clear()
+    def _cancel(self, asker: Asker) -> None:
+        """Forget requests of one of those who ask that have not begun, here and in the workers."""
+        asker.stopping = True
+        while asker.waiting:
+            self._settle(asker.waiting.popleft())
         for place in self._places:
-            if place.worker is not None and place.under_way:
+            if place.worker is not None and place.asker is asker:
                 place.worker.send(encode({"cancel": True}))
+
+    def _settle(self, ticket: int) -> Asker:
+        """Take note that a request is no longer open; return who asked."""
+        del self._requests[ticket]
+        asker = self._asker_of.pop(ticket)
+        asker.open.discard(ticket)
+        return asker
 
     def _hear(self) -> None:
         """Take in one message, or find that a worker is silent for too long."""
@@ -253,13 +297,12 @@ class CrowdExecutor(Executor):
             self._end(place, message["ended"], Trial.from_dict(message["trial"]))
         for ticket in message.get("cancelled", ()):
             place.done(ticket)
-            del self._requests[ticket]
+            self._settle(ticket)
 
     def _end(self, place: _Place, ticket: int, trial: Trial) -> None:
         place.done(ticket)
-        del self._requests[ticket]
         self._losses.pop(ticket, None)
-        self._ended.append((ticket, trial))
+        self._settle(ticket).ended.append((ticket, trial))
 
     def _lost(self, place: _Place, *, hung: bool = False) -> None:
         """Give up a worker that died or hangs; what it had under way is tried again alone."""
@@ -297,7 +340,7 @@ class CrowdExecutor(Executor):
 
     @property
     def ended(self) -> int:
-        return len(self._ended)
+        return len(self._own.ended)
 
     @property
     def under_way(self) -> int:
@@ -309,11 +352,12 @@ class CrowdExecutor(Executor):
                 place.worker.close()
             place.clear()
             place.failed_beginnings = 0
-        self._waiting.clear()
+        for asker in self._askers:
+            asker.forget()
         self._alone.clear()
         self._requests.clear()
+        self._asker_of.clear()
         self._losses.clear()
-        self._ended.clear()
 
     def close(self) -> None:
         self._closed = True
@@ -322,3 +366,7 @@ class CrowdExecutor(Executor):
 
 def _load(place: _Place) -> int:
     return len(place.under_way)
+
+
+def _longest_waiting(asker: Asker) -> int:
+    return asker.waiting[0]
