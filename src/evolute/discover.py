@@ -333,11 +333,8 @@ def _score_hand_made(settings: Settings, run: Run, hear: Listener) -> list[Trial
         TrialRequest(rule.canonical(), settings.main, settings.seed)
         for rule in zoo.HAND_MADE.values()
     ]
-    evaluator = replace(
-        run.evaluator,
-        executor=run.evaluator.executor.beside(),
-        on_trial=_Counter(hear.baselines, len(requests)),
-    )
+    beside, count = run.evaluator.executor.beside(), _Counter(hear.baselines, len(requests))
+    evaluator = replace(run.evaluator, executor=beside, on_trial=count)
     trials = evaluator(requests, meanwhile=run.begin)
     if all(trial.outcome.kind in RETRIED_KINDS for trial in trials):
         raise TaskError(
