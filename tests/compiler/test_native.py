@@ -272,46 +272,61 @@ def test_a_rows_noise_is_that_of_its_random_nodes() -> None:
 
 
 WITHOUT_MEMORY = """
-import resource, torch
+import numpy, resource, torch
 from evolute.compiler.native import JobTable, lower
 from evolute.compiler.program import compile_rule
 from evolute.lang.rule import Rule
 
 def put(table, row, rule, count):
-    weight, gradient = torch.zeros(count), torch.zeros(count)
-    slots = [torch.zeros(count)]
+    weight, gradient = torch.zeros(count), torch.full((count,), 2.0)
     native = lower(compile_rule(Rule.parse(rule)))
+    slots = [torch.zeros(count) for _ in range(native.slots)]
     table.set(row, native, weight=weight, gradient=gradient, slots=slots)
     table.rates[row] = -native.sign
-    return weight, gradient, slots[0]
+    return weight, *slots
 
-table, count = JobTable(2), 1 << 23
-large = put(table, 0, "none: clip_norm(previous(w) + tanh(g))", count)
-small = put(table, 1, "none: v", 3)
-large[1][0] = small[1][0] = 2.0
+def moved(*rows):
+    return [any(numpy.count_nonzero(each.numpy()) for each in row) for row in rows]
+
+threads, count = THREADS, 1 << 23
+table = JobTable(4)
+first = put(table, 0, "nesterov: v", 3)
+wide = put(table, 1, "momentum: ema(g, 0.9)", 1 << 16)
+large = put(table, 2, "none: clip_norm(previous(w) + tanh(g))", count)
+last = put(table, 3, "none: clip_norm(v)", 5)
+table.run([0, 1], threads=threads)  # whatever helps them is there
+for each in (*first, *wide):
+    each.zero_()
 pages = int(open("/proc/self/statm").read().split()[0])
 most = pages * resource.getpagesize() + (4 * count) // 2
 before = resource.getrlimit(resource.RLIMIT_AS)
 resource.setrlimit(resource.RLIMIT_AS, (most, before[1]))
-try:
-    table.run()
-except MemoryError as error:
-    print(error)
-print([each[0].item() for each in large], small[0][0].item() > 0)
+for rows in (None, [0, 3, 2]):
+    try:
+        table.run(rows, threads=threads)
+    except MemoryError as error:
+        print(error)
+print(moved(first, wide, large, last))
+table.run([0, 3], threads=threads)
+print(moved(first, wide, large, last))
 resource.setrlimit(resource.RLIMIT_AS, before)
-table.run([0])
-print(large[0][0].item() > 0)
+table.run([2, 1], threads=threads)
+print(moved(first, wide, large, last))
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the memory of a process")
-def test_a_step_without_memory_is_an_error_that_leaves_its_tensor_as_it_was() -> None:
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_step_without_memory_is_an_error_that_leaves_every_tensor_as_it_was(threads: int) -> None:
+    source = WITHOUT_MEMORY.replace("THREADS", str(threads))
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_MEMORY], capture_output=True, text=True, check=False
+        [sys.executable, "-c", source], capture_output=True, text=True, check=False
     )
     assert done.stderr == ""
     assert done.stdout.splitlines() == [
-        "no memory for the steps of 1 of 2 tensors",
-        "[0.0, 2.0, 0.0] True",
-        "True",
+        "no memory for a step of 4 tensors: none of them has moved",
+        "no memory for a step of 3 tensors: none of them has moved",
+        "[False, False, False, False]",
+        "[True, False, False, True]",
+        "[True, True, True, True]",
     ]

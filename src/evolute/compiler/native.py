@@ -19,9 +19,8 @@ from __future__ import annotations
 import ctypes
 import weakref
 from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -200,6 +199,10 @@ def instructions_of(program: Program) -> tuple[ctypes.Array[Instruction], tuple[
     return rows, tuple(noise)
 
 
+def _run_nothing(*_: object) -> int:
+    raise AssertionError("rows are set by programs that the native core has lowered")
+
+
 class JobTable:
     """Tensors to be moved by rules, one row each; addresses stay between steps.
 
@@ -240,11 +243,11 @@ class JobTable:
         self._noise: list[npt.NDArray[np.uint64]] = [np.empty(0, np.uint64)] * size
         self._kept: list[list[Any]] = [[] for _ in range(size)]
         self._drawn: list[list[Tensor]] = [[] for _ in range(size)]
-        # What a step reads is ready, so that a step of all rows is little more than one call.
         self._lacking = set(range(size))
-        self._every = np.arange(size)
-        self._addresses = self._jobs.ctypes.data, self._every.ctypes.data
-        self._library = load().library
+        # What a step reads is ready, so that a step of all rows is little more than one call.
+        library, jobs = load().library, ctypes.c_void_p(self._jobs.ctypes.data)
+        self._run_rows = partial(_run_nothing if library is None else library.evolute_run, jobs)
+        self._run_all = partial(self._run_rows, None, ctypes.c_int64(size))
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -367,21 +370,24 @@ class JobTable:
         InputError
             If a row is out of range or has not been set, or lacks noise that its rule needs.
         MemoryError
-            If rows whose rules clip by the norm had no memory; these have not moved.
+            If there is no memory for the step of a row; no row has moved.
         """
-        assert self._library is not None
-        (jobs, places), count = self._addresses, len(self)
-        lacking: AbstractSet[int] = self._lacking
         if rows is not None:
-            given = np.ascontiguousarray(rows, np.int64)
-            if len(given) and not 0 <= given.min() <= given.max() < count:
-                raise InputError(f"a row is not in the table: it has rows 0 to {count - 1}")
-            lacking = lacking and lacking & set(given.tolist())
-            places, count = given.ctypes.data, len(given)
-        if lacking:
+            failed = self._run_some(np.ascontiguousarray(rows, np.int64), threads)
+        elif self._lacking:
+            raise self._lack_of(min(self._lacking))
+        else:
+            failed = self._run_all(threads)
+        if failed:
+            raise MemoryError(f"no memory for a step of {failed} tensors: none of them has moved")
+
+    def _run_some(self, rows: npt.NDArray[np.int64], threads: int) -> int:
+        if len(rows) and not 0 <= rows.min() <= rows.max() < len(self):
+            raise InputError(f"a row is not in the table: it has rows 0 to {len(self) - 1}")
+        if lacking := self._lacking and self._lacking & set(rows.tolist()):
             raise self._lack_of(min(lacking))
-        if failed := self._library.evolute_run(jobs, places, count, threads):
-            raise MemoryError(f"no memory for the steps of {failed} of {count} tensors")
+        failed: int = self._run_rows(rows.ctypes.data, len(rows), threads)
+        return failed
 
     def _lack_of(self, row: int) -> InputError:
         if not self._jobs[row]["program"]:

@@ -64,7 +64,7 @@ EVOLUTE_API EvoluteProgram* evolute_create(
 EVOLUTE_API void evolute_destroy(EvoluteProgram* program);
 
 // Makes one step of each job; rows[i] are places in `jobs`, all of them where rows is null.
-// No two jobs may share memory that they write. Returns how many jobs did not move for want of
-// memory.
+// No two jobs may share memory that they write. Returns 0; where there was no memory for a job, none
+// has moved, and it returns `count`.
 EVOLUTE_API std::int64_t evolute_run(const EvoluteJob* jobs, const std::int64_t* rows,
                                      std::int64_t count, std::int32_t threads);

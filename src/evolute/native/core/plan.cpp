@@ -451,9 +451,14 @@ void make_plans(EvoluteProgram& program) {
     find_numbers_and_signs(program);
     for (const bool maximize : {false, true}) {
         for (const bool shrinks : {false, true}) {
+            std::vector<Plan>& passes = program.passes[maximize][shrinks];
             program.carried_count = std::max(
-                program.carried_count,
-                make_passes(program, maximize, shrinks, program.passes[maximize][shrinks]));
+                program.carried_count, make_passes(program, maximize, shrinks, passes));
+            for (const Plan& each : passes) {
+                const auto steps = static_cast<std::int32_t>(each.steps.size());
+                program.most_steps = std::max(program.most_steps, steps);
+                program.most_tiles = std::max(program.most_tiles, each.tiles);
+            }
         }
     }
 }

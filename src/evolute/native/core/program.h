@@ -54,10 +54,11 @@ struct EvoluteProgram {
 
     // Derived: which registers are one number for all elements, which are −1, 0 or 1 in each; the
     // plans of a job, in order, for g as it is and for −g, and for a weight that does not shrink
-    // before the rule reads it and for one that does; how many values walks leave for later ones.
+    // before the rule reads it and for one that does; how many values walks leave for later ones;
+    // the steps and the scratch tiles of the longest plan.
     std::vector<char> is_number, is_sign;
     std::vector<evolute::Plan> passes[2][2];
-    std::int32_t carried_count = 0;
+    std::int32_t carried_count = 0, most_steps = 0, most_tiles = 0;
 
     std::int32_t registers() const {
         return first_result() + static_cast<std::int32_t>(instructions.size());

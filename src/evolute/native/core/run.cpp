@@ -19,6 +19,7 @@ constexpr double largest_reciprocated = 0x1p100;
 constexpr std::int64_t piece = 4 * chunk;
 // A tensor of fewer elements than this is not worth a second thread.
 constexpr std::int64_t worth_sharing = 1 << 15;
+constexpr int most_threads = 256;
 
 const Kernel* widest() {
 #if defined(EVOLUTE_X86)
@@ -33,18 +34,27 @@ std::atomic<const Kernel*>& chosen() {
     return kernel;
 }
 
+// Of the threads that work for this one; the first is its own.
+Workspaces& workspaces() {
+    static thread_local Workspaces mine;
+    return mine;
+}
+
 // What all elements of a job share: the numbers, norms once they are found, the averages' factors.
 struct Shared {
     const EvoluteJob& job;
     const EvoluteProgram& program;
     const Kernel& kernel;
-    std::vector<float> numbers;
-    std::vector<double> norms;
-    std::vector<float> corrections;
-    float* carried = nullptr;  // one row of `stride` floats for each value that walks carry
-    std::int64_t stride = 0;
+    std::vector<float>&numbers, &corrections;
+    std::vector<double>& norms;
+    // One row of `stride` floats for each value that walks carry.
+    float* const carried;
+    const std::int64_t stride;
 
-    explicit Shared(const EvoluteJob& of) : job(of), program(*of.program), kernel(*chosen()) {
+    Shared(const EvoluteJob& of, Workspace& place)
+        : job(of), program(*of.program), kernel(*chosen()), numbers(place.numbers),
+          corrections(place.corrections), norms(place.norms), carried(place.carried.begin()),
+          stride(stride_of(of)) {
         numbers.assign(program.registers() + 1, 0.0f);
         std::copy(program.constants.begin(), program.constants.end(),
                   numbers.begin() + first_number_register);
@@ -63,6 +73,11 @@ struct Shared {
                 corrections[i] = static_cast<float>(1.0 / (1.0 - power));
             }
         }
+    }
+    Shared(const Shared&) = delete;
+
+    static std::int64_t stride_of(const EvoluteJob& job) {
+        return (job.count + largest_tile - 1) / largest_tile * largest_tile;
     }
 
     void evaluate(std::size_t at) {
@@ -100,10 +115,11 @@ struct Memory {
 // Walks of one plan over parts of a job, on one thread.
 class Walk {
    public:
-    Walk(const Shared& shared, const Plan& plan) : shared_(shared), plan_(plan) {
+    Walk(const Shared& shared, const Plan& plan, Workspace& place)
+        : shared_(shared), plan_(plan), place_(place) {
         const EvoluteJob& job = shared.job;
         const Memory memory{job.weight, job.gradient, job.slots, job.noise, shared.carried};
-        steps_ = ready(memory, nullptr);
+        make_ready(memory, nullptr, place.steps);
     }
     Walk(const Walk&) = delete;  // its steps point to its sums
 
@@ -122,9 +138,9 @@ class Walk {
    private:
     void walk(std::int64_t from, std::int64_t to) const {
         if (squared_ == Source::memory || squared_ == Source::scaled) {
-            shared_.kernel.walk_squares(squared_, steps_.data(), from, to);
+            shared_.kernel.walk_squares(squared_, place_.steps.data(), from, to);
         } else {
-            shared_.kernel.walk(steps_.data(), from, to);
+            shared_.kernel.walk(place_.steps.data(), from, to);
         }
     }
 
@@ -132,18 +148,20 @@ class Walk {
     void run_rest(std::int64_t from, std::int64_t count) {
         const EvoluteJob& job = shared_.job;
         const std::int32_t buffers = shared_.program.buffers();
-        float* tiles = workspace().tiles(plan_.tiles + 3 + buffers) + plan_.tiles * largest_tile;
+        float* tiles = place_.tiles.begin() + plan_.tiles * largest_tile;
         const std::size_t size = static_cast<std::size_t>(count) * sizeof(float);
         std::memset(tiles, 0, sizeof(float) * largest_tile * (3 + buffers));
         std::memcpy(tiles, job.weight + from, size);
         std::memcpy(tiles + largest_tile, job.gradient + from, size);
-        std::vector<float*> slots(buffers);
+        std::vector<float*>& slots = place_.slots;
+        slots.resize(buffers);
         for (std::int32_t i = 0; i < buffers; ++i) {
             slots[i] = tiles + (3 + i) * largest_tile;
             std::memcpy(slots[i], job.slots[i] + from, size);
         }
-        std::vector<const double*> noise(shared_.program.noise_count);
-        std::vector<double>& room = workspace().noise;
+        std::vector<const double*>& noise = place_.noise_at;
+        std::vector<double>& room = place_.noise;
+        noise.resize(shared_.program.noise_count);
         room.assign(noise.size() * largest_tile, 0.0);
         for (std::size_t i = 0; i < noise.size(); ++i) {
             std::memcpy(&room[i * largest_tile], job.noise[i] + from, 2 * size);
@@ -152,7 +170,8 @@ class Walk {
         float* values = tiles + 2 * largest_tile;
         const Memory memory{tiles, tiles + largest_tile, slots.data(), noise.data(),
                             shared_.carried == nullptr ? nullptr : shared_.carried + from};
-        shared_.kernel.walk(ready(memory, values).data(), 0, shared_.kernel.tile);
+        make_ready(memory, values, place_.steps_of_rest);
+        shared_.kernel.walk(place_.steps_of_rest.data(), 0, shared_.kernel.tile);
         std::memcpy(job.weight + from, tiles, size);
         for (std::int32_t i = 0; i < buffers; ++i) {
             std::memcpy(job.slots[i] + from, slots[i], size);
@@ -172,12 +191,9 @@ class Walk {
 
     // The steps for this memory; `rest` is where the values of a norm go in a tile that is not full,
     // else null.
-    std::vector<Step> ready(const Memory& memory, float* rest) {
-        tiles_ = workspace().tiles(plan_.tiles + 3 + shared_.program.buffers());
-        std::vector<Step> steps;
-        steps.reserve(plan_.steps.size());
+    void make_ready(const Memory& memory, float* rest, std::vector<Step>& steps) {
+        steps.clear();
         for (const PlannedStep& each : plan_.steps) steps.push_back(ready(each, memory, rest));
-        return steps;
     }
 
     Step ready(const PlannedStep& planned, const Memory& memory, float* rest) {
@@ -313,7 +329,7 @@ class Walk {
                 operand.address = memory.carried + place.index * shared_.stride;
                 break;
             case Place::Kind::tile:
-                operand.address = tiles_ + place.index * largest_tile;
+                operand.address = place_.tiles.begin() + place.index * largest_tile;
                 operand.mask = 0;
                 break;
             default:
@@ -328,19 +344,44 @@ class Walk {
 
     const Shared& shared_;
     const Plan& plan_;
-    std::vector<Step> steps_;
+    Workspace& place_;
     Source squared_ = Source::running;  // what the only step squares, where there is but one
     double sums_[sums_of_squares];
-    float* tiles_ = nullptr;
 };
 
-void find_norm(Shared& shared, const Plan& plan, int threads) {
-    const std::int64_t count = shared.job.count;
-    const std::int64_t chunks = (count + chunk - 1) / chunk;
-    std::vector<double> sums(static_cast<std::size_t>(chunks));
-    const std::int64_t tasks = threads > 1 ? 4 * threads : 1;
-    in_parallel(threads, tasks, [&](std::int64_t task) {
-        Walk walk(shared, plan);
+// Threads that work for one caller, each in a place of its own.
+struct Crew {
+    const std::unique_ptr<Workspace>* places;
+    int size;
+
+    Workspace& place() const { return *places[0]; }
+
+    // Calls work(member, i) once for each 0 ≤ i < tasks; a member is a crew of one.
+    template <class Work>
+    void share_out(std::int64_t tasks, const Work& work) const {
+        std::atomic<std::int64_t> next{0};
+        const auto take = [&](std::int64_t member) {
+            for (std::int64_t i = next++; i < tasks; i = next++) work(Crew{places + member, 1}, i);
+        };
+        if (size == 1 || tasks == 1) return take(0);
+        try {
+            in_parallel(size, size, take);
+        } catch (const std::bad_alloc&) {  // no thread could be made, and nothing is done
+            take(0);
+        }
+    }
+    std::int64_t tasks() const { return size > 1 ? 4 * size : 1; }  // some threads may be slower
+};
+
+std::int64_t chunks_of(const EvoluteJob& job) { return (job.count + chunk - 1) / chunk; }
+
+void find_norm(Shared& shared, const Plan& plan, const Crew& crew) {
+    const std::int64_t count = shared.job.count, chunks = chunks_of(shared.job);
+    std::vector<double>& sums = crew.place().sums;
+    sums.resize(static_cast<std::size_t>(chunks));
+    const std::int64_t tasks = crew.tasks();
+    crew.share_out(tasks, [&](const Crew& member, std::int64_t task) {
+        Walk walk(shared, plan, member.place());
         for (std::int64_t i = chunks * task / tasks; i < chunks * (task + 1) / tasks; ++i) {
             sums[static_cast<std::size_t>(i)] = walk.run(i * chunk, std::min(count, (i + 1) * chunk));
         }
@@ -351,14 +392,14 @@ void find_norm(Shared& shared, const Plan& plan, int threads) {
     shared.norms[plan.norm_of] = norm <= 1.0 ? 1.0 : norm;  // NaN stays
 }
 
-void move_weight(Shared& shared, const Plan& plan, bool backward, int threads) {
-    const std::int64_t tasks = threads > 1 ? 4 * threads : 1;  // some threads may be slower
+void move_weight(Shared& shared, const Plan& plan, bool backward, const Crew& crew) {
+    const std::int64_t tasks = crew.tasks();
     const std::int64_t tiles = (shared.job.count + largest_tile - 1) / largest_tile;
     const std::int64_t part = (tiles + tasks - 1) / tasks * largest_tile;
-    in_parallel(threads, tasks, [&](std::int64_t task) {
+    crew.share_out(tasks, [&](const Crew& member, std::int64_t task) {
         const std::int64_t from = task * part, to = std::min(shared.job.count, from + part);
         if (from >= to) return;
-        Walk walk(shared, plan);
+        Walk walk(shared, plan, member.place());
         const std::int64_t pieces = (to - from + piece - 1) / piece;
         for (std::int64_t i = 0; i < pieces; ++i) {
             const std::int64_t begin = from + (backward ? pieces - 1 - i : i) * piece;
@@ -367,39 +408,86 @@ void move_weight(Shared& shared, const Plan& plan, bool backward, int threads) {
     });
 }
 
-// Throws std::bad_alloc before anything has moved.
-void move_job(const EvoluteJob& job, int threads) {
+void move_job(const EvoluteJob& job, const Crew& crew) {
     if (job.count <= 0) return;
-    Shared shared(job);
-    const std::int32_t carried = shared.program.carried_count;
-    if (carried > 0) {
-        shared.stride = (job.count + largest_tile - 1) / largest_tile * largest_tile;
-        shared.carried = workspace().room_for_carried(
-            static_cast<std::size_t>(carried) * static_cast<std::size_t>(shared.stride));
-    }
+    Shared shared(job, crew.place());
     const bool shrinks = shared.numbers[shared.program.shrink_register()] != 1.0f;
     const std::vector<Plan>& plans = shared.program.passes[job.maximize != 0][shrinks];
     for (const Plan& plan : plans) {
         if (plan.norm_of >= 0) {
-            find_norm(shared, plan, threads);
+            find_norm(shared, plan, crew);
         } else {
             // Every other walk goes from the last piece to the first: what was touched last is still
             // in the caches.
-            move_weight(shared, plan, plans.size() > 1, threads);
+            move_weight(shared, plan, plans.size() > 1, crew);
         }
     }
-    workspace().forget_much();
 }
 
-// Whether there was memory for the step; where not, nothing of the job has moved.
-bool run_job(const EvoluteJob& job, int threads) {
-    try {
-        move_job(job, threads);
-        return true;
-    } catch (const std::bad_alloc&) {
-        return false;
+// One call: its jobs, and the memory that they need beside their own.
+class Run {
+   public:
+    Run(const EvoluteJob* jobs, const std::int64_t* rows, std::int64_t count, int threads)
+        : jobs_(jobs), rows_(rows), count_(count), threads_(std::clamp(threads, 1, most_threads)) {}
+
+    // Throws std::bad_alloc. Nothing has moved yet, and nothing is asked for later.
+    void reserve() {
+        Needs all;
+        const EvoluteProgram* last = nullptr;
+        std::size_t most_carried = 0, most_carried_small = 0;
+        for (std::int64_t i = 0; i < count_; ++i) {
+            const EvoluteJob& each = job(i);
+            if (each.count <= 0) continue;
+            if (each.program != last) all.include(*each.program);
+            last = each.program;
+            if (each.program->carried_count > 0) {
+                const std::size_t carried = static_cast<std::size_t>(each.program->carried_count) *
+                                            static_cast<std::size_t>(Shared::stride_of(each));
+                std::size_t& most = is_small(each) ? most_carried_small : most_carried;
+                most = std::max(most, carried);
+            }
+            all.chunks = std::max(all.chunks, static_cast<std::size_t>(chunks_of(each)));
+            elements_of_small_ += is_small(each) ? each.count : 0;
+        }
+        while (places_.size() < static_cast<std::size_t>(threads_)) {
+            places_.push_back(std::make_unique<Workspace>());
+        }
+        for (int i = 0; i < threads_; ++i) {
+            all.carried = i == 0 ? std::max(most_carried, most_carried_small) : most_carried_small;
+            places_[static_cast<std::size_t>(i)]->reserve(all);
+        }
     }
-}
+
+    // Large tensors one after the other, each by all threads; then small ones, each by one.
+    void move() const {
+        const Crew everyone{places_.data(), threads_};
+        if (threads_ > 1) {
+            for (std::int64_t i = 0; i < count_; ++i) {
+                if (!is_small(job(i))) move_job(job(i), everyone);
+            }
+        }
+        const int used = elements_of_small_ >= worth_sharing ? threads_ : 1;
+        const Crew some{places_.data(), used};
+        some.share_out(count_, [&](const Crew& member, std::int64_t i) {
+            if (is_small(job(i))) move_job(job(i), member);
+        });
+    }
+
+    void forget_much() const {
+        for (const std::unique_ptr<Workspace>& each : places_) each->forget_much();
+    }
+
+   private:
+    const EvoluteJob& job(std::int64_t i) const { return jobs_[rows_ == nullptr ? i : rows_[i]]; }
+    bool is_small(const EvoluteJob& job) const { return threads_ == 1 || job.count < worth_sharing; }
+
+    const EvoluteJob* jobs_;
+    const std::int64_t* rows_;
+    const std::int64_t count_;
+    const int threads_;
+    std::int64_t elements_of_small_ = 0;
+    Workspaces& places_ = workspaces();
+};
 
 }  // namespace
 
@@ -436,28 +524,13 @@ std::int32_t evolute_choose(const char* path) {
 
 std::int64_t evolute_run(const EvoluteJob* jobs, const std::int64_t* rows, std::int64_t count,
                          std::int32_t threads) {
-    const auto job = [&](std::int64_t i) -> const EvoluteJob& {
-        return jobs[rows == nullptr ? i : rows[i]];
-    };
-    std::atomic<std::int64_t> failed{0};
-    if (threads <= 1) {
-        for (std::int64_t i = 0; i < count; ++i) failed += !run_job(job(i), 1);
-        return failed;
+    try {
+        Run run(jobs, rows, count, threads);
+        run.reserve();
+        run.move();
+        run.forget_much();
+        return 0;
+    } catch (const std::bad_alloc&) {
+        return count;
     }
-    // Large tensors one after the other, each by all threads; then small ones, each by one.
-    std::vector<std::int64_t> small;
-    for (std::int64_t i = 0; i < count; ++i) {
-        if (job(i).count >= worth_sharing) {
-            failed += !run_job(job(i), threads);
-        } else {
-            small.push_back(i);
-        }
-    }
-    std::int64_t elements = 0;
-    for (const std::int64_t i : small) elements += job(i).count;
-    const int used = elements >= worth_sharing ? threads : 1;
-    in_parallel(used, static_cast<std::int64_t>(small.size()), [&](std::int64_t i) {
-        failed += !run_job(job(small[static_cast<std::size_t>(i)]), 1);
-    });
-    return failed;
 }
