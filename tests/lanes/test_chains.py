@@ -129,6 +129,39 @@ def test_loss_metric_and_gradients_equal_the_plain_modules_in_double(
     assert all(gradient[1].isnan().all() for gradient in network.gradients)
 
 
+def test_right_answers_are_the_first_of_the_largest_scores_as_torch_has_it() -> None:
+    scores = [[1.0, 1.0, 0.0, 1.0], [-0.0, 0.0, -1.0, 0.0], [-5.0, -5.0, -7.0, -4.0]]
+    model = nn.Sequential(nn.Embedding(3, 4), nn.Linear(4, 4))
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor(scores))
+        model[1].weight.copy_(torch.eye(4))
+        model[1].bias.zero_()
+    words = torch.arange(3).repeat(7)
+    network = network_of([model])
+    for choice in range(4):
+        targets = torch.full_like(words, choice)
+        found = network.train_step([(words, targets)], [0], CLASSES)
+        right = (model(words).argmax(1) == targets).float().mean()
+        assert found.metrics is not None
+        assert found.metrics[0].item() == pytest.approx(right.item())
+    assert is_chained(network)
+
+
+@pytest.mark.parametrize("broken", [[2], [1, 2], [0, 3], [3]])
+def test_a_score_that_is_nan_is_the_answer_and_the_loss(broken: list[int]) -> None:
+    model = nn.Linear(5, 4)
+    with torch.no_grad():
+        model.bias[broken] = float("nan")
+    for choice in range(4):
+        batch = (drawn(37, 5), torch.full((37,), choice))
+        network = network_of([nn.Sequential(model)])
+        found = network.train_step([batch], [0], CLASSES)
+        assert is_chained(network)
+        assert found.losses.isnan().all()
+        assert found.metrics is not None
+        assert found.metrics[0].item() == float(choice == broken[0])
+
+
 def test_a_weight_used_twice_and_a_frozen_one_get_what_they_should() -> None:
     class Tied(nn.Module):
         def __init__(self) -> None:

@@ -26,8 +26,11 @@ struct Entropy {
 // Rows past `here` are zeros.
 template <int W>
 EVOLUTE_INLINE void turn(const float* x, Int here, Int classes, float* to) {
-    for (Int row = 0; row < W; ++row) {
-        for (Int c = 0; c < classes; ++c) to[c * W + row] = row < here ? x[row * classes + c] : 0.0f;
+    for (Int row = 0; row < here; ++row) {
+        for (Int c = 0; c < classes; ++c) to[c * W + row] = x[row * classes + c];
+    }
+    for (Int row = here; row < W; ++row) {
+        for (Int c = 0; c < classes; ++c) to[c * W + row] = 0.0f;
     }
 }
 
@@ -39,14 +42,23 @@ EVOLUTE_INLINE void softmax(float* turned, Int classes, float factor, float* mos
                             std::int32_t* best, float* sum) {
     typedef typename Vector<W>::Floats Floats;
     typedef typename Vector<W>::Ints Ints;
-    Floats largest = load<W>(turned);
-    Ints first = {};
-    for (Int c = 1; c < classes; ++c) {
+    // Every comparison decides one selection alone: of one that decides two, GCC takes the vector
+    // apart, number by number.
+    Floats largest = load<W>(turned), poison = {};
+    for (Int c = 0; c < classes; ++c) {
         const Floats value = load<W>(turned + c * W);
-        const Ints more = ~(value <= largest) & (largest == largest);
-        largest = more ? value : largest;
-        first = more ? Ints{} + static_cast<std::int32_t>(c) : first;
+        largest = value > largest ? value : largest;
+        poison = value == value ? poison : value;
     }
+    Ints first = {}, first_poison = {};
+    for (Int c = classes; c-- > 0;) {
+        const Floats value = load<W>(turned + c * W);
+        const Ints place = Ints{} + static_cast<std::int32_t>(c);
+        first = value == largest ? place : first;
+        first_poison = value == value ? first_poison : place;
+    }
+    first = poison == poison ? first : first_poison;
+    largest += poison;
     Floats sums = {};
     for (Int c = 0; c < classes; ++c) {
         const Floats power = exponential<W>(load<W>(turned + c * W) - largest);
@@ -90,8 +102,10 @@ EVOLUTE_INLINE void turned_rows(const EntropyRows& work, Seen& seen) {
             const std::int64_t target = work.targets[first + row];
             const bool counts = target != work.ignored;
             float* gradient = work.gradient + at + row * work.classes;
-            for (Int c = 0; c < work.classes; ++c) {
-                gradient[c] = counts ? turned[c * W + row] : 0.0f;
+            if (counts) {
+                for (Int c = 0; c < work.classes; ++c) gradient[c] = turned[c * W + row];
+            } else {
+                for (Int c = 0; c < work.classes; ++c) gradient[c] = 0.0f;
             }
             seen.right += best[row] == target;
             if (counts) {

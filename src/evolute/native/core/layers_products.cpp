@@ -58,6 +58,17 @@ EVOLUTE_INLINE void pack(const Packing& work) {
 
 EVOLUTE_DISPATCH(pack, Packing)
 
+// Copies the first `here` numbers, fewer than 2·P, in parts of P, P/2, …, 1.
+template <int P>
+EVOLUTE_INLINE void some(const float* from, Int here, float* to) {
+    if (here & P) {
+        store<P>(to, load<P>(from));
+        from += P;
+        to += P;
+    }
+    if constexpr (P > 1) some<P / 2>(from, here, to);
+}
+
 // M rows and V vectors of columns of the result, of which the first `here` columns are wanted.
 template <int W, int M, int V>
 EVOLUTE_INLINE void tile(const Product& work, Int row, Int column, Int here, const float* panel) {
@@ -71,9 +82,8 @@ EVOLUTE_INLINE void tile(const Product& work, Int row, Int column, Int here, con
     Floats sums[M][V];
     if (work.add && !whole) {
         for (int m = 0; m < M; ++m) {
-            for (Int c = 0; c < wide; ++c) {
-                edge[m * wide + c] = c < here ? out[m * work.out_down + c] : 0.0f;
-            }
+            for (int v = 0; v < V; ++v) store<W>(edge + m * wide + v * W, Floats{});
+            some<wide / 2>(out + m * work.out_down, here, edge + m * wide);
         }
     }
 #pragma GCC unroll 16
@@ -105,9 +115,7 @@ EVOLUTE_INLINE void tile(const Product& work, Int row, Int column, Int here, con
         for (int v = 0; v < V; ++v) store<W>(to + m * down + v * W, sums[m][v]);
     }
     if (!whole) {
-        for (int m = 0; m < M; ++m) {
-            for (Int c = 0; c < here; ++c) out[m * work.out_down + c] = edge[m * wide + c];
-        }
+        for (int m = 0; m < M; ++m) some<wide / 2>(edge + m * wide, here, out + m * work.out_down);
     }
 }
 
@@ -126,6 +134,7 @@ EVOLUTE_INLINE void product(const Product& work) {
                 for (; row + 8 <= end; row += 8) tile<W, 8, V>(work, row, c, here, panel);
             }
             for (; row + 4 <= end; row += 4) tile<W, 4, V>(work, row, c, here, panel);
+            for (; row + 2 <= end; row += 2) tile<W, 2, V>(work, row, c, here, panel);
             for (; row < end; ++row) tile<W, 1, V>(work, row, c, here, panel);
             panel += work.b_down ? V * W : work.panel_depth * V * W;
         });
@@ -236,22 +245,35 @@ struct Sum {
     bool add;
 };
 
-// Adds the rows of V vectors of columns.
+// Adds the rows of V vectors of columns, or of the first `here` columns of one.
 template <int W, int V>
-EVOLUTE_INLINE void sum_columns(const Sum& work, Int c) {
+EVOLUTE_INLINE void sum_columns(const Sum& work, Int c, Int here) {
     typedef typename Vector<W>::Floats Floats;
-    double sums[V * W] = {};
+    constexpr Int wide = V * W;
+    // A vector may reach into the next row, which is there for all rows but the last ones.
+    const Int last = work.rows * work.columns - c - wide;
+    const Int within = last < 0 ? 0 : last / work.columns + 1;
+    double sums[wide] = {};
     for (Int begin = 0; begin < work.rows; begin += most_depth) {
         const Int end = begin + most_depth < work.rows ? begin + most_depth : work.rows;
+        const Int whole = end < within ? end : within;
         Floats some[V] = {};
-        for (Int row = begin; row < end; ++row) {
+        float found[wide];
+        Int row = begin;
+        for (; row < whole; ++row) {
             const float* from = work.from + row * work.columns + c;
 #pragma GCC unroll 4
             for (int v = 0; v < V; ++v) some[v] += load<W>(from + v * W);
         }
-        for (int i = 0; i < V * W; ++i) sums[i] += some[i / W][i % W];
+#pragma GCC unroll 4
+        for (int v = 0; v < V; ++v) store<W>(found + v * W, some[v]);
+        for (; row < end; ++row) {
+            const float* from = work.from + row * work.columns + c;
+            for (Int i = 0; i < here; ++i) found[i] += from[i];
+        }
+        for (Int i = 0; i < wide; ++i) sums[i] += found[i];
     }
-    for (int i = 0; i < V * W; ++i) {
+    for (Int i = 0; i < here; ++i) {
         work.to[c + i] = static_cast<float>(sums[i]) + (work.add ? work.to[c + i] : 0.0f);
     }
 }
@@ -259,9 +281,11 @@ EVOLUTE_INLINE void sum_columns(const Sum& work, Int c) {
 template <int W>
 EVOLUTE_INLINE void sum_rows(const Sum& work) {
     Int c = 0;
-    for (; c + 4 * W <= work.columns; c += 4 * W) sum_columns<W, 4>(work, c);
-    for (; c + W <= work.columns; c += W) sum_columns<W, 1>(work, c);
-    for (; c < work.columns; ++c) sum_columns<1, 1>(work, c);
+    for (; c + 4 * W <= work.columns; c += 4 * W) sum_columns<W, 4>(work, c, 4 * W);
+    for (; c + 2 * W <= work.columns; c += 2 * W) sum_columns<W, 2>(work, c, 2 * W);
+    for (; c < work.columns; c += W) {
+        sum_columns<W, 1>(work, c, work.columns - c < W ? work.columns - c : W);
+    }
 }
 
 EVOLUTE_DISPATCH(sum_rows, Sum)
