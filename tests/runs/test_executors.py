@@ -8,14 +8,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from tiny import build
 
+from evolute.errors import TaskError
 from evolute.runs.executors.in_process import InProcessExecutor
 from evolute.runs.executors.local import LocalExecutor
 from evolute.runs.executors.messages import decode_request, encode_request
 from evolute.tasks.user import load_task
 from evolute.testing.executor_contract import RULES, example_requests, write_task
 from evolute.train.equipment import Equipment
+from evolute.train.population import Population
 
 
 def test_once_told_to_stop_no_further_trial_begins() -> None:
@@ -54,3 +57,19 @@ def test_messages_hold_nothing_but_json() -> None:
     line = encode_request(7, request, timeout_seconds=3.0)
     assert decode_request(json.loads(line)) == (7, request, 3.0)
     assert line.count("\n") == 1
+
+
+def test_an_error_that_nobody_foresaw_is_one_line_about_the_task(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(_population: Population) -> None:
+        raise RuntimeError("lanes of no size\nat all")
+
+    monkeypatch.setattr(Population, "step", fail)
+    with (
+        InProcessExecutor(build()) as executor,
+        pytest.raises(TaskError, match=r"its training raised RuntimeError: .*'plan'") as caught,
+    ):
+        list(executor.run(example_requests()))
+    assert "\n" not in str(caught.value)
+    assert isinstance(caught.value.__cause__, RuntimeError)

@@ -31,7 +31,7 @@ UNLIKE_ANY = "none: 1000000*sign(g)"
 """A rule under which the outputs of the model are soon larger than under any other."""
 
 TASK = """
-import os, signal, time, torch
+import os, signal, sys, time, torch
 from torch import nn
 from evolute.tasks.base import Task
 
@@ -136,11 +136,16 @@ class WorkerContract(ExecutorContract):
     @pytest.mark.parametrize(
         ("guilty", "kind", "reason"),
         [
-            ("os._exit(3)", OutcomeKind.CRASHED, "exit status 3"),
+            ("os._exit(3)", OutcomeKind.CRASHED, "(exit status 3)"),
+            (
+                "vars(sys.modules['evolute.runs.executors.worker']).update(encode=None)",
+                OutcomeKind.CRASHED,
+                "(exit status 1: TypeError: 'NoneType' object is not callable)",
+            ),
             ("os.kill(os.getpid(), signal.SIGKILL)", OutcomeKind.CRASHED, "when memory runs out"),
             ("time.sleep(600)", OutcomeKind.TIMED_OUT, "no sign of it"),
         ],
-        ids=["exit", "killed for memory", "hang"],
+        ids=["exit", "error that nobody foresaw", "killed for memory", "hang"],
     )
     def test_of_many_trials_under_way_only_the_guilty_one_fails(
         self, tmp_path: Path, guilty: str, kind: OutcomeKind, reason: str

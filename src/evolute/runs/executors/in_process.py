@@ -11,10 +11,13 @@ from collections.abc import Callable
 
 from evolute.runs.executors.base import Executor, TrialRequest, never_stop
 from evolute.tasks.base import Task
+from evolute.tasks.faults import calling
 from evolute.train.environment import fixed_environment
 from evolute.train.equipment import Equipment
 from evolute.train.trainers import Trainer, make_trainer
 from evolute.trial import Trial
+
+_ADVICE = "mend the task, or name another plan: config={'plan': 'loop'}"
 
 
 class InProcessExecutor(Executor):
@@ -64,8 +67,9 @@ class InProcessExecutor(Executor):
     def next(self, stop: Callable[[], bool] = never_stop) -> tuple[int, Trial] | None:
         trainer = self._trainer
         if not self._ended and trainer is not None:
+            training = calling(self._task.name, "its training", advice=_ADVICE)
             try:
-                with fixed_environment():
+                with training, fixed_environment():
                     while trainer.busy and not self._ended:
                         if stop():
                             trainer.drop_waiting()

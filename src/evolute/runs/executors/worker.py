@@ -8,14 +8,16 @@ in the middle of a trial too: then the process that owned it is gone.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 from evolute.errors import EvoluteError
 from evolute.lanes.memory import keep_freed_memory
@@ -32,7 +34,29 @@ Messages = queue.SimpleQueue[dict[str, Any]]
 
 
 def main() -> None:
-    """Answer messages until standard input closes."""
+    """Answer messages until standard input closes; an error that nobody foresaw ends the process.
+
+    At once, as ``os._exit`` does: while an interpreter shuts down, its owner finds the pipes closed
+    and kills it, and would then take the kill for the cause.
+    """
+    try:
+        _answer()
+    except SystemExit as ended:
+        said = isinstance(ended.code, str)
+        _leave(1 if said else int(ended.code or 0), str(ended.code) if said else None)
+    except BaseException:  # noqa: BLE001 - whatever it is, it ends the process
+        _leave(1, traceback.format_exc())
+
+
+def _leave(status: int, last_words: str | None) -> NoReturn:
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()  # before the last words, which the owner reads
+        if last_words:
+            print(last_words, file=sys.stderr, flush=True)
+    os._exit(status & 0xFF)
+
+
+def _answer() -> None:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     messages: Messages = queue.SimpleQueue()
