@@ -120,7 +120,8 @@ class TrialKey:
     @property
     def digest(self) -> str:
         """Hexadecimal SHA-256 of the canonical JSON of the key: the trial's name in the store."""
-        return hashlib.sha256(canonical_json(asdict(self)).encode()).hexdigest()
+        key = {name: getattr(self, name) for name in self.__slots__}
+        return hashlib.sha256(canonical_json(key).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
