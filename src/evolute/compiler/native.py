@@ -226,6 +226,9 @@ class JobTable:
         Factor on the weight before its update, 1 − lr·λ of decoupled weight decay; 1 at first.
     maximize
         Not 0 where the rule reads −g.
+    decays
+        Address of the values of the program's decays at this step, float64; who writes one in place
+        of :meth:`set_decays` keeps them alive.
     """
 
     def __init__(self, size: int) -> None:
@@ -236,6 +239,7 @@ class JobTable:
         self.steps: npt.NDArray[np.int64] = self._jobs["step"]
         self.shrinks: npt.NDArray[np.float64] = self._jobs["shrink"]
         self.maximize: npt.NDArray[np.int64] = self._jobs["maximize"]
+        self.decays: npt.NDArray[np.uint64] = self._jobs["decays"]
         # A column costs a fifth of what an element of a row does.
         self._gradients: npt.NDArray[np.uint64] = self._jobs["gradient"]
         self._counts = [0] * size
@@ -322,13 +326,6 @@ class JobTable:
     def set_decays(self, row: int, values: Sequence[float]) -> None:
         """Give a row the values of its program's decays at this step."""
         self._decays[row][:] = values
-
-    def share_decays(self, rows: Sequence[int]) -> None:
-        """Let rows of one program read the decays of the first of them, until they are set anew."""
-        shared = self._decays[rows[0]]
-        for row in rows:
-            self._decays[row] = shared
-            self._jobs[row]["decays"] = shared.ctypes.data
 
     def set_noise(self, row: int, noise: Sequence[Tensor]) -> None:
         """Give a row the noise of this step: what ``uniform_noise`` returns for each random node.

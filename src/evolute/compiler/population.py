@@ -55,9 +55,8 @@ class _Lane:
 
     @property
     def is_plain(self) -> bool:
-        """Whether nothing but rate, momentum and step changes from step to step."""
-        plain = self.noise is None and (self.curves is None or self.curves.shape[1] == 1)
-        return plain and self.native is not None
+        """Whether nothing but numbers in columns changes from step to step."""
+        return self.noise is None and self.native is not None
 
 
 class LaneOptimizer:
@@ -120,6 +119,9 @@ class LaneOptimizer:
         self._signs = np.ones(size)
         # Schedule factors of each slot, step by step; the last one holds from then on.
         self._factors = np.ones((size, 1))
+        # Where the inner decays of each slot stand: of its first step, then bytes from one step to
+        # the next, and the last step that has its own.
+        self._decays = np.zeros((3, size), dtype=np.int64)
 
     def assign(self, slot: int, rule: Rule, *, total_steps: int, seed: int) -> None:
         """Let a rule move the weights of a slot from now on, its state zero, at step 0.
@@ -166,6 +168,7 @@ class LaneOptimizer:
         if lane.native is None:
             return
         self._set_factors(slot, lane.curves)
+        self._set_decays(slot, lane.curves)
         for at, row in enumerate(self._rows_of[slot]):
             self._table.set(
                 row,
@@ -176,8 +179,13 @@ class LaneOptimizer:
             )
             if lane.noise is not None:
                 self._table.set_noise(row, self._noise.parts(lane.noise, at))
-        if lane.native.program.decays and self._rows_of[slot]:
-            self._table.share_decays(self._rows_of[slot])
+
+    def _set_decays(self, slot: int, curves: Floats | None) -> None:
+        """Write down where the inner decays of a slot stand; its lane keeps them alive."""
+        self._decays[:, slot] = 0
+        if curves is not None and curves.shape[1] > 1:
+            first = curves.ctypes.data + curves.strides[1]
+            self._decays[:, slot] = first, curves.strides[0], len(curves) - 1
 
     def _set_factors(self, slot: int, curves: Floats | None) -> None:
         """Write down the schedule factors of a slot."""
@@ -240,7 +248,7 @@ class LaneOptimizer:
                     alone.append(position)
                     self._step_alone(slot, lane, rates[position], momenta[position])
                 else:
-                    self._prepare(slot, lane)
+                    self._draw(slot, lane)
             if self._kernels is not None and on_device:
                 self._kernels.step(on_device)
             if alone:
@@ -255,6 +263,9 @@ class LaneOptimizer:
             self._table.rates[flat] = signed.repeat(width)
             self._table.momenta[flat] = coefficients.repeat(width)
             self._table.steps[flat] = steps.repeat(width)
+            first, apart, last = self._decays[:, native]
+            if first.any():
+                self._table.decays[flat] = (first + np.minimum(steps, last) * apart).repeat(width)
             self._table.run(flat)
             self._steps[native] += 1
 
@@ -269,16 +280,13 @@ class LaneOptimizer:
             scaled[infinite] = RATE_WHERE_INFINITE
         return scaled
 
-    def _prepare(self, slot: int, lane: _Lane) -> None:
-        """Write decays and noise of this step into the table."""
+    def _draw(self, slot: int, lane: _Lane) -> None:
+        """Write the noise of this step into the table."""
+        assert lane.native is not None
+        assert lane.noise is not None
         step = int(self._steps[slot])
-        if lane.curves is not None and lane.curves.shape[1] > 1:
-            values = lane.curves[min(step, len(lane.curves) - 1), 1:]
-            self._table.set_decays(self._rows_of[slot][0], values.tolist())
-        if lane.noise is not None:
-            assert lane.native is not None
-            for own, node in zip(lane.noise, lane.native.noise, strict=True):
-                own.copy_(self._noise.at(lane.seed, step, node=node))
+        for own, node in zip(lane.noise, lane.native.noise, strict=True):
+            own.copy_(self._noise.at(lane.seed, step, node=node))
 
     def _numbers(
         self, slot: int, lane: _Lane, kernel: KernelLane, rate: float, momentum: float

@@ -156,6 +156,8 @@ class BatchedNetwork(LaneNetwork):
             chained = self._chained(
                 [batches[place] for place in places], [slots[place] for place in places], criterion
             )
+            if chained is not None and len(places) == len(slots):
+                return chained
             if chained is not None:
                 _enter(losses, places, chained.losses)
                 if metrics is not None and chained.metrics is not None:
@@ -200,9 +202,12 @@ class BatchedNetwork(LaneNetwork):
             key: tuple(map(kind_of, batch))
             for key, batch in {id(batch): batch for batch in batches}.items()
         }
-        alike: dict[Any, list[int]] = {}
-        for place, batch in enumerate(batches):
-            alike.setdefault(kinds[id(batch)], []).append(place)
+        alike: dict[Any, list[int]] = {kind: [] for kind in kinds.values()}
+        if len(alike) == 1:
+            alike = {kind: list(range(len(batches))) for kind in alike}
+        else:
+            for place, batch in enumerate(batches):
+                alike[kinds[id(batch)]].append(place)
         for places in alike.values():
             for start in range(0, len(places), self._together):
                 yield places[start : start + self._together]

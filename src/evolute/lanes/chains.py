@@ -72,8 +72,7 @@ class LaneChain:
 
     def run(
         self,
-        inputs: Sequence[Tensor],
-        targets: Sequence[Tensor],
+        batches: Sequence[tuple[Tensor, Tensor]],
         slots: Sequence[int],
         *,
         ignored: int,
@@ -82,8 +81,8 @@ class LaneChain:
 
         Parameters
         ----------
-        inputs, targets
-            Of each lane, contiguous.
+        batches
+            Inputs and targets of each lane; the same object where lanes share it.
         slots
             Of each lane.
         ignored
@@ -100,8 +99,12 @@ class LaneChain:
         scratch = -(-self._scratch.data_ptr() // 64) * 64
         addresses = ctypes.c_void_p * count
         places = (ctypes.c_int64 * count)(*slots)
-        given = [_contiguous(some) for some in (inputs, targets)]
-        lanes = [addresses(*(each.data_ptr() for each in some)) for some in given]
+        laid = {
+            key: _contiguous(each) for key, each in {id(each): each for each in batches}.items()
+        }
+        pointers = {key: (each[0].data_ptr(), each[1].data_ptr()) for key, each in laid.items()}
+        each_lane = zip(*[pointers[id(each)] for each in batches], strict=True)
+        lanes = [addresses(*some) for some in each_lane]
         tables: list[ctypes.Array[Any]] = [
             self._operations, self._values, self._held, places, *lanes,
         ]  # fmt: skip
@@ -119,11 +122,9 @@ class LaneChain:
         return losses, right
 
 
-def _contiguous(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Return tensors whose numbers stand in their order, each object once."""
-    own = {id(each): each for each in tensors}
-    laid = {key: each.contiguous() for key, each in own.items()}
-    return [laid[id(each)] for each in tensors]
+def _contiguous(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Return tensors whose numbers stand in their order."""
+    return batch[0].contiguous(), batch[1].contiguous()
 
 
 def _held(tensor: Tensor, gradient: Tensor | None) -> Held:

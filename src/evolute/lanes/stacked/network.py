@@ -57,9 +57,7 @@ class StackedNetwork(BatchedNetwork):
         chain = self._chains[key]
         if chain is None or not chain.serves(targets):
             return None
-        losses, right = chain.run(
-            [each for each, _ in batches], [each for _, each in batches], slots, ignored=IGNORED
-        )
+        losses, right = chain.run(batches, slots, ignored=IGNORED)
         return LaneMeasurement(losses, None if criterion.metric is None else right)
 
     def _may_chain(self, inputs: Any, targets: Any) -> bool:
