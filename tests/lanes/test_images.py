@@ -168,3 +168,14 @@ def test_numbers_that_are_not_finite_come_out_as_such() -> None:
 def test_the_mean_of_pixels_is_torchs() -> None:
     x = drawn(2, 5, 3, 4, 4)
     torch.testing.assert_close(images.average(x), x.mean((3, 4), keepdim=True))
+
+
+@pytest.mark.parametrize("examples", [5, 37])
+def test_a_gradient_that_all_pixels_share_is_as_good_as_one_for_each(examples: int) -> None:
+    weight, bias = drawn(2, 3) + 1.5, drawn(2, 3)
+    found = []
+    for mean in (images.average, lambda z: z.mean((3, 4), keepdim=True) + 0 * z):
+        leaves = [each.requires_grad_() for each in (drawn(2, examples, 3, 4, 5), weight, bias)]
+        z = normalise(images.ImageNorm, *leaves, None, momentum=0, epsilon=1e-5, activation="silu")
+        found.append(torch.autograd.grad(mean(z).square().sum() / mean(z)[0, 0, 0].numel(), leaves))
+    assert near(list(found[0]), [each.double() for each in found[1]])

@@ -89,24 +89,25 @@ def test_convolutions_and_their_gradients(away: Emulated, examples: int, stride:
     names = [each[0] for each in native_layers.Shape._fields_]
     size = 3 * 7 * 7 * examples
     shape = Work(native_layers.Shape, dict(zip(names, (*numbers, size), strict=True)))
-    x, kernels = drawn(2, 3, 7, 7, examples), drawn(2, 5, 3, 3, 3)
-    gradient = drawn(2, 5, side, side, examples)
+    x, kernels = drawn(2, 7, 7, 3, examples), drawn(2, 5, 3, 3, 3)
+    gradient = drawn(2, side, side, 5, examples)
     compare(away, "convolve", shape, x, kernels, np.zeros_like(gradient))
     compare(away, "convolve_input_gradient", shape, gradient, kernels, np.zeros_like(x))
     compare(away, "convolve_weight_gradient", shape, x, gradient, np.zeros_like(kernels))
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS.values())
-@pytest.mark.parametrize("size", [5, 300])
-def test_normalisation_of_planes(away: Emulated, activation: int, size: int) -> None:
-    x, sums = drawn(3, size), [drawn(3, seed=seed) for seed in range(7)]
+@pytest.mark.parametrize("examples", [3, 37])
+def test_normalisation_of_images(away: Emulated, activation: int, examples: int) -> None:
+    x, sums = drawn(2, 9, 5, examples), [drawn(2, 5, seed=seed) for seed in range(7)]
     names = ("scale", "offset", "mean", "variance", "deviation", "scale_gradient")
     fields: dict[str, Any] = dict(zip((*names, "offset_gradient"), sums, strict=True))
-    fields |= {"activation": activation, "planes": 3, "size": size, "epsilon": 1e-5}
-    fields |= {"x": x, "out": np.zeros_like(x)}
-    compare(away, "norm_planes", Work(native_layers.Norm, fields))
-    fields["gradient"] = drawn(3, size, seed=1)
-    compare(away, "norm_planes", Work(native_layers.Norm, fields))
+    fields |= {"activation": activation, "lanes": 2, "pixels": 9, "channels": 5, "epsilon": 1e-5}
+    fields |= {"examples": examples, "gradient_pixel": 5 * examples, "x": x}
+    fields["out"] = np.zeros_like(x)
+    compare(away, "norm_images", Work(native_layers.Norm, fields))
+    fields["gradient"] = drawn(2, 9, 5, examples, seed=1)
+    compare(away, "norm_images", Work(native_layers.Norm, fields))
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS.values())

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from evolute.native import Opened, opened
 
-ABI = 7
+ABI = 8
 """Version of the interface of ``native/core/layers*.cpp`` that this file speaks."""
 
 
@@ -32,10 +32,15 @@ class Shape(Structure):
 
 
 class Norm(Structure):
-    """``Norm`` of layers_images.cpp: a batch normalisation and the activation after it."""
+    """``Norm`` of layers_images_norm.cpp: a batch normalisation and the activation after it."""
 
     _fields_ = (
-        *((name, c_int64) for name in ("activation", "planes", "size")),
+        *(
+            (name, c_int64)
+            for name in (
+                "activation", "lanes", "pixels", "channels", "examples", "gradient_pixel",
+            )
+        ),
         ("epsilon", c_double),
         *(
             (name, c_void_p)
@@ -229,7 +234,7 @@ _ARGUMENTS = {
     "evolute_convolve": _CONVOLUTION,
     "evolute_convolve_input_gradient": _CONVOLUTION,
     "evolute_convolve_weight_gradient": _CONVOLUTION,
-    "evolute_norm_planes": (POINTER(Norm),),
+    "evolute_norm_images": (POINTER(Norm),),
     "evolute_paired_is_fast": (),
     "evolute_paired_convolve": (POINTER(PairedShape), c_int64, *[c_void_p] * 4),
     "evolute_paired_input_gradient": (POINTER(PairedShape), c_int64, *[c_void_p] * 3),

@@ -1,5 +1,12 @@
 // What convolutions of images with the examples last in memory are given, and how they go over it.
+//
+// A lane's images lie as x[row][column][channel][example]. What one pixel is summed from then stands
+// together, and vectors are full however few the channels. (With the channels before the rows, those
+// of a pixel are a power of two apart and push each other out of the cache.)
 #pragma once
+
+#include <memory>
+#include <utility>
 
 #include "layers_vector.h"
 
@@ -26,23 +33,18 @@ struct Work {
     float* out;
 };
 
-// Calls part(width of a vector, its number, example) over the examples, `Most` whole vectors first.
-template <int W, int Most, class Part>
-EVOLUTE_INLINE void over_examples(Int examples, const Part& part) {
-    Int n = 0;
-    for (; n + Most * W <= examples; n += Most * W) {
-        part(std::integral_constant<int, W>{}, std::integral_constant<int, Most>{}, n);
+// Memory without values yet, aligned to a line of the cache: a vector across two lines costs twice.
+class Room {
+  public:
+    explicit Room(Int size) : memory_(new float[size + 16]) {}
+    float* get() const {
+        const std::uintptr_t address = reinterpret_cast<std::uintptr_t>(memory_.get());
+        return reinterpret_cast<float*>((address + 63) & ~static_cast<std::uintptr_t>(63));
     }
-    for (; n + W <= examples; n += W) {
-        part(std::integral_constant<int, W>{}, std::integral_constant<int, 1>{}, n);
-    }
-    for (; n + 4 <= examples; n += 4) {
-        part(std::integral_constant<int, 4>{}, std::integral_constant<int, 1>{}, n);
-    }
-    for (; n < examples; ++n) {
-        part(std::integral_constant<int, 1>{}, std::integral_constant<int, 1>{}, n);
-    }
-}
+
+  private:
+    std::unique_ptr<float[]> memory_;
+};
 
 // Calls part(size of a block, first channel), blocks of Most first.
 template <int Most, class Part>

@@ -1,234 +1,248 @@
 // The gradient of a convolution's weight, of images with the examples last in memory.
 //
-// Some rows of the gradient stay in the first cache while all taps go over them. Rows of large
-// images are copied side by side first: in the tensor they stand a power of two apart and push each
-// other out of the cache. One lane follows the other, each by the same instructions on its own
-// numbers, so its bits depend on no company; products and sums contract.
-
-#include <memory>
+// Some examples of a row of the gradient are turned to [example][channel]; then a sum over pixels and
+// examples is one of rows of channels, each times one number of the input. One lane follows the other,
+// each by the same instructions on its own numbers, so its bits depend on no company; products and
+// sums contract.
 
 #include "layers_convolve.h"
 #include "layers_dispatch.h"
 
 namespace {
 
-// Memory without values yet, aligned to a line of the cache: a vector across two lines costs twice.
-class Room {
-  public:
-    explicit Room(Int size) : memory_(new float[size + 16]) {}
-    float* get() const {
-        const std::uintptr_t address = reinterpret_cast<std::uintptr_t>(memory_.get());
-        return reinterpret_cast<float*>((address + 63) & ~static_cast<std::uintptr_t>(63));
+constexpr Int few = 32;  // examples at a time
+
+#if defined(__clang__)
+#define EVOLUTE_PICK(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define EVOLUTE_PICK(a, b, ...) __builtin_shuffle(a, b, Ints{__VA_ARGS__})
+#endif
+
+// Exchanges rows and columns of a square of vectors, halves of halves at a time.
+template <int W, int Step, std::size_t... Place>
+EVOLUTE_INLINE void turn_halves(typename Vector<W>::Floats* rows, std::index_sequence<Place...>) {
+    typedef typename Vector<W>::Ints Ints;
+    (void)sizeof(Ints);
+    for (int i = 0; i < W; ++i) {
+        if (i & Step) continue;
+        const auto a = rows[i], b = rows[i + Step];
+        rows[i] = EVOLUTE_PICK(a, b, (Place & Step ? W + int(Place) - Step : int(Place))...);
+        rows[i + Step] = EVOLUTE_PICK(a, b, (Place & Step ? W + int(Place) : int(Place) + Step)...);
     }
+}
 
-  private:
-    std::unique_ptr<float[]> memory_;
-};
+template <int W>
+EVOLUTE_INLINE void turn(typename Vector<W>::Floats* rows) {
+    typedef std::make_index_sequence<W> Places;
+    turn_halves<W, 1>(rows, Places{});
+    if constexpr (W > 2) turn_halves<W, 2>(rows, Places{});
+    if constexpr (W > 4) turn_halves<W, 4>(rows, Places{});
+    if constexpr (W > 8) turn_halves<W, 8>(rows, Places{});
+}
 
-// Images of one lane, [channels][height][width][examples].
-struct Images {
+// Calls part(width of vectors, how many at once, first channel); what is left over takes narrow ones.
+template <int W, class Part>
+EVOLUTE_INLINE void over_vectors(Int channels, const Part& part) {
+    constexpr int most = W > 8 ? 3 : 2;
+    constexpr std::integral_constant<int, W> wide{};
+    Int c = 0;
+    for (; c + most * W <= channels; c += most * W) {
+        part(wide, std::integral_constant<int, most>{}, c);
+    }
+    if (most > 2 && c + 2 * W <= channels) {
+        part(wide, std::integral_constant<int, 2>{}, c);
+        c += 2 * W;
+    }
+    if (c + W <= channels) {
+        part(wide, std::integral_constant<int, 1>{}, c);
+        c += W;
+    }
+    if (c == channels) return;
+    if constexpr (W > 4) {
+        if (c + W / 2 >= channels) {
+            return part(std::integral_constant<int, W / 2>{}, std::integral_constant<int, 1>{}, c);
+        }
+    }
+    part(wide, std::integral_constant<int, 1>{}, c);
+}
+
+// One row of images: [pixel][channel][example], from the first example on that is wanted.
+struct Row {
     const float* numbers;
-    Int channels, height, width, examples;
+    Int pixels, channels, step;  // numbers from a channel to the next
 };
 
-constexpr Int few = 1 << 17;  // numbers of an image that stay in the second cache: nothing to copy
+// Some examples of a row, as [part][pixel][example][channel], the channels of a part together.
+template <int W>
+EVOLUTE_INLINE void turn_row(const Row& row, Int examples, float* to) {
+    over_vectors<W>(row.channels, [&](auto w, auto v, Int first) __attribute__((always_inline)) {
+        constexpr int K = decltype(w)::value, V = decltype(v)::value;
+        for (Int pixel = 0; pixel < row.pixels; ++pixel, to += V * K * examples) {
+            const float* from = row.numbers + (pixel * row.channels + first) * row.step;
+            for (Int part = 0; part < V; ++part, from += K * row.step) {
+                const Int known = row.channels - first - part * K;
+                Int n = 0;
+                for (; n + K <= examples; n += K) {
+                    typename Vector<K>::Floats rows[K];
+                    for (int i = 0; i < K; ++i) {
+                        rows[i] = i < known ? load<K>(from + i * row.step + n)
+                                            : typename Vector<K>::Floats{};
+                    }
+                    turn<K>(rows);
+                    for (int k = 0; k < K; ++k) store<K>(to + ((n + k) * V + part) * K, rows[k]);
+                }
+                for (; n < examples; ++n) {
+                    for (int i = 0; i < K; ++i) {
+                        to[(n * V + part) * K + i] = i < known ? from[i * row.step + n] : 0.0f;
+                    }
+                }
+            }
+        }
+    });
+}
 
-// The rows of some examples that are in use: as they are where the image is small, or copies. Then
-// row y stands at place y modulo the number kept, [channels][width][W·V].
-template <int W, int V>
-class Rows {
-  public:
-    Rows(const Images& images, Int first, Int kept, float* room)
-        : from_(images.numbers + first),
-          plane_(images.height * images.width * images.examples),
-          channels_(images.channels),
-          width_(images.width),
-          examples_(images.examples),
-          copied_(images.channels * plane_ > few),
-          size_(copied_ ? width_ * channels_ * W * V : width_ * examples_),
-          pixel_(copied_ ? W * V : examples_),
-          channel_(copied_ ? width_ * W * V : plane_),
-          room_(room),
-          held_(kept, -1) {}
+// Pixels of the input from which pixels of the gradient are summed.
+struct Pixels {
+    Int count, examples;
+    Int x_pixel, x_channel;  // numbers from one to the next
+};
 
-    // Returns where the row begins; it must be among the last that were asked for, as many as are
-    // kept.
-    __attribute__((always_inline)) Int at(Int y) {
-        if (!copied_) return y * size_;
-        const Int place = y % static_cast<Int>(held_.size());
-        if (held_[place] != y) copy(y, room_ + place * size_);
-        held_[place] = y;
-        return place * size_;
-    }
-
-    Int pixel() const { return pixel_; }
-    Int channel() const { return channel_; }
-    const float* numbers() const { return copied_ ? room_ : from_; }
-
-  private:
-    __attribute__((always_inline)) void copy(Int y, float* to) const {
-        for (Int c = 0; c < channels_; ++c) {
-            for (Int x = 0; x < width_; ++x) {
-                const float* here = from_ + c * plane_ + (y * width_ + x) * examples_;
-                float* there = to + c * channel_ + x * pixel_;
-                for (int v = 0; v < V; ++v) store<W>(there + v * W, load<W>(here + v * W));
+// to[i][v…] += Σ over pixels and examples of x[i]·gradient[v…].
+template <int W, int V, int I>
+EVOLUTE_INLINE void correlate(const Pixels& pixels, const float* x, const float* gradient, float* to,
+                              Int step) {
+    typedef typename Vector<W>::Floats Floats;
+    Floats sums[I][V] = {};
+    for (Int pixel = 0; pixel < pixels.count; ++pixel, x += pixels.x_pixel) {
+        for (Int n = 0; n < pixels.examples; ++n, gradient += V * W) {
+            Floats by[V];
+            for (int v = 0; v < V; ++v) by[v] = load<W>(gradient + v * W);
+            for (int i = 0; i < I; ++i) {
+                for (int v = 0; v < V; ++v) sums[i][v] += by[v] * x[i * pixels.x_channel + n];
             }
         }
     }
-
-    const float* const from_;
-    const Int plane_, channels_, width_, examples_;
-    const bool copied_;
-    const Int size_, pixel_, channel_;
-    float* const room_;
-    std::vector<Int> held_;
-};
+    for (int i = 0; i < I; ++i) {
+        for (int v = 0; v < V; ++v) {
+            float* sum = to + i * step + v * W;
+            store<W>(sum, load<W>(sum) + sums[i][v]);
+        }
+    }
+}
 
 // First and past-the-last output place whose input place, at this tap, lies in the image.
 struct Range {
     Int begin, end;
 };
 
-EVOLUTE_INLINE Range inside(Int tap, Int padding, Int stride, Int size, Range places) {
-    Range range = places;
-    while (range.begin < range.end && range.begin * stride + tap < padding) ++range.begin;
+Range inside(Int tap, Int padding, Int stride, Int size, Int places) {
+    Range range = {0, places};
+    while (range.begin < places && range.begin * stride + tap < padding) ++range.begin;
     while (range.end > range.begin && (range.end - 1) * stride + tap - padding >= size) --range.end;
     return range;
 }
 
-// Where a row of pixels begins among the copies, of the input and of the gradient.
-struct Pair {
-    Int x, gradient;
-};
-
-// Some rows of images that are summed over, by pixels that lie so far apart.
-struct Side {
-    const float* numbers;
-    Int pixel, channel;
-};
-
-// to[i·step + j] += Σ over pixels and examples of x[i]·gradient[j] at one tap.
-template <int W, int V, int I, int J>
-EVOLUTE_INLINE void correlate(const Pair* row, const Pair* end, Int columns, const Side& x,
-                              const Side& gradient, float* to, Int step) {
-    typedef typename Vector<W>::Floats Floats;
-    Floats sums[I][J] = {};
-    for (; row != end; ++row) {
-        const float* here = x.numbers + row->x;
-        const float* there = gradient.numbers + row->gradient;
-        for (Int column = 0; column < columns; ++column) {
-            for (int v = 0; v < V; ++v) {
-                Floats left[I];
-                for (int i = 0; i < I; ++i) left[i] = load<W>(here + i * x.channel + v * W);
-                for (int j = 0; j < J; ++j) {
-                    Floats factor = load<W>(there + j * gradient.channel + v * W);
-                    for (int i = 0; i < I; ++i) sums[i][j] += left[i] * factor;
-                }
-            }
-            here += x.pixel;
-            there += gradient.pixel;
-        }
-    }
-    for (int i = 0; i < I; ++i) {
-        for (int j = 0; j < J; ++j) {
-            float* sum = to + (i * step + j) * 16;
-            store<W>(sum, load<W>(sum) + sums[i][j]);
-        }
+// Calls part(channels at once, first channel).
+template <int W, int V, class Part>
+EVOLUTE_INLINE void over_inputs(Int channels, const Part& part) {
+    constexpr int most = W > 8 ? (V > 2 ? 8 : 12) : V > 1 ? 4 : 9;
+    Int c = 0;
+    if (most > 4 && channels == 9) return part(std::integral_constant<int, 9>{}, c);
+    for (; c + most <= channels; c += most) part(std::integral_constant<int, most>{}, c);
+    if (most > 8 && c + 8 <= channels) { part(std::integral_constant<int, 8>{}, c); c += 8; }
+    if (c + 4 <= channels) { part(std::integral_constant<int, 4>{}, c); c += 4; }
+    switch (channels - c) {
+        case 3: return part(std::integral_constant<int, 3>{}, c);
+        case 2: return part(std::integral_constant<int, 2>{}, c);
+        case 1: return part(std::integral_constant<int, 1>{}, c);
     }
 }
 
-// Adds all taps over some rows of the gradient.
-template <int W, int V>
-EVOLUTE_INLINE void correlate_rows(const Shape& s, Rows<W, V>& x, Rows<W, V>& gradient,
-                                   Range chunk, float* sums) {
-    const Int taps = s.kernel_height * s.kernel_width;
-    std::vector<Pair> pairs;
-    std::vector<Int> ends(1, 0);
-    for (Int ky = 0; ky < s.kernel_height; ++ky) {
-        const Range down = inside(ky, s.padding_height, s.stride_height, s.height, chunk);
-        for (Int y = down.begin; y < down.end; ++y) {
-            const Int source = y * s.stride_height + ky - s.padding_height;
-            pairs.push_back({x.at(source), gradient.at(y)});
-        }
-        ends.push_back(static_cast<Int>(pairs.size()));
+// Columns of the gradient, and the taps of a row that go over all of them.
+struct Stretch {
+    Int begin, end;
+    Int first_tap, taps;
+};
+
+// The columns that all taps share are taken with all taps at once, whose channels stand side by side.
+std::vector<Stretch> stretches(const Shape& s) {
+    std::vector<Range> ranges;
+    Range common = {0, s.columns};
+    for (Int tap = 0; tap < s.kernel_width; ++tap) {
+        const Range own = inside(tap, s.padding_width, s.stride_width, s.width, s.columns);
+        if (own.begin > common.begin) common.begin = own.begin;
+        if (own.end < common.end) common.end = own.end;
+        ranges.push_back(own);
     }
-    over_channels<(W > 8 ? 8 : 4)>(s.outputs, [&](auto j, Int o) __attribute__((always_inline)) {
-        over_channels<2>(s.inputs, [&](auto i, Int c) __attribute__((always_inline)) {
-            for (Int t = 0; t < taps; ++t) {
-                const Int ky = t / s.kernel_width, kx = t % s.kernel_width;
-                const Range columns =
-                    inside(kx, s.padding_width, s.stride_width, s.width, {0, s.columns});
-                const Int corner = columns.begin * s.stride_width + kx - s.padding_width;
-                const Side left = {x.numbers() + c * x.channel() + corner * x.pixel(),
-                                   s.stride_width * x.pixel(), x.channel()};
-                const Side right = {gradient.numbers() + o * gradient.channel() +
-                                        columns.begin * gradient.pixel(),
-                                    gradient.pixel(), gradient.channel()};
-                correlate<W, V, decltype(i)::value, decltype(j)::value>(
-                    pairs.data() + ends[ky], pairs.data() + ends[ky + 1],
-                    columns.end - columns.begin, left, right,
-                    sums + ((t * s.inputs + c) * s.outputs + o) * 16, s.outputs);
-            }
-        });
+    std::vector<Stretch> found;
+    if (common.begin < common.end) found.push_back({common.begin, common.end, 0, s.kernel_width});
+    const bool none = common.begin >= common.end;
+    for (Int tap = 0; tap < s.kernel_width; ++tap) {
+        const Range own = ranges[tap];
+        const Int middle = none ? own.end : common.begin;
+        if (own.begin < middle) found.push_back({own.begin, middle, tap, 1});
+        if (!none && common.end < own.end) found.push_back({common.end, own.end, tap, 1});
+    }
+    return found;
+}
+
+// Adds what one row of gradients and the row of images under it give at one row of taps.
+template <int W>
+EVOLUTE_INLINE void add_row(const Shape& s, const std::vector<Stretch>& stretches, Int examples,
+                            const float* x, const float* gradient, float* sums, Int step) {
+    const Int size = s.inputs * s.examples;
+    over_vectors<W>(s.outputs, [&](auto w, auto v, Int first) __attribute__((always_inline)) {
+        constexpr int K = decltype(w)::value, V = decltype(v)::value;
+        const float* by = gradient + first * s.columns * examples;
+        for (const Stretch& each : stretches) {
+            const Int column = each.begin * s.stride_width + each.first_tap - s.padding_width;
+            const Pixels pixels = {each.end - each.begin, examples, s.stride_width * size,
+                                   s.examples};
+            const float* from = x + column * size;
+            float* to = sums + each.first_tap * s.inputs * step + first;
+            const float* there = by + each.begin * V * K * examples;
+            over_inputs<K, V>(each.taps * s.inputs, [&](auto i, Int c)
+                                                        __attribute__((always_inline)) {
+                correlate<K, V, decltype(i)::value>(pixels, from + c * s.examples, there,
+                                                    to + c * step, step);
+            });
+        }
     });
 }
 
-constexpr Int first_cache = 4096;  // numbers of the gradient at a time: half of 32 KiB
-
-// Writes the sums of the parts as [outputs, inputs, taps].
-EVOLUTE_INLINE void add_parts(const Shape& s, const float* sums, float* out) {
-    const Int taps = s.kernel_height * s.kernel_width;
-    for (Int o = 0; o < s.outputs; ++o) {
-        for (Int c = 0; c < s.inputs; ++c) {
-            for (Int t = 0; t < taps; ++t) {
-                const float* parts = sums + ((t * s.inputs + c) * s.outputs + o) * 16;
-                float sum = 0.0f;
-                for (int k = 0; k < 16; ++k) sum += parts[k];
-                out[(o * s.inputs + c) * taps + t] = sum;
-            }
-        }
-    }
-}
-
-// out = gradient of the weight, [outputs, inputs, taps]; some vectors of examples at a time.
-template <int W, int Most>
-EVOLUTE_INLINE void correlate_lanes(const Work& work) {
-    const Shape& s = work.shape;
-    const Int out_plane = s.rows * s.columns * s.examples;
-    const Int size = s.outputs * s.inputs * s.kernel_height * s.kernel_width;
-    const bool copied = s.outputs * out_plane > few;
-    const Int fitting = copied ? first_cache / (s.columns * 8 * Most * W) : s.rows;
-    const Int together = fitting < 1 ? 1 : fitting < s.rows ? fitting : s.rows;
-    const Int rows = (together - 1) * s.stride_height + s.kernel_height;
-    const Room x_room(rows * s.width * s.inputs * Most * W), sums(size * 16);
-    const Room gradient_room(together * s.columns * s.outputs * Most * W);
-    for (Int lane = 0; lane < s.lanes; ++lane) {
-        const Images before = {work.x + lane * s.input_stride, s.inputs, s.height, s.width,
-                               s.examples};
-        const Images after = {work.gradient + lane * s.outputs * out_plane, s.outputs, s.rows,
-                              s.columns, s.examples};
-        std::memset(sums.get(), 0, size * 16 * sizeof(float));
-        over_examples<W, Most>(s.examples, [&](auto w, auto v, Int n)
-                                               __attribute__((always_inline)) {
-            typedef Rows<decltype(w)::value, decltype(v)::value> Some;
-            Some x(before, n, rows, x_room.get());
-            Some gradient(after, n, together, gradient_room.get());
-            for (Int y = 0; y < s.rows; y += together) {
-                const Range chunk = {y, y + together < s.rows ? y + together : s.rows};
-                correlate_rows(s, x, gradient, chunk, sums.get());
-            }
-        });
-        add_parts(s, sums.get(), work.out + lane * size);
-    }
-}
-
-// Of large images one vector of examples at a time, so that more rows stay in the first cache.
 template <int W>
 EVOLUTE_INLINE void weight_gradient(const Work& work) {
     const Shape& s = work.shape;
-    const Int most = s.outputs * s.rows * s.columns * s.examples;
-    if (most > few) return correlate_lanes<W, 1>(work);
-    return correlate_lanes<W, 2>(work);
+    const Int taps = s.kernel_height * s.kernel_width, step = (s.outputs + W - 1) / W * W;
+    const Int size = s.outputs * s.inputs * taps, out_row = s.columns * s.outputs * s.examples;
+    const std::vector<Stretch> found = stretches(s);
+    const Room sums(taps * s.inputs * step), turned(s.columns * step * few);
+    for (Int lane = 0; lane < s.lanes; ++lane) {
+        std::memset(sums.get(), 0, taps * s.inputs * step * sizeof(float));
+        for (Int n = 0; n < s.examples; n += few) {
+            const Int examples = n + few <= s.examples ? few : s.examples - n;
+            for (Int row = 0; row < s.rows; ++row) {
+                const float* gradient = work.gradient + (lane * s.rows + row) * out_row + n;
+                turn_row<W>({gradient, s.columns, s.outputs, s.examples}, examples, turned.get());
+                for (Int tap = 0; tap < s.kernel_height; ++tap) {
+                    const Int y = row * s.stride_height + tap - s.padding_height;
+                    if (y < 0 || y >= s.height) continue;
+                    const float* x = work.x + lane * s.input_stride +
+                                     y * s.width * s.inputs * s.examples + n;
+                    add_row<W>(s, found, examples, x, turned.get(),
+                               sums.get() + tap * s.kernel_width * s.inputs * step, step);
+                }
+            }
+        }
+        float* out = work.out + lane * size;
+        for (Int o = 0; o < s.outputs; ++o) {
+            for (Int c = 0; c < s.inputs; ++c) {
+                for (Int t = 0; t < taps; ++t) {
+                    *out++ = sums.get()[(t * s.inputs + c) * step + o];
+                }
+            }
+        }
+    }
 }
 
 EVOLUTE_DISPATCH(weight_gradient, Work)

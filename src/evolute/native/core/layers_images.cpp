@@ -1,32 +1,44 @@
-// Layers on small images with the examples last in memory: x[lane][channel][row][column][example].
+// Layers on small images with the examples last in memory: x[lane][row][column][channel][example].
 //
-// Then every vector is full however few the channels, and no pixel needs a copy: a convolution is a
-// sum over its taps of whole rows of examples. One lane follows the other, each by the same
-// instructions on its own numbers, so its bits depend on no company; products and sums contract.
-//
-// Source of the gradients of the normalisation: Ioffe and Szegedy, Batch Normalization (2015).
+// No pixel needs a copy: a convolution is a sum over its taps of whole rows of examples. One lane
+// follows the other, each by the same instructions on its own numbers, so its bits depend on no
+// company; products and sums contract.
 
 #include "layers_convolve.h"
 #include "layers_dispatch.h"
 
 namespace {
 
-// One row of examples that a pixel is summed from.
+// A pixel that a pixel is summed from, and the first weight of its tap in a panel of width 1.
 struct Tap {
     Int source, weight;
 };
 
-// to[j][n…] = Σ over taps and channels c of source[c][tap][n…]·weight[tap][c][j].
+// What every pixel is summed from: the taps from begins[pixel] to begins[pixel + 1].
+struct Taps {
+    std::vector<Tap> taps;
+    std::vector<Int> begins;
+};
+
+// Images of one lane that are summed, and those that they are summed to.
+struct Planes {
+    Int examples, pixels;
+    Int from_channels, to_channels;
+    const float* from;
+    float* to;
+};
+
+// to[j][n…] = Σ over taps and channels c of from[tap][c][n…]·weight[tap][c][j].
 template <int W, int V, int J>
-EVOLUTE_INLINE void sum_taps(const std::vector<Tap>& taps, Int channels, const float* source,
-                             Int source_plane, const float* weight, Int weight_row, float* to,
-                             Int to_plane) {
+EVOLUTE_INLINE void sum_taps(const Tap* tap, const Tap* end, const Planes& planes,
+                             const float* source, const float* weight, float* to) {
     typedef typename Vector<W>::Floats Floats;
+    const Int step = planes.examples, channels = planes.from_channels;
     Floats sums[J][V] = {};
-    for (const Tap& tap : taps) {
-        const float* from = source + tap.source;
-        const float* by = weight + tap.weight;
-        for (Int c = 0; c < channels; ++c, from += source_plane, by += weight_row) {
+    for (; tap != end; ++tap) {
+        const float* from = source + tap->source;
+        const float* by = weight + tap->weight * J;
+        for (Int c = 0; c < channels; ++c, from += step, by += J) {
             Floats x[V];
             for (int v = 0; v < V; ++v) x[v] = load<W>(from + v * W);
             for (int j = 0; j < J; ++j) {
@@ -35,61 +47,119 @@ EVOLUTE_INLINE void sum_taps(const std::vector<Tap>& taps, Int channels, const f
         }
     }
     for (int j = 0; j < J; ++j) {
-        for (int v = 0; v < V; ++v) store<W>(to + j * to_plane + v * W, sums[j][v]);
+        for (int v = 0; v < V; ++v) store<W>(to + j * step + v * W, sums[j][v]);
     }
 }
 
 template <int W>
-EVOLUTE_INLINE void sum_pixel(const std::vector<Tap>& taps, Int examples, Int channels,
-                              const float* source, Int source_plane, const float* weight,
-                              Int outputs, float* to, Int to_plane) {
-    over_examples<W, 2>(examples, [&](auto w, auto v, Int n) __attribute__((always_inline)) {
-        over_channels<(W > 8 ? 8 : 4)>(outputs, [&](auto j, Int o) __attribute__((always_inline)) {
-            sum_taps<decltype(w)::value, decltype(v)::value, decltype(j)::value>(
-                taps, channels, source + n, source_plane, weight + o, outputs,
-                to + o * to_plane + n, to_plane);
+constexpr int most_outputs = W > 8 ? 8 : 4;
+
+// All pixels of some examples.
+template <int W, int V, int Most>
+EVOLUTE_INLINE void sum_examples(const Taps& taps, const Planes& planes, Int taps_of_all,
+                                 const float* panels, Int n) {
+    const Int depth = taps_of_all * planes.from_channels;
+    for (Int pixel = 0; pixel < planes.pixels; ++pixel) {
+        const Tap* begin = taps.taps.data() + taps.begins[pixel];
+        const Tap* end = taps.taps.data() + taps.begins[pixel + 1];
+        float* to = planes.to + pixel * planes.to_channels * planes.examples + n;
+        over_channels<Most>(planes.to_channels, [&](auto j, Int o) __attribute__((always_inline)) {
+            sum_taps<W, V, decltype(j)::value>(begin, end, planes, planes.from + n,
+                                               panels + o * depth, to + o * planes.examples);
         });
+    }
+}
+
+template <int W>
+EVOLUTE_INLINE void sum_all(const Taps& taps, const Planes& planes, Int taps_of_all,
+                            const float* panels) {
+    constexpr int most = most_outputs<W>;
+    Int n = 0;
+    for (; n + 2 * W <= planes.examples; n += 2 * W) {
+        sum_examples<W, 2, most>(taps, planes, taps_of_all, panels, n);
+    }
+    for (; n + W <= planes.examples; n += W) {
+        sum_examples<W, 1, most>(taps, planes, taps_of_all, panels, n);
+    }
+    for (; n + 4 <= planes.examples; n += 4) {
+        sum_examples<4, 1, most>(taps, planes, taps_of_all, panels, n);
+    }
+    for (; n < planes.examples; ++n) {
+        sum_examples<1, 1, most>(taps, planes, taps_of_all, panels, n);
+    }
+}
+
+// Element (from, to, tap) of a weight stands at from·from_step + to·to_step + tap.
+struct Panels {
+    Int from, to, taps;
+    Int from_step, to_step;
+};
+
+// Copies a weight to panels of some channels of the result: [panel][tap][from][to].
+template <int W>
+EVOLUTE_INLINE void pack(const Panels& p, const float* weight, float* out) {
+    over_channels<most_outputs<W>>(p.to, [&](auto j, Int o) __attribute__((always_inline)) {
+        for (Int tap = 0; tap < p.taps; ++tap) {
+            for (Int c = 0; c < p.from; ++c) {
+                const float* here = weight + c * p.from_step + o * p.to_step + tap;
+                for (int k = 0; k < decltype(j)::value; ++k) *out++ = here[k * p.to_step];
+            }
+        }
     });
 }
 
-// Copies [outputs, inputs, taps] to [taps, inputs, outputs], or turned to [taps, outputs, inputs].
-void pack(const Shape& s, const float* weight, bool turned, std::vector<float>& packed) {
-    const Int taps = s.kernel_height * s.kernel_width;
-    packed.resize(s.outputs * s.inputs * taps);
-    for (Int o = 0; o < s.outputs; ++o) {
-        for (Int c = 0; c < s.inputs; ++c) {
-            for (Int t = 0; t < taps; ++t) {
-                const Int to = turned ? (t * s.outputs + o) * s.inputs + c
-                                      : (t * s.inputs + c) * s.outputs + o;
-                packed[to] = weight[(o * s.inputs + c) * taps + t];
-            }
+// What each pixel of the result is summed from.
+Taps taps_of_output(const Shape& s) {
+    Taps found;
+    const Int size = s.inputs * s.examples;
+    for (Int pixel = 0; pixel < s.rows * s.columns; ++pixel) {
+        found.begins.push_back(static_cast<Int>(found.taps.size()));
+        const Int top = pixel / s.columns * s.stride_height - s.padding_height;
+        const Int left = pixel % s.columns * s.stride_width - s.padding_width;
+        for (Int t = 0; t < s.kernel_height * s.kernel_width; ++t) {
+            const Int y = top + t / s.kernel_width, x = left + t % s.kernel_width;
+            if (y < 0 || y >= s.height || x < 0 || x >= s.width) continue;
+            found.taps.push_back({(y * s.width + x) * size, t * s.inputs});
         }
     }
+    found.begins.push_back(static_cast<Int>(found.taps.size()));
+    return found;
+}
+
+// What the gradient of each pixel of the input is summed from.
+Taps taps_of_input(const Shape& s) {
+    Taps found;
+    const Int size = s.outputs * s.examples;
+    for (Int pixel = 0; pixel < s.height * s.width; ++pixel) {
+        found.begins.push_back(static_cast<Int>(found.taps.size()));
+        for (Int t = 0; t < s.kernel_height * s.kernel_width; ++t) {
+            const Int down = pixel / s.width + s.padding_height - t / s.kernel_width;
+            const Int right = pixel % s.width + s.padding_width - t % s.kernel_width;
+            if (down < 0 || right < 0) continue;
+            if (down % s.stride_height || right % s.stride_width) continue;
+            const Int y = down / s.stride_height, x = right / s.stride_width;
+            if (y >= s.rows || x >= s.columns) continue;
+            found.taps.push_back({(y * s.columns + x) * size, t * s.outputs});
+        }
+    }
+    found.begins.push_back(static_cast<Int>(found.taps.size()));
+    return found;
 }
 
 template <int W>
 EVOLUTE_INLINE void convolve(const Work& work) {
     const Shape& s = work.shape;
-    const Int plane = s.height * s.width * s.examples, out_plane = s.rows * s.columns * s.examples;
-    const Int taps_of_all = s.kernel_height * s.kernel_width;
-    std::vector<float> packed;
-    std::vector<Tap> taps;
+    const Int taps_of_all = s.kernel_height * s.kernel_width, pixels = s.rows * s.columns;
+    const Int weights = s.outputs * s.inputs * taps_of_all;
+    const Taps taps = taps_of_output(s);
+    const Room panels(weights);
     for (Int lane = 0; lane < s.lanes; ++lane) {
-        const float* x = work.x + lane * s.input_stride;
-        float* out = work.out + lane * s.outputs * out_plane;
-        pack(s, work.weight + lane * s.outputs * s.inputs * taps_of_all, false, packed);
-        for (Int pixel = 0; pixel < s.rows * s.columns; ++pixel) {
-            const Int top = pixel / s.columns * s.stride_height - s.padding_height;
-            const Int left = pixel % s.columns * s.stride_width - s.padding_width;
-            taps.clear();
-            for (Int t = 0; t < taps_of_all; ++t) {
-                const Int y = top + t / s.kernel_width, column = left + t % s.kernel_width;
-                if (y < 0 || y >= s.height || column < 0 || column >= s.width) continue;
-                taps.push_back({(y * s.width + column) * s.examples, t * s.inputs * s.outputs});
-            }
-            sum_pixel<W>(taps, s.examples, s.inputs, x, plane, packed.data(), s.outputs,
-                         out + pixel * s.examples, out_plane);
-        }
+        pack<W>({s.inputs, s.outputs, taps_of_all, taps_of_all, s.inputs * taps_of_all},
+                work.weight + lane * weights, panels.get());
+        sum_all<W>(taps,
+                   {s.examples, pixels, s.inputs, s.outputs, work.x + lane * s.input_stride,
+                    work.out + lane * pixels * s.outputs * s.examples},
+                   taps_of_all, panels.get());
     }
 }
 
@@ -97,159 +167,23 @@ EVOLUTE_INLINE void convolve(const Work& work) {
 template <int W>
 EVOLUTE_INLINE void input_gradient(const Work& work) {
     const Shape& s = work.shape;
-    const Int plane = s.height * s.width * s.examples, out_plane = s.rows * s.columns * s.examples;
-    const Int taps_of_all = s.kernel_height * s.kernel_width;
-    std::vector<float> packed;
-    std::vector<Tap> taps;
+    const Int taps_of_all = s.kernel_height * s.kernel_width, pixels = s.height * s.width;
+    const Int weights = s.outputs * s.inputs * taps_of_all;
+    const Taps taps = taps_of_input(s);
+    const Room panels(weights);
     for (Int lane = 0; lane < s.lanes; ++lane) {
-        const float* gradient = work.gradient + lane * s.outputs * out_plane;
-        float* out = work.out + lane * s.inputs * plane;
-        pack(s, work.weight + lane * s.outputs * s.inputs * taps_of_all, true, packed);
-        for (Int pixel = 0; pixel < s.height * s.width; ++pixel) {
-            taps.clear();
-            for (Int t = 0; t < taps_of_all; ++t) {
-                const Int down = pixel / s.width + s.padding_height - t / s.kernel_width;
-                const Int right = pixel % s.width + s.padding_width - t % s.kernel_width;
-                if (down < 0 || right < 0) continue;
-                if (down % s.stride_height || right % s.stride_width) continue;
-                const Int y = down / s.stride_height, column = right / s.stride_width;
-                if (y >= s.rows || column >= s.columns) continue;
-                taps.push_back({(y * s.columns + column) * s.examples, t * s.inputs * s.outputs});
-            }
-            sum_pixel<W>(taps, s.examples, s.outputs, gradient, out_plane, packed.data(), s.inputs,
-                         out + pixel * s.examples, plane);
-        }
+        pack<W>({s.outputs, s.inputs, taps_of_all, s.inputs * taps_of_all, taps_of_all},
+                work.weight + lane * weights, panels.get());
+        sum_all<W>(taps,
+                   {s.examples, pixels, s.outputs, s.inputs,
+                    work.gradient + lane * s.rows * s.columns * s.outputs * s.examples,
+                    work.out + lane * pixels * s.inputs * s.examples},
+                   taps_of_all, panels.get());
     }
 }
 
 EVOLUTE_DISPATCH(convolve, Work)
 EVOLUTE_DISPATCH(input_gradient, Work)
-
-// Batch normalisation and activation of `planes` rows of `size` numbers each; ctypes builds it.
-struct Norm {
-    Int activation, planes, size;
-    double epsilon;
-    const float* x;
-    const float* gradient;  // of the result; null in the forward pass
-    float* out;
-    const float* scale;
-    const float* offset;
-    float* mean;
-    float* variance;
-    float* deviation;  // 1/√(variance + ε)
-    float* scale_gradient;
-    float* offset_gradient;
-};
-
-constexpr Int block = 64;  // vectors summed in float before the sum goes on in double
-
-// Calls part(width, begin, end) on parts of a plane, `block` vectors each at most.
-template <int W, class Part>
-EVOLUTE_INLINE void over_blocks(Int size, const Part& part) {
-    Int begin = 0;
-    for (; begin + W <= size;) {
-        const Int whole = begin + (size - begin) / W * W;
-        const Int end = begin + block * W < whole ? begin + block * W : whole;
-        part(std::integral_constant<int, W>{}, begin, end);
-        begin = end;
-    }
-    if (begin < size) part(std::integral_constant<int, 1>{}, begin, size);
-}
-
-template <int W>
-EVOLUTE_INLINE double total_in_double(typename Vector<W>::Floats x) {
-    double sum = 0.0;
-    for (int i = 0; i < W; ++i) sum += x[i];
-    return sum;
-}
-
-template <int W, int A>
-EVOLUTE_INLINE void normalise(const Norm& norm, Int p) {
-    const float* x = norm.x + p * norm.size;
-    float* out = norm.out + p * norm.size;
-    const float base = x[0];  // moments of x − x₀: small numbers, so nothing cancels
-    double first = 0.0, second = 0.0;
-    over_blocks<W>(norm.size, [&](auto w, Int begin, Int end) __attribute__((always_inline)) {
-        constexpr int K = decltype(w)::value;
-        typename Vector<K>::Floats sum = {}, square = {};
-        for (Int n = begin; n < end; n += K) {
-            typename Vector<K>::Floats d = load<K>(x + n) - base;
-            sum += d;
-            square += d * d;
-        }
-        first += total_in_double<K>(sum);
-        second += total_in_double<K>(square);
-    });
-    const double shifted = first / norm.size, spread = second / norm.size - shifted * shifted;
-    const double kept = spread < 0.0 ? 0.0 : spread;  // not max(): NaN must stay
-    norm.mean[p] = static_cast<float>(base + shifted);
-    norm.variance[p] = static_cast<float>(kept);
-    norm.deviation[p] = static_cast<float>(1.0 / std::sqrt(kept + norm.epsilon));
-    const float a = norm.scale[p] * norm.deviation[p], b = norm.offset[p] - norm.mean[p] * a;
-    over_blocks<W>(norm.size, [&](auto w, Int begin, Int end) __attribute__((always_inline)) {
-        constexpr int K = decltype(w)::value;
-        for (Int n = begin; n < end; n += K) {
-            store<K>(out + n, activated<K, A>(load<K>(x + n) * a + b));
-        }
-    });
-}
-
-template <int W, int A>
-EVOLUTE_INLINE void normalise_backward(const Norm& norm, Int p) {
-    const float* x = norm.x + p * norm.size;
-    const float* gradient = norm.gradient + p * norm.size;
-    float* out = norm.out + p * norm.size;
-    const float mean = norm.mean[p], a = norm.scale[p] * norm.deviation[p];
-    const float b = norm.offset[p] - mean * a;
-    double first = 0.0, second = 0.0;
-    over_blocks<W>(norm.size, [&](auto w, Int begin, Int end) __attribute__((always_inline)) {
-        constexpr int K = decltype(w)::value;
-        typename Vector<K>::Floats sum = {}, product = {};
-        for (Int n = begin; n < end; n += K) {
-            typename Vector<K>::Floats value = load<K>(x + n);
-            typename Vector<K>::Floats d = load<K>(gradient + n) * slope<K, A>(value * a + b);
-            store<K>(out + n, d);
-            sum += d;
-            product += d * (value - mean);
-        }
-        first += total_in_double<K>(sum);
-        second += total_in_double<K>(product);
-    });
-    norm.offset_gradient[p] = static_cast<float>(first);
-    norm.scale_gradient[p] = static_cast<float>(second * norm.deviation[p]);
-    const float shift = static_cast<float>(first / norm.size);
-    const float turn =
-        static_cast<float>(second / norm.size * norm.deviation[p] * norm.deviation[p]);
-    over_blocks<W>(norm.size, [&](auto w, Int begin, Int end) __attribute__((always_inline)) {
-        constexpr int K = decltype(w)::value;
-        for (Int n = begin; n < end; n += K) {
-            typename Vector<K>::Floats d = load<K>(out + n) - shift;
-            store<K>(out + n, (d - (load<K>(x + n) - mean) * turn) * a);
-        }
-    });
-}
-
-template <int W, int A>
-EVOLUTE_INLINE void both_ways(const Norm& norm) {
-    for (Int p = 0; p < norm.planes; ++p) {
-        if (norm.gradient == nullptr) {
-            normalise<W, A>(norm, p);
-        } else {
-            normalise_backward<W, A>(norm, p);
-        }
-    }
-}
-
-template <int W>
-EVOLUTE_INLINE void norm_planes(const Norm& norm) {
-    switch (norm.activation) {
-        case relu: return both_ways<W, relu>(norm);
-        case silu: return both_ways<W, silu>(norm);
-        default: return both_ways<W, none>(norm);
-    }
-}
-
-EVOLUTE_DISPATCH(norm_planes, Norm)
 
 }  // namespace
 
@@ -262,5 +196,3 @@ EVOLUTE_EXPORT void evolute_convolve_input_gradient(const Shape* shape, const fl
                                                     const float* weight, float* out) {
     input_gradient_any({*shape, nullptr, weight, gradient, out});
 }
-
-EVOLUTE_EXPORT void evolute_norm_planes(const Norm* norm) { norm_planes_any(*norm); }
