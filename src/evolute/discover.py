@@ -304,7 +304,7 @@ def open_executor(
         if isinstance(task, str):  # for workers; this process finds a plan when it needs one
             (listener or Listener()).choosing()
             protocols = (settings.initial, settings.main)
-            equipment = choose_plans(loaded, protocols, seed=settings.seed, equipment=equipment)
+            equipment = choose_plans(loaded, protocols, equipment=equipment)
         executor = make_executor(
             task,
             loaded,

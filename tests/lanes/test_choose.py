@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from evolute.errors import InputError, TaskError, UnknownNameError
 from evolute.lanes import choose as module
-from evolute.lanes import remembered, timing
+from evolute.lanes import remembered, serving, timing
 from evolute.lanes.base import LaneMeasurement
 from evolute.lanes.check import subject_of
 from evolute.lanes.choose import Choice, choose
@@ -301,7 +301,7 @@ def test_steps_on_the_cpu_are_timed_by_the_clock_of_the_thread() -> None:
 
 
 def test_what_is_slow_is_tried_one_by_one_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "QUICK_STEP_SECONDS", 0.0)
+    monkeypatch.setattr(serving, "QUICK_STEP_SECONDS", 0.0)
     monkeypatch.setitem(module.MOST_SECONDS, "cpu", -1.0)
     assert chosen(PERCEPTRON, remembering=False).plan == "loop"
 
@@ -326,12 +326,12 @@ def test_the_lanes_of_one_pass_are_the_most_among_which_a_lane_is_tried(
 ) -> None:
     tried: list[list[int]] = []
     monkeypatch.setattr(
-        module, "check_company", lambda make, subject, *, most, counts: tried.append(counts)
+        serving, "check_company", lambda make, subject, *, most, counts: tried.append(counts)
     )
-    monkeypatch.setattr(module, "COMPANY_SECONDS", 1e9)
+    monkeypatch.setattr(serving, "COMPANY_SECONDS", 1e9)
     chosen(PERCEPTRON, plan="stacked", lanes=37)
     chosen(PERCEPTRON, plan="stacked/4", lanes=37)
-    monkeypatch.setattr(module, "COMPANY_SECONDS", 0.0)
+    monkeypatch.setattr(serving, "COMPANY_SECONDS", 0.0)
     chosen(PERCEPTRON, plan="stacked", lanes=37)
     assert tried == [[1, 2, 3, 5, 16, 37], [1, 2, 3, 4], [1, 37]]
 
@@ -339,7 +339,7 @@ def test_the_lanes_of_one_pass_are_the_most_among_which_a_lane_is_tried(
 def test_slow_networks_are_tried_one_by_one_on_batches_cut_short(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "QUICK_STEP_SECONDS", 0.0)
+    monkeypatch.setattr(serving, "QUICK_STEP_SECONDS", 0.0)
     monkeypatch.setattr(module, "SLOW_STEP_SECONDS", 0.0)
     seen: list[int] = []
 
@@ -381,7 +381,7 @@ def late(**named: Any) -> Choice:
 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "QUICK_STEP_SECONDS", 0.0)
+    monkeypatch.setattr(serving, "QUICK_STEP_SECONDS", 0.0)
     monkeypatch.setattr(module, "SLOW_STEP_SECONDS", 0.0)
 
 
@@ -415,7 +415,7 @@ def test_a_plan_that_holds_what_only_the_examples_cut_off_train_is_refused(
 def test_a_network_that_counts_its_examples_is_tried_on_whole_batches_and_a_line_says_so(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(module, "QUICK_STEP_SECONDS", 0.0)
+    monkeypatch.setattr(serving, "QUICK_STEP_SECONDS", 0.0)
 
     class Counted(nn.Linear):
         def forward(self, x: Tensor) -> Tensor:

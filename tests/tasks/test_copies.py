@@ -97,6 +97,12 @@ def test_a_given_model_that_copies_would_change_is_refused(model: nn.Module) -> 
         task_of(model).model()
 
 
+def test_a_task_that_was_renamed_says_so_in_what_it_says_of_its_models() -> None:
+    renamed = task_of(Hooked()).renamed("other", "2")
+    with pytest.raises(TaskError, match="^task 'other': each training begins from a copy"):
+        renamed.model()
+
+
 def test_hooks_and_closures_in_containers_are_found() -> None:
     model = nn.Sequential(nn.Linear(6, 3))
     assert lost_in_copies(model) is None

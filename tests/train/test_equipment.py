@@ -64,7 +64,7 @@ def test_without_a_gpu_a_trainer_says_what_is_missing(
 @pytest.mark.usefixtures("no_gpu")
 def test_who_has_no_gpu_chooses_no_plan_for_workers_that_have_one() -> None:
     given = Equipment(device="cuda")
-    assert choose_plans(make(), (AT_RATE,), seed=0, equipment=given) is given
+    assert choose_plans(make(), (AT_RATE,), equipment=given) is given
 
 
 @pytest.mark.usefixtures("two_gpus")
@@ -132,7 +132,7 @@ def test_a_plan_for_a_gpu_that_has_no_memory_ends_with_words_about_the_gpu(
 ) -> None:
     monkeypatch.setattr(planning, "choose", exhausted)
     with pytest.raises(TaskError, match="'cuda' has 1,024 MiB free"):
-        choose_plans(make(), (AT_RATE,), seed=0, equipment=Equipment(device="cuda"))
+        choose_plans(make(), (AT_RATE,), equipment=Equipment(device="cuda"))
 
 
 @pytest.mark.usefixtures("two_gpus")
@@ -153,7 +153,7 @@ def test_trainings_for_which_a_gpu_has_no_memory_end_with_words_about_the_gpu(
         with monkeypatch.context() as patched:
             patched.setattr(where, name, exhausted)
             with pytest.raises(TaskError, match="'cuda' has 1,024 MiB free"):
-                population.step()
+                list(population.run())
 
 
 def test_the_device_is_a_setting_and_no_part_of_what_a_run_is() -> None:

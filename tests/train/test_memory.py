@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 import torch
 from torch import nn
-from train.small_task import make
+from train.small_task import ADAM, AT_RATE, make
 
 from evolute.errors import InputError, TaskError
 from evolute.tasks.base import Task
-from evolute.train.equipment import Equipment
+from evolute.train.environment import fixed_environment
+from evolute.train.equipment import AUTO, Equipment
 from evolute.train.memory import (
     free_memory,
     is_out_of_memory,
@@ -21,7 +24,8 @@ from evolute.train.memory import (
     memory_in_words,
     parse_memory,
 )
-from evolute.train.planning import most_lanes
+from evolute.train.planning import choose_plans, most_lanes
+from evolute.train.population import Population
 from evolute.train.survey import Survey, survey
 
 
@@ -29,6 +33,38 @@ from evolute.train.survey import Survey, survey
 def test_what_is_no_amount_of_memory_is_refused_in_one_line(text: str) -> None:
     with pytest.raises(InputError, match="give an amount such as 512M or 4G"):
         parse_memory(text)
+
+
+@pytest.mark.parametrize("text", ["1", "1023K", "8 B"])
+def test_an_amount_without_its_unit_is_refused_with_what_is_free_and_what_is_least(
+    text: str,
+) -> None:
+    with pytest.raises(InputError, match=r"is [\d.]+ .*are free: give at least 1M") as caught:
+        parse_memory(text)
+    assert repr(text) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (900 * 2**40, r"900 TiB of memory are given and [\d.]+ .iB are free"),
+        (2**20, r"1 MiB of memory are given for 64 processes, .*, and one training takes about"),
+    ],
+)
+@pytest.mark.parametrize("plan", [AUTO, "loop"])
+def test_memory_that_is_not_there_or_does_not_suffice_is_told_once(
+    given: int, said: str, plan: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    wide = make(model=lambda: nn.Sequential(nn.Linear(4, 800), nn.Linear(800, 3)))
+    equipment = Equipment(memory_bytes=given, plan=plan, shared_by=64)
+    with caplog.at_level(logging.WARNING, "evolute"), fixed_environment():
+        equipment = choose_plans(wide, [AT_RATE], equipment=equipment)
+        population = Population(wide, equipment)
+        population.add(0, ADAM, AT_RATE, seed=0)
+        list(population.run())
+    (line,) = [line for line in caplog.messages if "memory" in line]
+    assert re.search(said, line)
+    assert wide.name in line
 
 
 def test_one_lane_is_trained_where_none_would_fit() -> None:
@@ -50,7 +86,7 @@ def test_other_errors_are_no_lack_of_memory() -> None:
 
 def surveyed(task: Task) -> Survey:
     batch = next(task.batches(torch.Generator().manual_seed(0), 8))
-    return survey(task, task.model(), batch, seed=0)
+    return survey(task, task.model(), batch=batch, seed=0)
 
 
 def test_a_survey_finds_dropout_and_its_absence() -> None:
@@ -91,7 +127,7 @@ limit = pages * os.sysconf("SC_PAGE_SIZE") + 700 * 2**20
 resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
 assert free_memory() <= 700 * 2**20
 try:
-    choose_plans(task, [PROTOCOLS["quick"].main], seed=0, equipment=Equipment())
+    choose_plans(task, [PROTOCOLS["quick"].main], equipment=Equipment())
 except TaskError as error:
     print(error)
 """

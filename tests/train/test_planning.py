@@ -48,7 +48,7 @@ def train(equipment: Equipment) -> Trial:
 def test_each_kind_of_network_is_planned_once_before_workers_begin(
     asked: list[str | None],
 ) -> None:
-    equipment = choose_plans(make(), (AT_RATE, AT_RATE, WIDE), seed=0, equipment=Equipment())
+    equipment = choose_plans(make(), (AT_RATE, AT_RATE, WIDE), equipment=Equipment())
     assert asked == [None, None]
     assert equipment.chosen == ((kind_of(AT_RATE), "loop"), (kind_of(WIDE), "loop"))
     assert Equipment.from_dict(equipment.to_dict()) == equipment
@@ -56,7 +56,7 @@ def test_each_kind_of_network_is_planned_once_before_workers_begin(
 
 def test_a_plan_that_was_named_is_left_as_it_is(asked: list[str | None]) -> None:
     given = Equipment(plan="stacked")
-    assert choose_plans(make(), (AT_RATE,), seed=0, equipment=given) is given
+    assert choose_plans(make(), (AT_RATE,), equipment=given) is given
     assert asked == []
 
 
@@ -107,7 +107,7 @@ def test_plans_are_found_by_one_process_at_a_time(
         return choose(*args, **{**named, "plan": "loop"})
 
     monkeypatch.setattr(planning, "choose", looking)
-    choose_plans(make(), (AT_RATE,), seed=0, equipment=Equipment())
+    choose_plans(make(), (AT_RATE,), equipment=Equipment())
     assert held == [True]
     train(Equipment(plan="loop"))
     assert held == [True]

@@ -19,8 +19,11 @@ class Choice:
         One line: times, or why others were refused.
     make
         size -> LaneNetwork.
+    lanes
+        Most lanes among which one was seen to have the same bits as alone; None: as were asked for.
     """
 
     plan: str
     why: str
     make: MakeNetwork
+    lanes: int | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -11,24 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from evolute.errors import InputError, TaskError, UnknownNameError
-from evolute.lanes.base import Batch, CannotStackError
-from evolute.lanes.check import (
-    APART,
-    COMPANIES,
-    MakeNetwork,
-    Subject,
-    check_against_plain,
-    check_company,
-    subject_of,
-    trained_names,
-)
+from evolute.lanes import serving
+from evolute.lanes.base import Batch
+from evolute.lanes.check import Subject, subject_of
 from evolute.lanes.choice import Choice as Choice
 from evolute.lanes.criterion import LaneCriterion
-from evolute.lanes.kinds import Kind, refusal_of_kinds
+from evolute.lanes.kinds import Kind
 from evolute.lanes.native_layers import kind as native_kind
 from evolute.lanes.plans import PLANS as PLANS
 from evolute.lanes.plans import Plan, plans_on
-from evolute.lanes.refusals import reason_of, report
+from evolute.lanes.refusals import report
 from evolute.lanes.remembered import (
     Times,
     plan_key,
@@ -37,15 +28,14 @@ from evolute.lanes.remembered import (
     take,
     taken_here,
 )
+from evolute.lanes.serving import Serving
 from evolute.lanes.timing import (
     SAMPLES,
     SECONDS_PER_PLAN,
     Stopwatch,
-    plain_step,
     take_turns,
     times_of_sitting,
 )
-from evolute.lanes.trimmed import EXAMPLES, examples_of, trimmed
 
 LANES_TIMED = 64
 
@@ -53,26 +43,12 @@ SECONDS_PER_PASS = 1.0
 """Plans of 16 and 64 lanes are left out where as many plain steps take longer: such networks gain
 nothing from more lanes in a pass, and trying them would take most of a minute."""
 
-QUICK_STEP_SECONDS = 0.02
-"""Networks of which a plain step takes longer are compared with the plain module on batches cut
-short."""
-
 SLOW_STEP_SECONDS = 0.5
 """Networks of which a plain step takes longer are trained one by one in any case, as nothing is
 gained by a pass of several; these plans too are timed on batches cut short."""
 
-COMPANY_SECONDS = 1.0
-"""A lane is tried among one lane and among as many as will be trained; among other numbers of
-lanes, while the steps that takes are shorter than this."""
-
 MOST_SECONDS = {"cpu": 7.0, "cuda": 60.0}
 """After so long the fastest plan so far is taken, if one serves. A GPU's libraries load slowly."""
-
-_UNCUT = (
-    "task %r: plans are tried on whole batches, which takes longer: on %d examples its network "
-    "fails: %s"
-)
-_log = logging.getLogger("evolute")
 
 
 def choose(
@@ -146,7 +122,9 @@ def choose(
     8
     """
     subject = subject_of(build, batch, criterion=criterion, precision=precision, device=device)
-    trial = _Trial(subject, name, lanes=lanes or size, kinds=kinds)
+    trial = _Trial(
+        subject, name, lanes=lanes or size, alone=max(lanes or 1, size) == 1, kinds=kinds
+    )
     plans = plans_on(subject.device)
     if plan is not None:
         if plan not in plans:
@@ -162,127 +140,29 @@ def choose(
         if here is None:
             take(key, known)
             report(name, times.refused, [], seconds=0.0)
-        return Choice(known, "remembered from an earlier run", trial.maker(known))
+        return Choice(known, "remembered from an earlier run", trial.maker(known), lanes)
     choice = trial.fastest(size, times)
     if remembering:
         remember(key, choice.plan, trial.times)
     return choice
 
 
-class _Trial:
+class _Trial(Serving):
     """Plans tried on one network."""
 
     def __init__(
-        self, subject: Subject, name: str, *, lanes: int, kinds: Sequence[Kind] = ()
+        self,
+        subject: Subject,
+        name: str,
+        *,
+        lanes: int,
+        alone: bool = False,
+        kinds: Sequence[Kind] = (),
     ) -> None:
         self._begun = time.perf_counter()
-        self._subject = self._brief = subject
-        self._name, self._lanes, self._plans = name, lanes, plans_on(subject.device)
+        super().__init__(subject, name, lanes=lanes, alone=alone, kinds=kinds)
         self._convolves = any(isinstance(each, nn.Conv2d) for each in subject.models[0].modules())
-        self._faults: dict[str, Exception] = {}
-        self._kinds = kinds
         self.times = Times()
-        trained, self._plain_seconds = self._first_steps()
-        if not trained:
-            raise TaskError(
-                f"task {name!r}: no weight of its model gets a gradient from the loss: check "
-                "requires_grad, and that the loss depends on the output"
-            )
-        self._spare: set[str] = set()
-        self._without = (
-            frozenset(each for each, _ in subject.models[0].named_parameters()) - trained
-        )
-
-    def _first_steps(self) -> tuple[frozenset[str], float]:
-        """Return the trained weights and the seconds of a plain step; see what it is tried on."""
-        whole = self._subject
-        short = trimmed(whole)
-        if short is None:
-            return plain_step(whole)
-        try:
-            learned, seconds = plain_step(short)
-        except Exception as fault:  # noqa: BLE001 - what is not due to the cut is raised again here
-            trained, seconds = plain_step(whole)
-            if seconds > QUICK_STEP_SECONDS:
-                _log.warning(_UNCUT, self._name, EXAMPLES, reason_of(fault))
-            return trained, seconds
-        seconds *= examples_of(whole.batches[0]) / EXAMPLES
-        if seconds <= QUICK_STEP_SECONDS:
-            return plain_step(whole)
-        # Some weights may learn from examples that are cut off alone (experts, a branch): a whole
-        # first batch tells which, and plans are then tried on whole ones. One such step is enough.
-        trained = trained_names(replace(whole, batches=(whole.batches[0], short.batches[1])))
-        if trained == learned:
-            self._brief = short
-        return trained, seconds
-
-    def maker(self, plan: str) -> MakeNetwork:
-        """Return what makes a network of a plan."""
-        row, subject, without = self._plans[plan], self._subject, self._without
-        more = {"spare": True} if plan in self._spare else {}
-        return lambda size: row.make(
-            subject.models[0],
-            size,
-            device=subject.device,
-            precision=subject.precision,
-            without=without,
-            **more,
-        )
-
-    def refusal(self, plan: str) -> str | None:
-        """Return why a plan cannot serve; None if it can."""
-        row, subject = self._plans[plan], self._subject
-        if subject.criterion.measure is not None and not row.whole_module:
-            return "the task measures in a way of its own"
-        try:
-            self._check_against_plain(plan)
-            if subject.device.type == "cpu" and not row.whole_module:
-                self._check_company(plan)
-        except CannotStackError as fault:
-            return str(fault)
-        except TaskError:
-            raise
-        except Exception as fault:  # noqa: BLE001 - a module may do anything, and each is a reason
-            self._faults[plan] = fault
-            return reason_of(fault)
-        return None
-
-    def final_refusal(self, plan: str) -> str | None:
-        """Return why a plan cannot serve, on whatever batch there will be; None if it can."""
-        return self.refusal(plan) or self._refusal_of_kinds(plan)
-
-    def _refusal_of_kinds(self, plan: str) -> str | None:
-        if self._plans[plan].whole_module:
-            return None
-        return refusal_of_kinds(self.maker(plan), self._subject, self._kinds)
-
-    def _check_against_plain(self, plan: str) -> None:
-        replays = self._plans[plan].replays
-        try:
-            check_against_plain(self.maker(plan), self._brief, replays=replays)
-        except Exception:
-            if self._brief is self._subject:
-                raise  # else it may count its examples
-            check_against_plain(self.maker(plan), self._subject, replays=replays)
-
-    def _check_company(self, plan: str) -> None:
-        """Check for the same bits in any company; with a spare lane if it is needed."""
-        counts = self._companies(self._plans[plan].together)
-        try:
-            check_company(self.maker(plan), self._subject, most=counts[-1], counts=counts)
-        except CannotStackError:
-            self._spare.add(plan)
-            check_company(self.maker(plan), self._subject, most=counts[-1], counts=counts)
-
-    def _companies(self, together: int) -> list[int]:
-        """Return the numbers of lanes among which one lane must have the same bits."""
-        most = min(self._lanes, together if together > 1 else APART)
-        counts = {1, most}
-        for count in sorted(each for each in COMPANIES if each < most):
-            if 2 * sum({*counts, count}) * self._plain_seconds > COMPANY_SECONDS:
-                break
-            counts.add(count)
-        return sorted(counts)
 
     def only(self, plan: str) -> Choice:
         """Return this plan, checked."""
@@ -292,7 +172,7 @@ class _Trial:
                 f"plan {plan!r} cannot serve task {self._name!r}: {reason}; leave the plan out to "
                 f"take one that can, or name another of {', '.join(self._plans)}"
             ) from self._faults.get(plan)
-        return Choice(plan, "named by the user", self.maker(plan))
+        return Choice(plan, "named by the user", self.maker(plan), self._lanes)
 
     def fastest(self, size: int, known: Times = Times()) -> Choice:  # noqa: B008 - frozen
         """Return the fastest plan that can serve, of those that there was time to try.
@@ -324,7 +204,7 @@ class _Trial:
             else:
                 refused[plan] = reason
                 seconds.pop(plan, None)
-        if self._plain_seconds <= QUICK_STEP_SECONDS:
+        if self._plain_seconds <= serving.QUICK_STEP_SECONDS:
             take_turns([*watches.values()])
         self.times = times_of_sitting(seconds, watches, known, finished=not left)
         best = self._best(refused)
@@ -338,7 +218,7 @@ class _Trial:
             return self.fastest(size)
         report(self._name, refused, left, seconds=time.perf_counter() - self._begun)
         times = ", ".join(f"{plan} {1 / each:.4g}" for plan, each in self.times.seconds.items())
-        return Choice(best, f"lane-steps per second: {times}", self.maker(best))
+        return Choice(best, f"lane-steps per second: {times}", self.maker(best), self._lanes)
 
     def _best(self, refused: dict[str, str]) -> str | None:
         """Return the fastest plan that is right on the other batches too."""
@@ -361,7 +241,7 @@ class _Trial:
     def _order(self, size: int) -> list[str]:
         """Return the plans to be tried, in this order."""
         # What is slow is best trained one by one: those plans are tried while there is time.
-        slow = self._plain_seconds > QUICK_STEP_SECONDS
+        slow = self._plain_seconds > serving.QUICK_STEP_SECONDS
         order = sorted(self._plans, key=lambda plan: slow and not self._plans[plan].whole_module)
         return [
             plan
@@ -391,6 +271,6 @@ class _Trial:
         subject = self._brief if self._plain_seconds > SLOW_STEP_SECONDS else self._subject
         watch = Stopwatch(self.maker(plan), subject, lanes)
         watch.run(SAMPLES, seconds=SECONDS_PER_PLAN)
-        if self._plain_seconds > QUICK_STEP_SECONDS:
+        if self._plain_seconds > serving.QUICK_STEP_SECONDS:
             watch.release()
         return watch

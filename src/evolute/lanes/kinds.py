@@ -19,8 +19,9 @@ from evolute.lanes.batched import kind_of
 from evolute.lanes.check import TOLERANCES, MakeNetwork, Subject, exact_convolutions
 from evolute.lanes.criterion import LaneCriterion
 from evolute.lanes.loop import LoopNetwork
-from evolute.lanes.noise import SeededStream
 from evolute.lanes.refusals import reason_of
+from evolute.lanes.shortage import is_out_of_memory
+from evolute.seeds.streams import Stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ def done(
     """
     batch = copy.deepcopy(kind.batch)
     if not kind.training:
-        with SeededStream(0).active():
+        with Stream(0).active():
             return Done(torch.tensor(network.evaluate([batch], [slot], criterion)[0][0]), {})
     streams = None if noise is None else [noise]
     loss = network.train_step([batch], [slot], criterion, streams).losses[0]
@@ -156,11 +157,13 @@ def check_kind(make: MakeNetwork, subject: Subject, kind: Kind) -> None:
     with exact_convolutions(subject.device):
         try:
             plain = plain_lane(network, 0)
-            wanted = done(plain, 0, kind, subject.criterion, SeededStream(1))
-        except Exception:  # noqa: BLE001 - what training says of it is right
-            return
+            wanted = done(plain, 0, kind, subject.criterion, Stream(1))
+        except Exception as fault:
+            if is_out_of_memory(fault):
+                raise
+            return  # what training says of it is right
         try:
-            found = done(network, 0, kind, subject.criterion, SeededStream(1))
+            found = done(network, 0, kind, subject.criterion, Stream(1))
         except CannotStackError as fault:
             raise CannotStackError(f"{fault} {shape_in_words(kind)}") from fault
     told = difference(wanted, found, TOLERANCES[subject.precision])
@@ -175,6 +178,8 @@ def refusal_of_kinds(make: MakeNetwork, subject: Subject, kinds: Sequence[Kind])
             check_kind(make, subject, kind)
     except CannotStackError as fault:
         return str(fault)
-    except Exception as fault:  # noqa: BLE001 - a module may do anything, and each is a reason
-        return reason_of(fault)
+    except Exception as fault:
+        if is_out_of_memory(fault):
+            raise
+        return reason_of(fault)  # a module may do anything, and each is a reason
     return None

@@ -19,6 +19,12 @@ from evolute.lanes.base import Batch, LaneMeasurement, LaneNetwork, Noise
 from evolute.lanes.criterion import LaneCriterion
 from evolute.lanes.means import Means
 from evolute.lanes.noise import same_draws, shared_draws
+from evolute.lanes.turns import Turns, are_apart, by_place
+
+_EVERY_STEP = (
+    "lanes need every weight at every step; freeze it (requires_grad_(False)), use it, or train "
+    "one model at a time (--plan plain)"
+)
 
 
 class LoopNetwork(LaneNetwork):
@@ -46,6 +52,7 @@ class LoopNetwork(LaneNetwork):
     ) -> None:
         super().__init__(template, size, device=device, precision=precision, without=without)
         self._channels_last = channels_last
+        self._turns = Turns()
         self._modules: list[nn.Module] = []
         for slot in range(size):
             self._modules.append(copy.deepcopy(template).to(self.device))
@@ -96,6 +103,14 @@ class LoopNetwork(LaneNetwork):
         losses: list[Tensor] = [torch.empty(0)] * len(slots)
         metrics: list[float | None] = [None] * len(slots)
         laid = self._laid_out(batches)
+        if noise is not None and are_apart(noise, self.device):
+            with self._turns.over():
+                for place in by_place(noise):
+                    with self._turns.of(noise[place]):
+                        losses[place], metrics[place] = self._step(
+                            slots[place], laid[place], criterion
+                        )
+            return LaneMeasurement(torch.stack(losses), _tensor_of(metrics))
         for stream, places in shared_draws(noise, len(slots)):
             with same_draws(stream, self.device) as back:
                 for place in places:
@@ -118,8 +133,8 @@ class LoopNetwork(LaneNetwork):
             found = own[name].grad
             if found is None:
                 raise TaskError(
-                    f"the weight {name!r} had a gradient on the first step and has none now: lanes "
-                    "need every weight at every step; freeze it (requires_grad_(False)), or use it"
+                    f"the weight {name!r} had a gradient on the first step and has none now: "
+                    f"{_EVERY_STEP}"
                 )
             gradients[slot].copy_(found)
         self._require_held(own)
@@ -130,8 +145,8 @@ class LoopNetwork(LaneNetwork):
         for name in sorted(own.keys() - set(self.names)):
             if own[name].grad is not None:
                 raise TaskError(
-                    f"the weight {name!r} had no gradient on the first step and has one now: lanes "
-                    "need every weight at every step; freeze it (requires_grad_(False)), or use it"
+                    f"the weight {name!r} had no gradient on the first step and has one now: "
+                    f"{_EVERY_STEP}"
                 )
 
     def _measure(

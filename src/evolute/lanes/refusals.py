@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from evolute.errors import shorten
+from evolute.lanes.base import CannotStackError
 
 _log = logging.getLogger("evolute")
 
@@ -38,7 +39,11 @@ def report(task: str, refused: Mapping[str, str], left: Sequence[str], *, second
 def reason_of(fault: Exception) -> str:
     """Return what went wrong, in one line.
 
+    >>> reason_of(CannotStackError("it branches on data"))
+    'it branches on data'
     >>> reason_of(ValueError("no"))
     'ValueError: no'
     """
+    if isinstance(fault, CannotStackError):
+        return str(fault)
     return f"{type(fault).__name__}: {shorten(str(fault), limit=120)}"

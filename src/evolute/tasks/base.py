@@ -138,7 +138,7 @@ class Task:
                 "returns a new nn.Module, or an nn.Module"
             )
         self._model = model
-        self._models = Models(model, name)
+        self._models = Models(model)
         given = {Split.TRAIN: train, Split.VALIDATION: validation, Split.TEST: test}
         self._data = {
             split: as_data(data, f"task {name!r}: the {split} data")
@@ -188,7 +188,7 @@ class Task:
             If the user's code raises, or returns no ``nn.Module``.
         """
         with calling(self.name, "its model", advice="mend what model= is"):
-            return self._models.new(width)
+            return self._models.new(width, task=self.name)
 
     def batches(
         self, generator: Generator, batch_size: int, *, augment: bool = False

@@ -12,6 +12,35 @@ LONGEST_QUOTE = 160
 
 
 @contextmanager
+def naming(task: str) -> Iterator[None]:
+    """Say in errors about a task which it is, where they do not yet.
+
+    Parameters
+    ----------
+    task
+        Name of the task.
+
+    Raises
+    ------
+    TaskError
+        In place of one that does not name the task.
+
+    Examples
+    --------
+    >>> with naming("mine"):
+    ...     raise TaskError("no weight: give one")
+    Traceback (most recent call last):
+    evolute.errors.TaskError: task 'mine': no weight: give one
+    """
+    try:
+        yield
+    except TaskError as error:
+        if f"task {task!r}" in str(error):
+            raise
+        raise TaskError(f"task {task!r}: {error}") from error
+
+
+@contextmanager
 def calling(task: str, what: str, *, advice: str = "mend the task") -> Iterator[None]:
     """Turn whatever the user's code inside raises into a TaskError of one line.
 

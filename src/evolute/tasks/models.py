@@ -23,16 +23,13 @@ class Models:
     ----------
     source
         What the user gave.
-    task
-        Name of the task, for messages.
     """
 
-    def __init__(self, source: ModelSource, task: str) -> None:
+    def __init__(self, source: ModelSource) -> None:
         self._source = source
-        self._task = task
         self._shares: bool | None = None  # between two calls; None: not asked yet
 
-    def new(self, width: int | None) -> nn.Module:
+    def new(self, width: int | None, *, task: str) -> nn.Module:
         """Return a model of its own; its weights are drawn from torch's global generator.
 
         It is a copy, as a callable that returns one and the same model would carry weights between
@@ -43,6 +40,8 @@ class Models:
         ----------
         width
             Handed to a callable that takes a ``width``; others ignore it.
+        task
+            Name of the task, for messages.
 
         Raises
         ------
@@ -52,21 +51,22 @@ class Models:
             If a callable returns no ``nn.Module``.
         """
         if isinstance(self._source, nn.Module):
-            return self._copied(self._source)
+            return _copied(self._source, task)
         made = _made(self._source, width)
         if lost_in_copies(made) is not None and self._shares is None:
             with seeded(0):
                 self._shares = share_tensors(made, _made(self._source, width))
-        return made if self._shares is False else self._copied(made)
+        return made if self._shares is False else _copied(made, task)
 
-    def _copied(self, model: nn.Module) -> nn.Module:
-        lost = lost_in_copies(model)
-        if lost is not None:
-            raise TaskError(
-                f"task {self._task!r}: each training begins from a copy of its model, which would "
-                f"lose {lost}: let model= be a callable that returns a new model each time"
-            )
-        return copy.deepcopy(model)
+
+def _copied(model: nn.Module, task: str) -> nn.Module:
+    lost = lost_in_copies(model)
+    if lost is not None:
+        raise TaskError(
+            f"task {task!r}: each training begins from a copy of its model, which would lose "
+            f"{lost}: let model= be a callable that returns a new model each time"
+        )
+    return copy.deepcopy(model)
 
 
 def _made(source: Callable[..., nn.Module], width: int | None) -> nn.Module:

@@ -11,7 +11,6 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -19,77 +18,21 @@ import torch
 from torch import Tensor, nn
 
 from evolute.compiler.population import LaneOptimizer
+from evolute.errors import TaskError
 from evolute.lanes.base import LaneNetwork
 from evolute.lanes.batched import BatchedNetwork
-from evolute.lanes.noise import generator_of, generator_states, same_states, seeded_device
-from evolute.lang.rule import Rule
-from evolute.schedules import base_schedule
 from evolute.seeds import derive
-from evolute.tasks.base import Evaluation, Split, Task
+from evolute.seeds.streams import Stream
+from evolute.tasks.base import Split, Task
+from evolute.tasks.data import Batch
 from evolute.tasks.faults import calling
-from evolute.tasks.randomness import Stream, seeded
+from evolute.train.evaluating import Evaluating
 from evolute.train.first_use import FirstUse
 from evolute.train.fitting import broken_weight
+from evolute.train.lane import Lane
 from evolute.train.planning import lane_criterion
-from evolute.train.protocol import Probe, Training
-from evolute.train.scoring import Course
 from evolute.train.sources import Cohort, Sources
 from evolute.train.survey import Survey
-
-
-@dataclass(slots=True)
-class Account:
-    """Time that the lanes of one trial took, in seconds: of each step an equal share."""
-
-    seconds: float = 0.0
-
-
-@dataclass(eq=False, slots=True)
-class Lane:
-    """A course under way in a slot.
-
-    Parameters
-    ----------
-    course
-        What is trained.
-    rule
-        By what.
-    seed
-        Seed of weights, batches and noise.
-    account
-        Where its time is written down.
-    ticket
-        The trial that it belongs to.
-    """
-
-    course: Course
-    rule: Rule
-    seed: int
-    account: Account
-    ticket: int
-    slot: int = -1
-    steps: int = 0
-    epoch_end: int = 0
-    schedule: tuple[tuple[float, float], ...] = ()
-    cohort: Cohort | None = None
-    noise: Stream | None = None
-    """What its own module draws from, where each lane has one: how much it draws may depend on its
-    weights, so that no other lane may draw from the same."""
-
-    def __post_init__(self) -> None:
-        self.epoch_end = self.course.next_end
-        self.schedule = _schedule(self.course.plan)
-
-    @property
-    def rate(self) -> float:
-        """The learning rate of the next step."""
-        return self.course.learning_rate * self.schedule[self.steps][0]
-
-    @property
-    def momentum(self) -> float:
-        """The momentum of the next step."""
-        return self.schedule[self.steps][1]
-
 
 Floats = npt.NDArray[np.float64]
 
@@ -103,6 +46,7 @@ class _Sums:
 
     @classmethod
     def zeros(cls, size: int) -> _Sums:
+        """Return the sums of slots that have made no step."""
         return cls(np.zeros(size), np.zeros(size))
 
 
@@ -119,9 +63,19 @@ class Deck:
         Batches and noise.
     survey
         What is known about the network.
+    reference
+        The model that batches of new shapes are compared on; given away.
     """
 
-    def __init__(self, task: Task, network: LaneNetwork, sources: Sources, survey: Survey) -> None:
+    def __init__(
+        self,
+        task: Task,
+        network: LaneNetwork,
+        *,
+        sources: Sources,
+        survey: Survey,
+        reference: nn.Module,
+    ) -> None:
         self.task, self.network = task, network
         self._survey = survey
         self._sources = sources
@@ -129,17 +83,21 @@ class Deck:
         self._optimizer = LaneOptimizer(
             network.weights,
             network.gradients,
-            indices=[survey.trained.index(name) for name in network.names],
+            indices=_indices(network.names, survey.trained),
         )
         self._sums = _Sums.zeros(network.size)
         self._lanes: dict[int, Lane] = {}
         self._by_slot: list[Lane] | None = None
         self._fresh = False  # whether a lane has made no step yet
         self._newborn: dict[int, Cohort] = {}
-        self._first_use = FirstUse(network, self._criterion, task=task.name)
-        self._seen: set[Split] = set()
-        # None: not known yet. A model that writes into its inputs is evaluated alone as well.
-        self._draws_evaluating: bool | None = True if survey.changes_inputs else None
+        self._first_use = FirstUse(network, self._criterion, reference=reference)
+        self._evaluating = Evaluating(
+            task,
+            network,
+            criterion=self._criterion,
+            first_use=self._first_use,
+            changes_inputs=survey.changes_inputs,
+        )
 
     @property
     def lanes(self) -> list[Lane]:
@@ -167,14 +125,20 @@ class Deck:
             The course.
         model
             The first weights of its seed; given away where :attr:`keeps_models`.
+
+        Raises
+        ------
+        CannotStackError
+            If the plan of the network cannot train this model; the slot stays free.
+        TaskError
+            If it is another kind of network.
         """
         lane.slot = next(slot for slot in range(self.network.size) if slot not in self._lanes)
-        lane.cohort = self._cohort(lane.seed)
+        self.network.put(lane.slot, model)
+        lane.own_cohort = self._cohort(lane.seed)
         lane.cohort.lanes += 1
         if self.keeps_models:
-            lane.noise = Stream(derive(lane.seed, "model noise"))
-        self._first_use.begins(model)
-        self.network.put(lane.slot, model)
+            lane.noise = lane.cohort.own_noise()
         self._optimizer.assign(
             lane.slot,
             lane.rule,
@@ -196,7 +160,6 @@ class Deck:
         del self._lanes[lane.slot]
         self._by_slot = None
         self._optimizer.release(lane.slot)
-        assert lane.cohort is not None
         lane.cohort.lanes -= 1
         if not lane.cohort.lanes:
             lane.cohort.close()
@@ -217,47 +180,53 @@ class Deck:
             self._lanes[slot] = lane
 
     def step(self) -> list[Lane]:
-        """Make one step of every lane; return those whose course ended, their slots free."""
+        """Make one step of every lane; return those that left their slots.
+
+        Their course ended, or the plan of the network cannot go on with them: then
+        :attr:`~evolute.train.lane.Lane.refusal` says why.
+        """
         began = time.perf_counter()
-        lanes = going = self.lanes
+        present = self.lanes
         self._newborn.clear()
-        losses, metrics = self._measure(lanes)
-        judged: list[Lane] = []  # those whose course may have ended
+        lanes, losses, metrics = self._measure(present)
+        going = lanes
         if _diverged(lanes, losses):
-            kept = np.flatnonzero(np.isfinite(losses))
+            kept = np.flatnonzero(np.isfinite(losses)).tolist()
             losses, metrics = losses[kept], metrics[kept]
             going = [lanes[at] for at in kept]
-            judged = [lane for lane in lanes if lane.course.ended]
-        self._move(going)
+        if going:
+            self._move(going)
         slots = [lane.slot for lane in going]
         self._sums.losses[slots] += losses
         self._sums.metrics[slots] += metrics
         for lane in going:
             lane.steps += 1
-        at_end = [lane for lane in going if lane.steps == lane.epoch_end]
-        self._end_epochs(at_end)
-        share = (time.perf_counter() - began) / len(lanes)
-        for lane in lanes:
-            lane.account.seconds += share
-        ended = [lane for lane in (*judged, *at_end) if lane.course.ended]
-        ended.sort(key=lambda lane: lane.slot)
-        for lane in ended:
+        self._end_epochs([lane for lane in going if lane.steps == lane.epoch_end])
+        share = (time.perf_counter() - began) / len(present)
+        for lane in present:
+            lane.took(share)
+        left = [lane for lane in present if lane.ended]
+        for lane in left:
             self.leave(lane)
-        return ended
+        return left
 
-    def _measure(self, lanes: Sequence[Lane]) -> tuple[Floats, Floats]:
-        """Run forward and backward of every lane; return losses and metrics."""
-        cohorts = [_cohort_of(lane) for lane in lanes]
-        batches = {cohort: cohort.next_batch() for cohort in dict.fromkeys(cohorts)}
-        if self._survey.changes_inputs:
-            each = [copy.deepcopy(batches[cohort]) for cohort in cohorts]
-        else:
-            each = [batches[cohort] for cohort in cohorts]
+    def _measure(self, lanes: Sequence[Lane]) -> tuple[Sequence[Lane], Floats, Floats]:
+        """Run forward and backward; return the lanes that took part, losses and metrics."""
+        batches = self._batches(lanes)
         noise = self._noise_of(lanes)
         with calling(self.task.name, "its training step", advice="mend the model, or its loss"):
             slots = [lane.slot for lane in lanes]
-            self._first_use.training(each, slots, noise)
-            measured = self.network.train_step(each, slots, self._criterion, noise)
+            refusals = self._first_use.training(batches, slots, noise=noise)
+            if any(refusals):
+                for lane, refusal in zip(lanes, refusals, strict=True):
+                    lane.refusal = refusal
+                kept = [place for place, refusal in enumerate(refusals) if refusal is None]
+                lanes, batches = [lanes[at] for at in kept], [batches[at] for at in kept]
+                slots = [lane.slot for lane in lanes]
+                noise = None if noise is None else [noise[at] for at in kept]
+            if not lanes:
+                return [], np.zeros(0), np.zeros(0)
+            measured = self.network.train_step(batches, slots, self._criterion, noise)
         losses = _floats(measured.losses)
         metrics = np.zeros(len(lanes)) if measured.metrics is None else _floats(measured.metrics)
         if self._fresh:
@@ -265,7 +234,15 @@ class Deck:
             for lane, loss in zip(lanes, losses, strict=True):
                 if lane.steps == 0:
                     lane.course.first_loss = float(loss)
-        return losses, metrics
+        return lanes, losses, metrics
+
+    def _batches(self, lanes: Sequence[Lane]) -> list[Batch]:
+        """Return the batch of each lane, one object where lanes may share it."""
+        cohorts = [lane.cohort for lane in lanes]
+        batches = {cohort: cohort.next_batch() for cohort in dict.fromkeys(cohorts)}
+        if self._survey.changes_inputs:
+            return [copy.deepcopy(batches[cohort]) for cohort in cohorts]
+        return [batches[cohort] for cohort in cohorts]
 
     def _noise_of(self, lanes: Sequence[Lane]) -> list[Stream] | None:
         """Return what each of these lanes draws from; None where nothing is drawn.
@@ -276,7 +253,7 @@ class Deck:
         own = [lane.noise for lane in lanes if lane.noise is not None]
         if own:
             return own
-        return [_cohort_of(lane).noise for lane in lanes] if self._survey.is_random else None
+        return [lane.cohort.noise for lane in lanes] if self._survey.is_random else None
 
     def _move(self, lanes: Sequence[Lane]) -> None:
         """Let the rules move the weights of these lanes."""
@@ -302,69 +279,20 @@ class Deck:
             )
             lane.epoch_end = course.next_end
         self._sums.losses[slots] = self._sums.metrics[slots] = 0.0
-        while wanting := [lane for lane in lanes if lane.course.wants is not None]:
+        while wanting := [lane for lane in lanes if lane.wants is not None]:
             for split in Split:
-                self._evaluate(split, [lane for lane in wanting if lane.course.wants is split])
-
-    def _evaluate(self, split: Split, lanes: Sequence[Lane]) -> None:
-        """Evaluate the models of these lanes on a split, and tell their courses."""
-        if not lanes:
-            return
-        if self.task.measures_itself:
-            for lane in lanes:
-                with seeded(derive(lane.seed, "evaluation")):
-                    model = self.network.module(lane.slot)
-                    lane.course.evaluated(self.task.evaluate(model, split))
-            return
-        with calling(
-            self.task.name, f"its evaluation on the {split} data", advice="mend the model"
-        ):
-            if split not in self._seen:
-                self._seen.add(split)
-                self._first_use.evaluation(self.task.in_order(split), lanes[0].slot)
-            figures = self._figures(split, lanes)
-        for lane, (loss, metric) in zip(lanes, figures, strict=True):
-            lane.course.evaluated(Evaluation(loss, metric))
-
-    def _figures(self, split: Split, lanes: Sequence[Lane]) -> list[tuple[float, float | None]]:
-        """Return loss and metric of each lane on a split, each drawing as its seed says, if any."""
-        if self._draws_evaluating is None:
-            self._draws_evaluating = self._draws_on_gpu(split, lanes[0].slot)
-        if not self._draws_evaluating:
-            with seeded(0), seeded_device(self.network.device):
-                untouched = generator_states()
-            with seeded(0):
-                figures = self.network.evaluate(
-                    self.task.in_order(split), [lane.slot for lane in lanes], self._criterion
-                )
-                self._draws_evaluating = not same_states(untouched, generator_states())
-        if not self._draws_evaluating:
-            return figures
-        figures = []
-        for lane in lanes:  # one by one: what a pass draws is one for all its lanes
-            with seeded(derive(lane.seed, "evaluation")):
-                figures += self.network.evaluate(
-                    self.task.in_order(split), [lane.slot], self._criterion
-                )
-        return figures
-
-    def _draws_on_gpu(self, split: Split, slot: int) -> bool:
-        """Whether a module draws from its GPU's generator in evaluation mode."""
-        device = self.network.device
-        generator = generator_of(device)
-        if generator is None:
-            return False
-        inputs, _ = next(iter(self.task.in_order(split)))
-        module = self.network.module(slot).eval()
-        with torch.no_grad(), seeded(0), seeded_device(device):
-            before = generator.get_state()
-            module(inputs.to(device) if isinstance(inputs, Tensor) else inputs)
-            return not torch.equal(before, generator.get_state())
+                self._evaluating.evaluate(split, [lane for lane in wanting if lane.wants is split])
 
 
-def _cohort_of(lane: Lane) -> Cohort:
-    assert lane.cohort is not None
-    return lane.cohort
+def _indices(names: Sequence[str], trained: Sequence[str]) -> list[int]:
+    """Return the places of these weights among all that an optimizer would be given."""
+    unknown = sorted(set(names) - set(trained))
+    if unknown:
+        raise TaskError(
+            f"one model has the weight {unknown[0]!r} and another has not: model= must always "
+            "return the same kind of network"
+        )
+    return [trained.index(name) for name in names]
 
 
 def _floats(values: Tensor) -> Floats:
@@ -381,18 +309,3 @@ def _diverged(lanes: Sequence[Lane], losses: Floats) -> bool:
             lane.course.steps = lane.steps + 1
             lane.course.diverged("the loss", float(loss))
     return True
-
-
-@lru_cache(maxsize=16)
-def _schedule(plan: Probe | Training) -> tuple[tuple[float, float], ...]:
-    """Return the fraction of the peak learning rate, and the momentum, at each step."""
-    return tuple(
-        base_schedule(
-            step,
-            plan.steps,
-            warmup_steps=plan.warmup_steps,
-            hold_steps=plan.hold_steps,
-            shape=plan.schedule,
-        )
-        for step in range(plan.steps)
-    )

@@ -14,13 +14,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from evolute.errors import TaskError
-from evolute.lanes.base import Batch, CannotStackError, LaneNetwork
+from evolute.lanes.base import Batch, LaneNetwork
 from evolute.lanes.batched import BatchedNetwork
 from evolute.lanes.check import TOLERANCES, exact_convolutions
 from evolute.lanes.criterion import LaneCriterion
 from evolute.lanes.kinds import Kind, difference, done, plain_lane, shape_in_words
-from evolute.tasks.randomness import Stream
+from evolute.lanes.refusals import reason_of
+from evolute.lanes.shortage import is_out_of_memory
+from evolute.seeds.streams import Stream
 
 
 class FirstUse:
@@ -32,79 +33,77 @@ class FirstUse:
         Where lanes run; nothing is compared where each is a plain module anyway.
     criterion
         Loss and metric.
-    task
-        Its name, for messages.
+    reference
+        The model that is compared, given away: with later weights rounding may be all there is.
     """
 
-    def __init__(self, network: LaneNetwork, criterion: LaneCriterion, *, task: str) -> None:
-        self._network, self._criterion, self._task = network, criterion, task
+    def __init__(
+        self, network: LaneNetwork, criterion: LaneCriterion, *, reference: nn.Module
+    ) -> None:
+        self._network, self._criterion = network, criterion
         self._idle = not isinstance(network, BatchedNetwork)
-        self._known: set[Any] = set()
-        self._model: nn.Module | None = None
+        self._known: dict[Any, str | None] = {}
+        self._reference = reference
 
-    def begins(self, model: nn.Module) -> None:
-        """Keep a copy of the first model: later weights may be such that rounding is all there is.
+    def training(
+        self, batches: Sequence[Batch], slots: Sequence[int], *, noise: Sequence[Stream] | None
+    ) -> list[str | None]:
+        """Return why each lane cannot train on its batch, None where it can.
+
+        The first lane of each kind that is new is compared; weights, buffers and noise stay.
 
         Parameters
         ----------
-        model
-            First weights of a lane.
-        """
-        if self._model is None and not self._idle:
-            self._model = copy.deepcopy(model)
-
-    def training(
-        self, batches: Sequence[Batch], slots: Sequence[int], noise: Sequence[Stream] | None
-    ) -> None:
-        """Compare the first lane of each kind that is new; weights, buffers and noise stay.
-
-        Raises
-        ------
-        TaskError
-            If the plan computes otherwise than the plain module.
+        batches, slots, noise
+            As in :meth:`evolute.lanes.base.LaneNetwork.train_step`.
         """
         if self._idle:
-            return
-        for place in {id(batch): place for place, batch in enumerate(batches)}.values():
-            kind = Kind(batches[place], training=True)
-            if kind.key not in self._known:
-                self._compare(kind, slots[place], None if noise is None else noise[place])
-
-    def evaluation(self, batches: Iterable[Batch], slot: int) -> None:
-        """Compare a lane on each kind of batch that is new.
-
-        Raises
-        ------
-        TaskError
-            As in training.
-        """
-        if self._idle:
-            return
-        for batch in batches:
-            kind = Kind(batch, training=False)
-            if kind.key not in self._known:
-                self._compare(kind, slot, None)
-
-    def _compare(self, kind: Kind, slot: int, noise: Stream | None) -> None:
-        self._known.add(kind.key)
-        if self._model is None:
-            return
-        with exact_convolutions(self._network.device), self._fresh(slot, self._model):
-            told = self._told(kind, slot, noise)
-        if told is not None:
-            raise TaskError(
-                f"task {self._task!r}: plan {self._network.plan!r} does not compute what the model "
-                f"does {shape_in_words(kind)}: {told}; take the plan 'loop' (--plan loop), or give "
-                "data whose batches have one shape"
+            return []
+        places = {id(batch): place for place, batch in enumerate(batches)}
+        found = {
+            key: self._refusal(
+                Kind(batches[place], training=True),
+                slots[place],
+                noise=None if noise is None else noise[place],
             )
+            for key, place in places.items()
+        }
+        return [found[id(batch)] for batch in batches]
+
+    def evaluation(self, batches: Iterable[Batch], slot: int) -> str | None:
+        """Return why lanes cannot be evaluated on these batches; None if they can.
+
+        Parameters
+        ----------
+        batches
+            Of an evaluation.
+        slot
+            A lane; it is left as it was.
+        """
+        if self._idle:
+            return None
+        refusals = (self._refusal(Kind(each, training=False), slot, noise=None) for each in batches)
+        return next(filter(None, refusals), None)
+
+    def _refusal(self, kind: Kind, slot: int, *, noise: Stream | None) -> str | None:
+        if kind.key not in self._known:
+            with exact_convolutions(self._network.device), self._fresh(slot):
+                told = self._told(kind, slot, noise=noise)
+            if told is not None:
+                told = (
+                    f"plan {self._network.plan!r} does not compute what the model does "
+                    f"{shape_in_words(kind)}: {told}"
+                )
+            self._known[kind.key] = told
+        return self._known[kind.key]
 
     @contextmanager
-    def _fresh(self, slot: int, model: nn.Module) -> Iterator[None]:
+    def _fresh(self, slot: int) -> Iterator[None]:
         """Let a slot hold first weights for a while."""
         network = self._network
         rows = [each[slot] for each in (*network.weights, *network.state.held.values())]
         kept = [row.clone() for row in rows]
-        network.put(slot, copy.deepcopy(model))
+        network.put(slot, copy.deepcopy(self._reference))
         try:
             yield
         finally:
@@ -112,15 +111,19 @@ class FirstUse:
                 for row, own in zip(rows, kept, strict=True):
                     row.copy_(own)
 
-    def _told(self, kind: Kind, slot: int, noise: Stream | None) -> str | None:
+    def _told(self, kind: Kind, slot: int, *, noise: Stream | None) -> str | None:
         """Say what differs; None if nothing does, or the model itself raises."""
         try:
             plain = plain_lane(self._network, slot)
             wanted = done(plain, 0, kind, self._criterion, copy.copy(noise))
-        except Exception:  # noqa: BLE001 - what the step itself says of it is right
-            return None
+        except Exception as fault:
+            if is_out_of_memory(fault):
+                raise
+            return None  # what the step itself says of it is right
         try:
             found = done(self._network, slot, kind, self._criterion, copy.copy(noise))
-        except CannotStackError as fault:
-            return str(fault)
+        except Exception as fault:
+            if is_out_of_memory(fault):
+                raise
+            return reason_of(fault)
         return difference(wanted, found, TOLERANCES[self._network.precision])

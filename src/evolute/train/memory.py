@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from evolute.errors import InputError, TaskError, shorten
+from evolute.lanes.shortage import is_out_of_memory as is_out_of_memory
 
 MOST_LANES = 64
 """Lanes of one process unless told otherwise: perceptrons gain nothing from more (measured: flat
@@ -18,6 +19,9 @@ from 16 to 256), and a search hears of its trials the later the more of them are
 
 SHARE_OF_FREE = 0.5
 """Part of the free memory that is used unless told otherwise."""
+
+LEAST_MEMORY = 2**20
+"""No training of any network takes less; who gives less has forgotten the unit."""
 
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", re.IGNORECASE)
@@ -29,7 +33,7 @@ def parse_memory(text: str) -> int:
     Raises
     ------
     InputError
-        If it is none, or zero.
+        If it is none, or below :data:`LEAST_MEMORY`.
 
     Examples
     --------
@@ -42,7 +46,52 @@ def parse_memory(text: str) -> int:
     size = 0 if match is None else int(float(match[1]) * _UNITS[match[2].lower()])
     if size < 1:
         raise InputError(f"malformed memory {text!r}: give an amount such as 512M or 4G")
+    if size < LEAST_MEMORY:
+        raise InputError(
+            f"the memory {text!r} is {in_units(size)} and {in_units(free_memory())} are free: give "
+            "at least 1M, or leave it out to take half of what is free"
+        )
     return size
+
+
+def in_units(size: int) -> str:
+    """Return an amount of memory as people read it.
+
+    >>> in_units(1), in_units(3 * 2**29)
+    ('1 bytes', '1.5 GiB')
+    """
+    power = min(max(size.bit_length() - 1, 0) // 10, 4)
+    name = ("bytes", "KiB", "MiB", "GiB", "TiB")[power]
+    return f"{size / 2 ** (10 * power):.4g} {name}"
+
+
+def why_unlikely(given: int, *, bytes_per_lane: int, shared_by: int, device: str) -> str | None:
+    """Say what does not fit about an amount of memory that was given; None if all does.
+
+    Parameters
+    ----------
+    given
+        Memory for all processes.
+    bytes_per_lane
+        What one training takes.
+    shared_by
+        Number of processes.
+    device
+        Where they train.
+    """
+    free = free_memory(device)
+    if given > free:
+        return (
+            f"{in_units(given)} of memory are given and {in_units(free)} are free: where it runs "
+            f"out, fewer are trained side by side; give {in_units(free)} at most, or leave it out"
+        )
+    if given // shared_by < bytes_per_lane:
+        return (
+            f"{in_units(given)} of memory are given for {shared_by} processes, of {in_units(free)} "
+            f"that are free, and one training takes about {in_units(bytes_per_lane)}: each trains "
+            "one at a time all the same; give more, or fewer workers"
+        )
+    return None
 
 
 def free_memory(device: str = "cpu") -> int:
@@ -170,26 +219,5 @@ def lanes_that_fit(bytes_per_lane: int, memory_bytes: int, *, most: int = MOST_L
     """
     return max(1, min(most, memory_bytes // max(bytes_per_lane, 1)))
 
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Say whether an error, or what caused it, is that memory ran out.
-
-    torch raises a plain RuntimeError on the CPU and OutOfMemoryError on a GPU.
-
-    >>> is_out_of_memory(MemoryError())
-    True
-    """
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    if isinstance(error, RuntimeError) and _REFUSED.search(str(error)):
-        return True
-    return error.__cause__ is not None and is_out_of_memory(error.__cause__)
-
-
-_REFUSED = re.compile(
-    "can't allocate memory|not enough memory|out of memory|_STATUS_ALLOC_FAILED", re.IGNORECASE
-)
-"""What torch says of the CPU's memory, of a GPU's, and of what the libraries there did not get:
-CUBLAS_STATUS_ALLOC_FAILED and its like."""
 
 _OF_GPU = re.compile("cuda|cudnn|cublas", re.IGNORECASE)

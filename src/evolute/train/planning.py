@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,14 +20,22 @@ from evolute.lanes.choose import LANES_TIMED, Choice, choose
 from evolute.lanes.criterion import LaneCriterion
 from evolute.lanes.kinds import Kind
 from evolute.lanes.remembered import plans_file
+from evolute.lanes.shortage import is_out_of_memory
 from evolute.seeds import derive
+from evolute.seeds.streams import seeded
 from evolute.tasks.base import Split, Task
 from evolute.tasks.criteria import LOSSES, METRICS
 from evolute.tasks.data import Batch, LoaderData
-from evolute.tasks.randomness import seeded
+from evolute.tasks.faults import naming
 from evolute.train.environment import fixed_environment
 from evolute.train.equipment import AUTO, CPU, Equipment, has_device
-from evolute.train.memory import SHARE_OF_FREE, free_memory, lanes_that_fit, memory_in_words
+from evolute.train.memory import (
+    SHARE_OF_FREE,
+    free_memory,
+    lanes_that_fit,
+    memory_in_words,
+    why_unlikely,
+)
 from evolute.train.protocol import Protocol
 from evolute.train.sources import Sources
 from evolute.train.survey import Survey, survey
@@ -41,6 +51,10 @@ TIMED_SHARE = 0.125
 
 SECONDS_OF_SHAPES = 5.0
 """How long the batches of a split are gone through for their shapes."""
+
+REFERENCE_SEED = 0
+"""Seed of the first of the models, and of the batch, that plans are compared on: so whether a plan
+serves a task, or the model of a seed, depends on no trial and is the same in every process."""
 
 PATIENCE_SECONDS = 20.0
 """How long a process waits for others that find plans: one that hangs must not stop them all."""
@@ -101,19 +115,19 @@ class Ground:
     survey: Survey
 
     @classmethod
-    def of(cls, task: Task, protocol: Protocol, *, seed: int, model: nn.Module) -> Ground:
+    def of(cls, task: Task, protocol: Protocol, *, model: nn.Module) -> Ground:
         """Look at a task as a protocol trains it.
 
         Parameters
         ----------
-        task, protocol, seed
+        task, protocol
             What is trained.
         model
             A new model; given away.
         """
         sources = Sources(task, batch_size=protocol.batch_size, augment=protocol.augment)
-        batch = next(sources.batches(seed))
-        return cls(sources, batch, survey(task, model, batch, seed=seed))
+        batch = next(sources.batches(REFERENCE_SEED))
+        return cls(sources, batch, survey(task, model, batch=batch, seed=REFERENCE_SEED))
 
 
 def most_lanes(equipment: Equipment, bytes_per_lane: int) -> int:
@@ -126,6 +140,30 @@ def most_lanes(equipment: Equipment, bytes_per_lane: int) -> int:
         return equipment.lanes
     memory = equipment.memory_bytes or round(SHARE_OF_FREE * free_memory(equipment.device))
     return lanes_that_fit(bytes_per_lane, memory // equipment.shared_by)
+
+
+def say_if_unlikely(task: Task, equipment: Equipment, *, bytes_per_lane: int) -> None:
+    """Say in one line what does not fit about the memory that is given.
+
+    Parameters
+    ----------
+    task
+        The task.
+    equipment
+        With what it is trained.
+    bytes_per_lane
+        What one training takes.
+    """
+    if equipment.memory_bytes is None or equipment.lanes is not None or equipment.chosen:
+        return  # it does not count, or was spoken of where plans were chosen
+    why = why_unlikely(
+        equipment.memory_bytes,
+        bytes_per_lane=bytes_per_lane,
+        shared_by=equipment.shared_by,
+        device=equipment.device,
+    )
+    if why is not None:
+        _log.warning("task %r: %s", task.name, why)
 
 
 def timed_bytes(device: str) -> int:
@@ -155,9 +193,7 @@ def kind_of(protocol: Protocol) -> str:
     )
 
 
-def choose_plans(
-    task: Task, protocols: Sequence[Protocol], *, seed: int, equipment: Equipment
-) -> Equipment:
+def choose_plans(task: Task, protocols: Sequence[Protocol], *, equipment: Equipment) -> Equipment:
     """Return equipment that names the plan of each kind of network.
 
     One process asks before it starts its workers: so they need not wait for one another, and all
@@ -165,7 +201,7 @@ def choose_plans(
 
     Parameters
     ----------
-    task, protocols, seed
+    task, protocols
         What is going to be trained.
     equipment
         With what; returned as it is if it names a plan itself, or a device that workers may have
@@ -179,24 +215,24 @@ def choose_plans(
     if equipment.plan != AUTO or not has_device(equipment.device):
         return equipment
     kinds = {kind_of(protocol): protocol for protocol in protocols}
-    with fixed_environment(), memory_in_words(task.name, equipment.device):
+    with fixed_environment(), naming(task.name), memory_in_words(task.name, equipment.device):
         found = {
-            kind: _plan_of(task, protocol, seed=seed, equipment=equipment)
-            for kind, protocol in kinds.items()
+            kind: _plan_of(task, protocol, equipment=equipment) for kind, protocol in kinds.items()
         }
     chosen = tuple((kind, plan) for kind, plan in found.items() if plan is not None)
     return replace(equipment, chosen=chosen)
 
 
-def _plan_of(task: Task, protocol: Protocol, *, seed: int, equipment: Equipment) -> str | None:
+def _plan_of(task: Task, protocol: Protocol, *, equipment: Equipment) -> str | None:
     """Return the name of the plan for trials of a protocol; None if it is not chosen by speed."""
-    model = first_model(task, seed, protocol.width).train()
-    ground = Ground.of(task, protocol, seed=seed, model=model)
+    model = first_model(task, REFERENCE_SEED, protocol.width).train()
+    ground = Ground.of(task, protocol, model=model)
+    say_if_unlikely(task, equipment, bytes_per_lane=ground.survey.bytes_per_lane)
     if ground.survey.why_unchecked is not None:
         return None
     choice = plan_lanes(
         task,
-        models_of(task, seed, protocol.width),
+        models_of(task, REFERENCE_SEED, protocol.width),
         ground.batch,
         protocol=protocol,
         bytes_per_lane=ground.survey.bytes_per_lane,
@@ -244,7 +280,8 @@ def plan_lanes(
     kinds = other_kinds(task, protocol, batch)
     fitting = max(1, timed_bytes(equipment.device) // max(1, bytes_per_lane))
 
-    def chosen(plan: str | None) -> Choice:
+    def chosen(plan: str | None, most: int | None = None) -> Choice:
+        size, lanes = 1 << (fitting.bit_length() - 1), most_lanes(equipment, bytes_per_lane)
         return choose(
             build,
             batch,
@@ -252,23 +289,37 @@ def plan_lanes(
             name=task.name,
             version=f"{task.version} width {protocol.width}",
             device=equipment.device,
-            size=min(LANES_TIMED, 1 << (fitting.bit_length() - 1)),
-            lanes=most_lanes(equipment, bytes_per_lane),
+            size=min(LANES_TIMED, size, most or size),
+            lanes=min(lanes, most or lanes),
             plan=plan,
             precision=protocol.precision,
             kinds=kinds,
         )
 
     if equipment.plan != AUTO:
-        return chosen(equipment.plan)
+        return _in_memory(partial(chosen, equipment.plan), task.name)
     known = dict(equipment.chosen).get(kind_of(protocol))
     if known is not None:
         try:
-            return chosen(known)
+            return _in_memory(partial(chosen, known), task.name)
         except InputError as fault:  # chosen on another machine, where the native core is built
             _log.warning("task %r: another plan is looked for: %s", task.name, fault)
     with _one_at_a_time():
-        return chosen(None)
+        return _in_memory(partial(chosen, None), task.name)
+
+
+def _in_memory(chosen: Callable[[int | None], Choice], task: str) -> Choice:
+    """Choose among fewer lanes, each time half as many, until the memory is enough."""
+    most: int | None = None
+    while True:
+        try:
+            return chosen(most)
+        except Exception as error:
+            if not is_out_of_memory(error) or most == 1:
+                raise
+        most = LANES_TIMED // 2 if most is None else most // 2
+        gc.collect()  # what the error held
+        _log.info("task %r: memory ran out as plans were tried: now among %d lanes", task, most)
 
 
 def other_kinds(task: Task, protocol: Protocol, batch: Batch) -> list[Kind]:

@@ -7,56 +7,39 @@ at the same time. A trial's figures do not depend on the others, to the bit.
 
 from __future__ import annotations
 
-import copy
+import gc
 import heapq
 import itertools
 import logging
 import math
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from functools import partial
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 
-from torch import nn
-
-from evolute.lanes.base import LaneNetwork
-from evolute.lanes.loop import LoopNetwork
+from evolute.lanes.base import CannotStackError
 from evolute.lang.rule import Rule
 from evolute.tasks.base import Task
-from evolute.tasks.copies import lost_in_copies
-from evolute.tasks.data import Batch
-from evolute.train.deck import Account, Deck, Lane
+from evolute.tasks.faults import naming
+from evolute.train.deck import Deck
 from evolute.train.equipment import Equipment
-from evolute.train.memory import (
-    MOST_LANES,
-    is_out_of_memory,
-    memory_in_words,
-    too_little_memory,
-)
-from evolute.train.planning import (
-    Ground,
-    first_model,
-    kind_of,
-    models_of,
-    most_lanes,
-    plan_lanes,
-)
+from evolute.train.first_models import FirstModels
+from evolute.train.lane import Account, Lane
+from evolute.train.memory import MOST_LANES, is_out_of_memory, too_little_memory
+from evolute.train.planning import kind_of
 from evolute.train.protocol import Protocol
 from evolute.train.scoring import Course, Scoring
 from evolute.train.trainer import require_scorable, scored_trial, trial_key
+from evolute.train.workshop import MakeNetwork as MakeNetwork
+from evolute.train.workshop import Workshop
 from evolute.trial import Trial, TrialKey
 
 _log = logging.getLogger("evolute")
 
-REMEMBERED_MODELS = 64
-"""First models of different seeds that are kept."""
-
 LEAST_SLOTS = 8
 """A deck is not made smaller than this when lanes leave it."""
 
-
-MakeNetwork = Callable[[nn.Module, int], LaneNetwork]
-"""Makes so many slots for copies of a model."""
+SHARE_ASIDE = 8
+"""Of so many lanes, one is for the trials that only the loop can train."""
 
 
 @dataclass(eq=False, slots=True)
@@ -116,15 +99,22 @@ class Population:
     ) -> None:
         self._task = task
         self._equipment = equipment or Equipment()
-        self._given = self._make_network = make_network
+        self._make_network = make_network
         self._queue: deque[_Job] = deque()
         self._begun: dict[int, _Job] = {}
         self._ready: list[tuple[int, int, _Job, Course]] = []
+        self._training: dict[Lane, None] = {}  # in the order in which they began
+        self._ended: list[tuple[int, Trial]] = []
         self._order = itertools.count()
-        self._models: OrderedDict[tuple[int, int | None], nn.Module] = OrderedDict()
+        self._models = FirstModels(task)
+        self._workshop: Workshop | None = None
         self._deck: Deck | None = None
-        self._kind: str | None = None
         self._most = self._equipment.lanes or MOST_LANES
+        self._asked = 1  # slots of the deck that was made last
+        self._last_try = False  # whether one slot ran out of memory already
+        self._aside: Population | None = None
+        self._waits = False  # until the trials aside have ended
+        self._told: set[str] = set()
 
     def add(
         self,
@@ -168,23 +158,29 @@ class Population:
     @property
     def busy(self) -> bool:
         """Whether a trial is waiting or under way."""
-        return bool(self._queue or self._begun)
+        return bool(self._queue or self._begun) or self._is_busy_aside
+
+    @property
+    def _is_busy_aside(self) -> bool:
+        return self._aside is not None and self._aside.busy
 
     @property
     def under_way(self) -> tuple[int, ...]:
         """Tickets of the trials that have begun and not ended."""
-        return tuple(self._begun)
+        aside = () if self._aside is None else self._aside.under_way
+        return (*self._begun, *aside)
 
     @property
     def lanes(self) -> int:
         """Number of trainings side by side at present."""
-        return 0 if self._deck is None else len(self._deck.lanes)
+        own = 0 if self._deck is None else len(self._deck.lanes)
+        return own + (0 if self._aside is None else self._aside.lanes)
 
     def drop_waiting(self) -> list[int]:
         """Forget the trials that have not begun; return their tickets."""
         tickets = [job.ticket for job in self._queue]
         self._queue.clear()
-        return tickets
+        return tickets + ([] if self._aside is None else self._aside.drop_waiting())
 
     def run(self) -> Iterator[tuple[int, Trial]]:
         """Step until nothing is left; yield each trial as it ends."""
@@ -194,48 +190,84 @@ class Population:
     def step(self) -> list[tuple[int, Trial]]:
         """Make one step of all lanes; return the trials that ended in it, with their tickets.
 
+        Where memory runs out, half as many lanes go on at the next step.
+
         Raises
         ------
+        InputError
+            If the plan that is named cannot serve the network.
         TaskError
             If the user's code raises, or not even one lane fits into the memory.
         """
-        self._fill()
-        deck = self._deck
-        if deck is None or not deck.lanes:
-            return []
+        ran_out = False
+        self._waits = self._waits and self._is_busy_aside
         try:
-            ended = deck.step()
+            with naming(self._task.name):
+                if not self._waits:
+                    self._advance()
+                if self._aside is not None and self._is_busy_aside:
+                    self._ended += self._aside.step()
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            self._halve(error)
-            return []
-        trials = [trial for lane in ended for trial in self._ended(lane)]
-        return trials + self._timed_out(deck)
+            self._ran_out(error)
+            ran_out = True
+        if ran_out:  # the error is gone, and with it what the code that raised it held
+            gc.collect()
+        ended, self._ended = self._ended, []
+        return ended
+
+    def _advance(self) -> None:
+        """Fill the slots and make one step of them."""
+        self._fill()
+        deck = self._deck
+        if deck is None or not deck.lanes:
+            return
+        for lane in deck.step():
+            self._left(lane)
+        self._time_out()
 
     def _fill(self) -> None:
         """Give free slots to the courses that are ready, and begin trials for more of them."""
         while self._has_room() and (self._ready or self._begin_next()):
-            deck = self._deck
-            assert deck is not None
+            deck = self._deck or self._make_deck()
             if not deck.free:
-                deck.resize(min(2 * deck.network.size, self._most))
-            _, _, job, course = heapq.heappop(self._ready)
-            if job.scoring.result is None:
-                first = self._model if deck.keeps_models else self._first_model
-                model = first(job.seed, job.protocol.width)
-                deck.begin(Lane(course, job.rule, job.seed, job.account, job.ticket), model)
+                self._resize(deck, min(2 * deck.network.size, self._most))
+            _, _, job, course = self._ready[0]
+            if job.scoring.result is None and not self._begin(deck, job, course):
+                continue
+            heapq.heappop(self._ready)
         self._shrink()
+
+    def _begin(self, deck: Deck, job: _Job, course: Course) -> bool:
+        """Give a slot to a course; say whether the plan of the deck can train its model."""
+        model = self._models.own if deck.keeps_models else self._models.kept
+        lane = Lane(course, job.rule, job.seed, job.account, job.ticket)
+        try:
+            deck.begin(lane, model(job.seed, job.protocol.width))
+        except CannotStackError as fault:
+            self._set_aside(job, f"plan {deck.network.plan!r}: {fault}")
+            return False
+        self._training[lane] = None
+        return True
 
     def _begin_next(self) -> bool:
         """Begin the trial that has waited longest, if this deck can train it."""
         if not self._queue:
             return False
         job = self._queue[0]
-        if job.kind != self._kind:
+        if self._workshop is None or job.kind != self._workshop.kind:
             if self._begun:
                 return False
-            self._open(job)
+            self._deck, self._asked = None, 1
+            self._workshop = Workshop.of(
+                self._task,
+                job.protocol,
+                equipment=self._equipment,
+                models=self._models,
+                make_network=self._make_network,
+            )
+            self._most = self._workshop.most
         self._queue.popleft()
         self._begun[job.ticket] = job
         for course in job.scoring.begin():
@@ -245,42 +277,19 @@ class Population:
     def _push(self, job: _Job, course: Course) -> None:
         heapq.heappush(self._ready, (job.ticket, next(self._order), job, course))
 
-    def _open(self, job: _Job) -> None:
-        """Make the deck for trials like this one."""
-        with memory_in_words(self._task.name, self._equipment.device):
-            self._make_deck(job)
+    def _make_deck(self) -> Deck:
+        """Make a deck for all that waits, as large as it may be."""
+        assert self._workshop is not None
+        waiting = len(self._queue) + len(self._ready)
+        self._asked = min(self._most, _power_of_two(waiting))
+        self._deck = self._workshop.deck(self._asked)
+        return self._deck
 
-    def _make_deck(self, job: _Job) -> None:
-        equipment = self._equipment
-        model = self._model(job.seed, job.protocol.width)
-        ground = Ground.of(self._task, job.protocol, seed=job.seed, model=model)
-        self._most = most_lanes(equipment, ground.survey.bytes_per_lane)
-        self._kind = job.kind
-        self._sources, self._survey = ground.sources, ground.survey
-        self._make_network = self._given or self._planned(job, ground.batch)
-        self._new_deck(job, min(self._most, _power_of_two(len(self._queue))))
-
-    def _planned(self, job: _Job, batch: Batch) -> MakeNetwork:
-        """Return what makes the slots of a network by the plan that serves it."""
-        why = self._survey.why_unchecked
-        if why is not None:
-            _log.info("task %r: plan 'loop': %s", self._task.name, why)
-            return partial(LoopNetwork, device=self._equipment.device)
-        choice = plan_lanes(
-            self._task,
-            models_of(self._task, job.seed, job.protocol.width),
-            batch,
-            protocol=job.protocol,
-            bytes_per_lane=self._survey.bytes_per_lane,
-            equipment=self._equipment,
-        )
-        _log.info("task %r: plan %r: %s", self._task.name, choice.plan, choice.why)
-        return lambda _model, size: choice.make(size)
-
-    def _new_deck(self, job: _Job, size: int) -> None:
-        assert self._make_network is not None
-        network = self._make_network(self._model(job.seed, job.protocol.width), size)
-        self._deck = Deck(self._task, network, self._sources, self._survey)
+    def _resize(self, deck: Deck, size: int) -> None:
+        """Change the number of slots; for a moment both are there, the old ones and the new."""
+        self._asked = max(size, deck.network.size)
+        deck.resize(size)
+        self._asked = size
 
     def _has_room(self) -> bool:
         """Whether one more lane fits."""
@@ -294,66 +303,90 @@ class Population:
             return
         needed = max(LEAST_SLOTS, _power_of_two(len(deck.lanes)))
         if 2 * needed < deck.network.size:
-            deck.resize(needed)
+            self._resize(deck, needed)
 
-    def _model(self, seed: int, width: int | None) -> nn.Module:
-        """Return a model of its own with the first weights of a seed."""
-        first = self._first_model(seed, width)
-        if lost_in_copies(first) is not None:
-            return first_model(self._task, seed, width).train()
-        return copy.deepcopy(first)
-
-    def _first_model(self, seed: int, width: int | None) -> nn.Module:
-        """Return the model that is kept with the first weights of a seed, not to be changed."""
-        key = seed, width
-        if key not in self._models:
-            self._models[key] = first_model(self._task, seed, width).train()
-            if len(self._models) > REMEMBERED_MODELS:
-                self._models.popitem(last=False)
-        self._models.move_to_end(key)
-        return self._models[key]
-
-    def _ended(self, lane: Lane) -> list[tuple[int, Trial]]:
-        """Go on with the trial of a course that ended; return the trial if it ended too."""
+    def _left(self, lane: Lane) -> None:
+        """Go on with the trial of a lane that left its slot."""
         job = self._begun.get(lane.ticket)
-        if job is None:  # another course of this trial ended it in the same step
-            return []
-        for course in job.scoring.ended(lane.course):
-            self._push(job, course)
-        if job.scoring.result is None:
-            return []
-        del self._begun[job.ticket]
-        trial = scored_trial(job.key, job.scoring, seconds=job.account.seconds)
-        return [(job.ticket, trial)]
+        if job is not None and lane.refusal is not None:
+            self._set_aside(job, lane.refusal)
+        elif job is not None:  # else another course of this trial ended it in the same step
+            for course in job.scoring.ended(lane.course):
+                self._push(job, course)
+            if job.scoring.result is not None:
+                trial = scored_trial(job.key, job.scoring, seconds=job.account.seconds)
+                self._ended.append((job.ticket, trial))
+                del self._begun[job.ticket]
+            self._last_try = False
+        self._training.pop(lane, None)
 
-    def _timed_out(self, deck: Deck) -> list[tuple[int, Trial]]:
+    def _time_out(self) -> None:
         """End the trials whose time is over."""
-        trials = []
         for job in [job for job in self._begun.values() if job.account.seconds > job.limit_seconds]:
-            own = [lane for lane in deck.lanes if lane.ticket == job.ticket]
-            for lane in own:
-                deck.leave(lane)
+            own = self._stop(job)
             if own:
                 own[0].course.steps = own[0].steps
                 own[0].course.timed_out(job.limit_seconds)
-                trials += self._ended(own[0])
-        return trials
+                self._left(own[0])
 
-    def _halve(self, error: Exception) -> None:
+    def _stop(self, job: _Job) -> list[Lane]:
+        """Free the slots of a trial; return the lanes that were in them."""
+        assert self._deck is not None
+        own = [lane for lane in self._deck.lanes if lane.ticket == job.ticket]
+        for lane in own:
+            self._deck.leave(lane)
+        for lane in [lane for lane in self._training if lane.ticket == job.ticket]:
+            del self._training[lane]
+        return own
+
+    def _set_aside(self, job: _Job, reason: str) -> None:
+        """Let a trial begin again in the loop, beside all others.
+
+        Whether it must is a property of the trial, of its seed and the batches it comes to, so its
+        result is the same whenever that is found out, and so are those of all others.
+        """
+        if reason not in self._told:
+            self._told.add(reason)
+            _log.warning(
+                "task %r: %s; the trials that meet this are trained by the plan 'loop', from "
+                "their beginning", self._task.name, reason,
+            )  # fmt: skip
+        self._stop(job)
+        self._ready = [entry for entry in self._ready if entry[2] is not job]
+        heapq.heapify(self._ready)
+        del self._begun[job.ticket]
+        if self._aside is None:
+            lanes = max(1, self._most // SHARE_ASIDE)
+            equipment = replace(self._equipment, plan="loop", lanes=lanes, chosen=())
+            self._aside = Population(self._task, equipment)
+        limit = None if math.isinf(job.limit_seconds) else job.limit_seconds
+        self._aside.add(job.ticket, job.rule, job.protocol, seed=job.seed, timeout_seconds=limit)
+
+    def _ran_out(self, error: Exception) -> None:
         """Go on with half as many slots; courses under way begin again, so nothing is lost."""
-        deck = self._deck
-        assert deck is not None
-        size = deck.network.size
-        if size == 1:
-            device = self._equipment.device
-            raise too_little_memory(self._task.name, error, device=device) from error
-        lanes, self._most = deck.lanes, max(1, size // 2)
-        for lane in lanes:
-            job = self._begun[lane.ticket]
-            self._push(job, job.scoring.restarted(lane.course))
+        for lane in self._training:
+            job = self._begun.get(lane.ticket)
+            if job is not None:
+                job.account.seconds -= lane.seconds
+                self._push(job, job.scoring.restarted(lane.course))
+        self._training.clear()
         self._deck = None  # its memory is free before the next one is made
-        del deck
-        self._new_deck(self._begun[lanes[0].ticket], self._most)
+        if self._workshop is not None:
+            self._workshop.ground.sources.forget()
+        if self._asked > 1:
+            self._most = self._asked // 2
+            _log.info(
+                "task %r: memory ran out with %d lanes: %d at most go on",
+                self._task.name, self._asked, self._most,
+            )  # fmt: skip
+        elif self._is_busy_aside and not self._waits:
+            self._waits = True
+        elif not self._last_try:  # what was kept is given back: once more
+            self._last_try = True
+        else:
+            raise too_little_memory(
+                self._task.name, error, device=self._equipment.device
+            ) from error
 
 
 def _power_of_two(count: int) -> int:

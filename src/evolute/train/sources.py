@@ -6,14 +6,15 @@ functions of the seed and the step alone, whoever asks and in whatever order.
 
 from __future__ import annotations
 
+import copy
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import nullcontext
 
 from evolute.seeds import derive, torch_generator
+from evolute.seeds.streams import Stream, seeded
 from evolute.tasks.base import Task
 from evolute.tasks.data import Batch, TensorData
-from evolute.tasks.randomness import Stream, seeded
 from evolute.train.survey import tensors_of
 
 REMEMBERED_BYTES = 256 * 2**20
@@ -43,7 +44,7 @@ class Sources:
         budget_bytes: int = REMEMBERED_BYTES,
     ) -> None:
         self._task, self._batch_size, self._augment = task, batch_size, augment
-        self._left = budget_bytes
+        self._left = self._budget = budget_bytes
         self._seeds: OrderedDict[int, _Seed] = OrderedDict()
 
     def cohort(self, seed: int) -> Cohort:
@@ -52,6 +53,11 @@ class Sources:
             self._seeds[seed] = _Seed(self, seed)
         self._seeds.move_to_end(seed)
         return Cohort(self._seeds[seed])
+
+    def forget(self) -> None:
+        """Forget all batches, as when memory ran out; they are made again for those who come."""
+        self._seeds.clear()
+        self._left = self._budget
 
     def batches(self, seed: int) -> Iterator[Batch]:
         """Yield the batches of a seed from the first."""
@@ -94,6 +100,7 @@ class _Seed:
         self.remembered: list[Batch] = []
         self.size = 0
         self.in_use = 0
+        self.noise: Stream | None = None  # at its beginning, which copies of it have in common
         self._full = False
         self._frontier: Iterator[Batch] | None = None
         """Yields the batch after those remembered, while no cohort has it."""
@@ -145,8 +152,14 @@ class Cohort:
     def noise(self) -> Stream:
         """What the models of these lanes draw from."""
         if self._noise is None:
-            self._noise = Stream(derive(self._seed.seed, "model noise"))
+            self._noise = self.own_noise()
         return self._noise
+
+    def own_noise(self) -> Stream:
+        """Return what one model of this seed draws from, if no other draws from the same."""
+        if self._seed.noise is None:
+            self._seed.noise = Stream(derive(self._seed.seed, "model noise"))
+        return copy.copy(self._seed.noise)
 
     def next_batch(self) -> Batch:
         """Return the batch of the next step."""

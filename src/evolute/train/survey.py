@@ -12,12 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from evolute.compiler.options import refused_gradient
+from evolute.errors import TaskError
 from evolute.seeds import derive
+from evolute.seeds.streams import seeded
 from evolute.tasks.base import Task
 from evolute.tasks.copies import lost_in_copies
 from evolute.tasks.data import Batch
 from evolute.tasks.faults import calling
-from evolute.tasks.randomness import seeded
 
 STATES_PER_WEIGHT = 8
 """Copies of a weight that a lane is counted with: itself, its gradient, the states of its rule."""
@@ -40,6 +42,8 @@ class Survey:
         Whether it writes into its batch, so that lanes cannot share one.
     trained
         Names of the weights that an optimizer would be given.
+    untrained
+        Names of the weights that got no gradient.
     lost
         What a copy of the model would lose, in words; None if nothing.
     """
@@ -48,6 +52,7 @@ class Survey:
     is_random: bool
     changes_inputs: bool
     trained: tuple[str, ...]
+    untrained: frozenset[str] = frozenset()
     lost: str | None = None
 
     @property
@@ -60,7 +65,7 @@ class Survey:
         return None
 
 
-def survey(task: Task, model: nn.Module, batch: Batch, *, seed: int) -> Survey:
+def survey(task: Task, model: nn.Module, *, batch: Batch, seed: int) -> Survey:
     """Make one training step of a plain model, which is given away, and see what it does.
 
     Parameters
@@ -73,7 +78,7 @@ def survey(task: Task, model: nn.Module, batch: Batch, *, seed: int) -> Survey:
     Raises
     ------
     TaskError
-        If the user's code raises.
+        If the user's code raises, or a gradient is sparse.
     """
     own = copy.deepcopy(batch)
     versions = _versions(own)
@@ -93,6 +98,7 @@ def survey(task: Task, model: nn.Module, batch: Batch, *, seed: int) -> Survey:
         is_random = _generators() != before
         with calling(task.name, "the backward pass of its loss", advice="mend the model"):
             loss.backward()
+    _require_dense(task, model)
     for tensor in (*model.parameters(), *tensors_of(own)):
         kept.pop(tensor.untyped_storage().data_ptr(), None)
     weights = dict(model.named_parameters())
@@ -102,8 +108,17 @@ def survey(task: Task, model: nn.Module, batch: Batch, *, seed: int) -> Survey:
         is_random=is_random,
         changes_inputs=_versions(own) != versions,
         trained=tuple(name for name, weight in weights.items() if weight.requires_grad),
+        untrained=frozenset(name for name, weight in weights.items() if weight.grad is None),
         lost=lost_in_copies(model),
     )
+
+
+def _require_dense(task: Task, model: nn.Module) -> None:
+    named = [*model.named_parameters()]
+    group = {"param_names": [name for name, _ in named]}
+    for position, (_, weight) in enumerate(named):
+        if weight.grad is not None and weight.grad.layout is not torch.strided:
+            raise TaskError(f"task {task.name!r}: {refused_gradient(weight.grad, group, position)}")
 
 
 def _generators() -> tuple[bytes, str, object]:
