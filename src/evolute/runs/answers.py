@@ -45,12 +45,14 @@ class Answers:
         self._elsewhere: dict[str, TrialRequest] = {}
         self._leases = LeaseKeeper(store)
         self._looked = 0.0
+        self._all_new = False
 
     def ask(self, requests: Mapping[str, TrialRequest]) -> None:
         """Ask for trials by their digests; what was asked before is not asked again."""
         fresh = {each: request for each, request in requests.items() if each not in self._asked}
         self._asked |= fresh.keys()
-        self._find(fresh)
+        if fresh:
+            self._find(fresh)
 
     def next(self) -> tuple[Trial, bool] | None:
         """Wait for the next trial; return it and whether it was trained now, None if none is left.
@@ -91,16 +93,21 @@ class Answers:
     def _find(self, wanted: Mapping[str, TrialRequest]) -> None:
         """Look these up, train what is free, and remember what others train."""
         self._looked = time.monotonic()
+        # Where nothing was stored last time, it is asked once only: no lease is given of what is.
+        mine = self._leases.claim(list(wanted)) if self._all_new else frozenset()
+        unclaimed = [digest for digest in wanted if digest not in mine]
         stored = {
             digest: trial
-            for digest, trial in self._store.get_many(list(wanted)).items()
+            for digest, trial in (self._store.get_many(unclaimed) if unclaimed else {}).items()
             if trial.outcome.kind not in RETRIED_KINDS
         }
         for digest in stored:
             self._elsewhere.pop(digest, None)
         self._known.extend((trial, False) for trial in stored.values())
         missing = {each: request for each, request in wanted.items() if each not in stored}
-        mine = self._leases.claim(list(missing)) if missing else frozenset()
+        if unclaimed and missing:
+            mine = self._leases.claim(list(missing))
+        self._all_new = len(mine) == len(wanted)
         for digest, request in missing.items():
             if digest in mine:
                 self._elsewhere.pop(digest, None)
