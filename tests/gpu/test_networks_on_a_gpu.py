@@ -15,9 +15,9 @@ from evolute.lanes.check import exact_convolutions
 from evolute.lanes.choose import choose
 from evolute.lanes.criterion import LaneCriterion
 from evolute.lanes.graphed import GraphedNetwork
-from evolute.lanes.noise import SeededStream
 from evolute.lanes.plans import plans_on
 from evolute.lanes.stacked.network import StackedNetwork
+from evolute.seeds.streams import Stream
 from evolute.tasks.criteria import accuracy
 from evolute.tasks.networks import published_convnet
 
@@ -53,7 +53,7 @@ def trained(network: BatchedNetwork, criterion: LaneCriterion = CRITERION) -> li
     """Losses of all steps, then the weights and buffers; two lanes share a stream."""
     for slot in range(LANES):
         network.put(slot, model(slot))
-    streams = [SeededStream(seed) for seed in (0, 0, 1, 2)]
+    streams = [Stream(seed) for seed in (0, 0, 1, 2)]
     losses = []
     for number in range(STEPS):
         measured = network.train_step([batch(number)] * LANES, range(LANES), criterion, streams)

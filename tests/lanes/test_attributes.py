@@ -21,9 +21,9 @@ from evolute.lanes.check import check_against_plain
 from evolute.lanes.choose import choose
 from evolute.lanes.graphed import GraphedNetwork
 from evolute.lanes.loop import LoopNetwork
-from evolute.lanes.noise import SeededStream
 from evolute.lanes.stacked.network import StackedNetwork
 from evolute.lanes.vmap import VmapNetwork
+from evolute.seeds.streams import Stream
 
 BATCHED: list[type[LaneNetwork]] = [StackedNetwork, GraphedNetwork, VmapNetwork]
 Make = Callable[[], Any]
@@ -246,7 +246,7 @@ def test_weights_and_buffers_without_a_dimension_are_those_of_each_lane(
     models[1].get_parameter("k").data.fill_(float("nan"))
     for slot, model in enumerate(models):
         network.put(slot, model)
-    network.train_step([vectors()] * 3, range(3), CLASSES, [SeededStream(0)] * 3)
+    network.train_step([vectors()] * 3, range(3), CLASSES, [Stream(0)] * 3)
     assert network.finite(range(3)) == [True, False, True]
     network.resize(2, keep=[1, 2])
     assert network.finite([0, 1]) == [False, True]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from evolute.errors import InputError
 from evolute.lanes.base import LaneNetwork
 from evolute.lanes.choose import PLANS, Choice, choose
-from evolute.lanes.noise import SeededStream
+from evolute.seeds.streams import Stream
 from evolute.tasks.networks import perceptron, published_convnet
 
 STEPS = 3
@@ -92,7 +92,7 @@ def trajectory(
     running = [slot, *others]
     for number, place in enumerate(running):
         network.put(place, model_of(case, SEED if number == 0 else SEED + 1 + place % 2))
-    own, shared = SeededStream(SEED), SeededStream(SEED)
+    own, shared = Stream(SEED), Stream(SEED)
     losses = []
     for step in range(STEPS):
         mine, theirs = batch_of(case, step), batch_of(case, step - 1)
@@ -139,7 +139,7 @@ def test_lanes_of_one_seed_see_the_draws_of_the_plain_module(name: str) -> None:
     network = PLANS["stacked"].make(model, 3)
     for slot in range(3):
         network.put(slot, copy.deepcopy(model))
-    stream, own = SeededStream(3), SeededStream(3)
+    stream, own = Stream(3), Stream(3)
     model.train()
     for step in range(2):
         batch = batch_of(case, step)

@@ -30,10 +30,10 @@ from evolute.lanes.graphed import (
     as_before,
     rehearse,
 )
-from evolute.lanes.noise import SeededStream
 from evolute.lanes.plans import GRAPHED, PLANS, Plan, plans_on
 from evolute.lanes.stacked.network import StackedNetwork
 from evolute.lanes.timing import Stopwatch
+from evolute.seeds.streams import Stream
 
 CRITERION = LaneCriterion(functional.cross_entropy, named_loss="cross_entropy")
 LANES = 4
@@ -100,7 +100,7 @@ class Follower:
         self.network = network
         for slot in range(network.size):
             network.put(slot, model(slot))
-        streams = [SeededStream(seed) for seed in range(network.size)]
+        streams = [Stream(seed) for seed in range(network.size)]
         self.streams = [streams[0], *streams[:-1]]
 
     def step(self, number: int, slots: list[int], *, apart: bool = False) -> list[Tensor]:
@@ -139,7 +139,7 @@ def test_replays_train_a_network_with_dropout_as_the_stacked_plan_does_to_the_bi
     assert (graphs.captured, graphs.replayed) == (1, 6 * passes - 1)
 
 
-class Counted(SeededStream):
+class Counted(Stream):
     """A stream that counts how often it is drawn from."""
 
     times = 0

@@ -12,7 +12,7 @@ from torch import nn
 
 from evolute.errors import InputError
 from evolute.lanes.choose import Choice, choose
-from evolute.lanes.noise import SeededStream
+from evolute.seeds.streams import Stream
 
 LAYERS: dict[str, Callable[[], nn.Module]] = {
     "linear": lambda: nn.Sequential(nn.Linear(9, 7), nn.Linear(7, 9)),
@@ -102,7 +102,7 @@ def _first_lane(
         network.put(slot, made())
     for weight in network.weights:
         weight[1:] *= 1.5
-    noise = [SeededStream(slot) for slot in range(size)]
+    noise = [Stream(slot) for slot in range(size)]
     losses = network.train_step([batch] * size, range(size), CLASSES, noise).losses
     tensors = [losses[0], *(gradient[0] for gradient in network.gradients)]
     return tuple(each.detach().numpy().tobytes() for each in tensors)

@@ -14,7 +14,7 @@ from evolute.errors import TaskError
 from evolute.lanes.base import LaneNetwork
 from evolute.lanes.choose import PLANS
 from evolute.lanes.loop import LoopNetwork
-from evolute.lanes.noise import SeededStream
+from evolute.seeds.streams import Stream
 
 
 def filled(plan: str, case: Case, size: int) -> tuple[LaneNetwork, list[nn.Module]]:
@@ -77,7 +77,7 @@ def test_a_lane_that_diverges_leaves_the_others_as_they_are() -> None:
         network.weights[0][1].fill_(float("nan"))
     batch = CASES["convnet"].batch
     found = [
-        each.train_step([batch] * 3, range(3), CLASSES, [SeededStream(1)] * 3).losses
+        each.train_step([batch] * 3, range(3), CLASSES, [Stream(1)] * 3).losses
         for each in (network, alone)
     ]
     assert found[0][1].isnan()
@@ -125,7 +125,7 @@ def test_lanes_that_share_a_stream_draw_the_same_in_a_loop_and_it_goes_on_once()
     network = LoopNetwork(model, 3)
     for slot in range(3):
         network.put(slot, copy.deepcopy(model))
-    stream, once = SeededStream(0), SeededStream(0)
+    stream, once = Stream(0), Stream(0)
     losses = network.train_step([vectors()] * 3, range(3), CLASSES, [stream] * 3).losses
     assert losses.unique().numel() == 1
     network.train_step([vectors()], [0], CLASSES, [once])
@@ -139,7 +139,7 @@ def test_batches_of_other_shapes_share_a_step() -> None:
     network, models = filled("stacked", CASES["convnet"], 2)
     inputs, targets = images()
     batches = [(inputs, targets), (inputs[:5], targets[:5])]
-    losses = network.train_step(batches, [0, 1], CLASSES, [SeededStream(0), SeededStream(0)]).losses
+    losses = network.train_step(batches, [0, 1], CLASSES, [Stream(0), Stream(0)]).losses
     for model, batch, loss, stream in zip(models, batches, losses, [0, 0], strict=True):
-        with SeededStream(stream).active():
+        with Stream(stream).active():
             torch.testing.assert_close(CLASSES.loss(model(batch[0]), batch[1]).detach(), loss)

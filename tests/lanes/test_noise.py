@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from evolute.lanes import noise as module
 from evolute.lanes.check import check_against_plain
-from evolute.lanes.noise import Draws, SeededStream, replayed, same_draws, seeded_device
+from evolute.lanes.noise import Draws, replayed, same_draws, seeded_device
 from evolute.lanes.plans import PLANS
+from evolute.seeds.streams import Stream
 
 GPU = torch.device("cuda:0")
 
@@ -39,7 +40,7 @@ def generator(monkeypatch: pytest.MonkeyPatch) -> torch.Generator:
 
 def drawn(generator: torch.Generator, seeds: list[int], *, passes: int = 1) -> list[Tensor]:
     """Two draws of a step of lanes with these seeds, in the last of so many passes."""
-    streams = {seed: SeededStream(seed) for seed in seeds}
+    streams = {seed: Stream(seed) for seed in seeds}
     noise = replayed([streams[seed] for seed in seeds], GPU)
     assert noise is not None
     found: list[Tensor] = []
@@ -66,7 +67,7 @@ def test_every_pass_of_a_step_draws_the_same_on_a_gpu(generator: torch.Generator
 
 
 def test_another_step_draws_something_else_on_a_gpu(generator: torch.Generator) -> None:
-    stream, found = SeededStream(0), []
+    stream, found = Stream(0), []
     for _ in range(2):
         with stream.active(), seeded_device(GPU):
             found.append(torch.rand(3, generator=generator))
@@ -77,7 +78,7 @@ def test_lanes_of_one_stream_that_run_in_turns_draw_the_same_on_a_gpu(
     generator: torch.Generator,
 ) -> None:
     found = []
-    with same_draws(SeededStream(0), GPU) as back:
+    with same_draws(Stream(0), GPU) as back:
         for _ in range(2):
             back()
             found.append(torch.rand(3, generator=generator))

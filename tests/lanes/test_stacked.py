@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from lanes.networks import CASES, SQUARES, Case, Transformer, images, texts, vectors
@@ -190,6 +191,13 @@ class Draws(nn.Linear):
         return super().forward(x) + torch.randn(3)
 
 
+class DrawsOne(nn.Linear):
+    """Draws one number by NumPy."""
+
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(x) * float(np.random.rand())
+
+
 class StopsGradient(nn.Linear):
     """Runs a part without a graph, which a trace does not see."""
 
@@ -206,6 +214,7 @@ class StopsGradient(nn.Linear):
         (Counts, "keeps Python state between calls .calls"),
         (Branches, "cannot be traced"),
         (Draws, "draws random numbers"),
+        (DrawsOne, "draws random numbers"),
         (StopsGradient, "differs from the plain module"),
     ],
 )

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.random import mtrand
 
 from evolute.lanes import turns as module
 from evolute.lanes.turns import Turns
-from evolute.seeds.streams import Stream, generator_states, same_states
+from evolute.seeds.streams import States, Stream, generator_states, install, same_states
 
 DRAWS: list[Callable[[], Any]] = [
     lambda: torch.rand(1).item(),
@@ -53,9 +54,13 @@ def test_each_draws_what_it_would_alone_whenever_it_begins(draw: Callable[[], An
 def test_streams_that_nobody_draws_from_are_installed_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    installed = []
-    real = module.install
-    monkeypatch.setattr(module, "install", lambda given: (installed.append(given), real(given)))
+    installed: list[States] = []
+
+    def counted(states: States) -> None:
+        installed.append(states)
+        install(states)
+
+    monkeypatch.setattr(module, "install", counted)
     origin = Stream(0)
     streams = [copy.copy(origin) for _ in range(16)]
     turns = Turns()
@@ -67,12 +72,12 @@ def test_streams_that_nobody_draws_from_are_installed_once(
 
 
 def test_another_generator_of_numpy_is_told_from_itself_too() -> None:
-    kept = np.random.get_bit_generator()
+    kept = mtrand.get_bit_generator()
     try:
-        np.random.set_bit_generator(np.random.PCG64(3))
+        mtrand.set_bit_generator(np.random.PCG64(3))
         before = module._mark()
         assert module._mark() == before
         np.random.rand()
         assert module._mark() != before
     finally:
-        np.random.set_bit_generator(kept)
+        mtrand.set_bit_generator(kept)

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from train.small_task import AT_RATE, make, untimed
 
-from evolute.lanes.noise import SeededStream
 from evolute.lang.rule import Rule
+from evolute.seeds.streams import Stream
 from evolute.train.environment import fixed_environment
 from evolute.train.equipment import Equipment
 from evolute.train.population import Population
@@ -96,7 +96,7 @@ def test_lanes_draw_what_the_plain_trainer_draws(build: Callable[[], nn.Module],
 
 
 def test_a_seeded_stream_holds_the_generators_of_torch_numpy_and_python() -> None:
-    stream, again = SeededStream(5), SeededStream(5)
+    stream, again = Stream(5), Stream(5)
     with stream.active():
         drawn = random.random(), float(torch.rand(()))
     outside = random.getstate()

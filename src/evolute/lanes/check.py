@@ -20,8 +20,9 @@ from torch.nn.parameter import is_lazy
 from evolute.errors import TaskError
 from evolute.lanes.base import Batch, CannotStackError, LaneNetwork
 from evolute.lanes.criterion import LaneCriterion
-from evolute.lanes.noise import SeededStream, seeded_device
+from evolute.lanes.noise import seeded_device
 from evolute.seeds import torch_generator
+from evolute.seeds.streams import Stream
 
 TOLERANCES = {"float32": 2e-3, "bf16": 1e-1}
 """Largest distance from the plain module, as a share of the norm. Rounding stays far below; a wrong
@@ -210,7 +211,7 @@ def _plain(subject: Subject, lane: int) -> _Seen:
     model = copy.deepcopy(subject.models[lane]).to(subject.device)
     model.train()
     parameters = dict(model.named_parameters())
-    noise = SeededStream(lane)
+    noise = Stream(lane)
     losses: list[Tensor] = []
     gradients: list[dict[str, Tensor]] = []
     for batch in subject.batches:
@@ -226,7 +227,7 @@ def _plain(subject: Subject, lane: int) -> _Seen:
                 parameters[name].sub_(gradient, alpha=RATE)
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     model.eval()
-    with torch.no_grad(), SeededStream(0).active(), seeded_device(subject.device):
+    with torch.no_grad(), Stream(0).active(), seeded_device(subject.device):
         evaluation = _loss(subject, model, subject.batches[0]).item()
     return _Seen(losses, gradients, buffers, evaluation)
 
@@ -250,7 +251,7 @@ def _lanes(
     slots = range(len(lanes))
     for slot, lane in enumerate(lanes):
         network.put(slot, copy.deepcopy(subject.models[lane]))
-    noise = [SeededStream(lane) for lane in lanes]
+    noise = [Stream(lane) for lane in lanes]
     losses: list[Tensor] = []
     gradients: list[list[dict[str, Tensor]]] = []
     for batch in subject.batches:
@@ -262,7 +263,7 @@ def _lanes(
             for weight, gradient in zip(network.weights, network.gradients, strict=True):
                 weight.sub_(gradient, alpha=RATE)
     buffers = [_buffers(network.module(slot)) for slot in slots]
-    with SeededStream(0).active():
+    with Stream(0).active():
         evaluations = network.evaluate([subject.batches[0]], slots, subject.criterion)
     return [
         _Seen(

@@ -7,74 +7,13 @@ from draw to draw of that step, and is put back.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 
-
-class SeededStream:
-    """A stream of the global generators of torch, NumPy and Python that begins at a seed.
-
-    >>> with SeededStream(0).active():
-    ...     first = torch.rand(1), random.random()
-    >>> with SeededStream(0).active():
-    ...     bool(torch.rand(1) == first[0]), random.random() == first[1]
-    (True, True)
-    """
-
-    def __init__(self, seed: int) -> None:
-        self._state = (
-            torch.Generator().manual_seed(seed).get_state(),
-            np.random.RandomState(seed).get_state(),
-            random.Random(seed).getstate(),
-        )
-
-    @contextmanager
-    def active(self) -> Iterator[None]:
-        """Let the code inside draw from this stream, which goes on where it last stopped."""
-        outer = generator_states()
-        _install(self._state)
-        try:
-            yield
-        finally:
-            self._state = generator_states()
-            _install(outer)
-
-
-States = tuple[torch.Tensor, Any, Any]
-"""Where the global generators of torch, NumPy and Python stand."""
-
-
-def generator_states() -> States:
-    """Return where the global generators stand on the CPU.
-
-    >>> before = generator_states()
-    >>> _ = torch.rand(1)
-    >>> same_states(before, generator_states())
-    False
-    """
-    return torch.default_generator.get_state(), np.random.get_state(), random.getstate()
-
-
-def same_states(one: States, other: States) -> bool:
-    """Say whether nothing was drawn between the two."""
-    return (
-        torch.equal(one[0], other[0])
-        and one[1][2:] == other[1][2:]
-        and np.array_equal(one[1][1], other[1][1])
-        and one[2] == other[2]
-    )
-
-
-def _install(states: States) -> None:
-    """Let the global generators stand there."""
-    torch.default_generator.set_state(states[0])
-    np.random.set_state(states[1])
-    random.setstate(states[2])
+from evolute.seeds.streams import States, generator_states, install
 
 
 def shared_draws(noise: Sequence[Any] | None, count: int) -> list[tuple[Any, list[int]]]:
@@ -156,7 +95,7 @@ def same_draws(stream: Any, device: torch.device) -> Iterator[Callable[[], None]
         states = generator_states()
 
         def back() -> None:
-            _install(states)
+            install(states)
             if generator is not None and own is not None:
                 generator.set_state(own)
 
@@ -192,7 +131,7 @@ class Replay:
             if self._turn == len(self._starts):
                 self._starts.append(generator_states())
             else:
-                _install(self._starts[self._turn])
+                install(self._starts[self._turn])
             self._turn += 1
             if self._generator is None:
                 yield

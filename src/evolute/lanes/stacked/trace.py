@@ -7,12 +7,10 @@ followed; a new shape is a new trace. What branches on values cannot be traced a
 from __future__ import annotations
 
 import operator
-import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
@@ -24,6 +22,7 @@ from evolute.lanes.stacked import functions as functions
 from evolute.lanes.stacked import layers as layers
 from evolute.lanes.stacked import shapes as shapes
 from evolute.lanes.stacked.table import find
+from evolute.seeds.streams import generator_states, same_states
 
 _SHAPE = "value"
 
@@ -210,7 +209,7 @@ def trace(module: nn.Module, inputs: Any) -> Trace:
     """
     if not isinstance(inputs, Tensor):
         raise CannotStackError(f"its inputs are of type {type(inputs).__name__}, not one tensor")
-    before, drawn = held_by(module), _generators()
+    before, drawn = held_by(module), generator_states()
     tracer = _Tracer(module, inputs)
     try:
         graph = tracer.trace(module)
@@ -219,7 +218,7 @@ def trace(module: nn.Module, inputs: Any) -> Trace:
     except Exception as fault:
         said = shorten(str(fault), limit=120)
         raise CannotStackError(f"it cannot be traced: {type(fault).__name__}: {said}") from fault
-    if _generators() != drawn:
+    if not same_states(drawn, generator_states()):
         raise CannotStackError("it draws random numbers in a way that lanes cannot share")
     require_unchanged(before, module)
     return _as_calls(graph, tracer)
@@ -292,11 +291,3 @@ def _call(node: fx.Node, index: int, args: Any, kwargs: Any, last: tuple[int, ..
 
 def _method(name: str) -> Callable[..., Any]:
     return lambda self, *args, **kwargs: getattr(self, name)(*args, **kwargs)
-
-
-def _generators() -> tuple[bytes, bytes, Any]:
-    return (
-        torch.default_generator.get_state().numpy().tobytes(),
-        np.random.get_state()[1].tobytes(),  # type: ignore[index]
-        random.getstate(),
-    )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 
-from evolute.tasks.randomness import Stream, seeded
+from evolute.seeds.streams import Stream, generator_states, same_states, seeded
 
 
 def draw() -> tuple[float, float, float]:
@@ -56,3 +57,24 @@ def test_a_stream_goes_on_where_it_stopped_whatever_is_drawn_between() -> None:
 def test_a_seed_of_63_bits_is_allowed() -> None:
     with seeded(2**63 - 1):
         assert draw()
+
+
+@pytest.mark.parametrize("seed", [0, 5, 2**32 - 1, 2**32 + 5, 2**63 - 1])
+def test_a_stream_begins_where_seeding_the_generators_would(seed: int) -> None:
+    outer = generator_states()
+    stream = Stream(seed)
+    assert same_states(outer, generator_states())
+    with stream.active():
+        own = generator_states()
+    with seeded(seed):
+        assert same_states(own, generator_states())
+
+
+@pytest.mark.parametrize("draws", [lambda: torch.rand(1), np.random.rand, random.random])
+def test_one_draw_of_any_generator_is_seen(draws: Callable[[], object]) -> None:
+    with seeded(1):
+        draw()  # NumPy draws 624 numbers at once: those that follow move its place alone
+        before = generator_states()
+        assert same_states(before, generator_states())
+        draws()
+        assert not same_states(before, generator_states())
