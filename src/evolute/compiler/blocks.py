@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-BLOCK = 1 << 18
-"""Elements of a block on a CPU: 1 MiB of float32 for each of its tensors. Smaller ones spend more
+BLOCK = 1 << 19
+"""Elements of a block on a CPU: 2 MiB of float32 for each of its tensors. Smaller ones spend more
 time on calls, larger ones leave the cache."""
 
 BLOCK_ELSEWHERE = 1 << 24

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import Parameter
 
@@ -39,6 +40,8 @@ class Placed:
     temporary: int
 
 
+_TAKES_SCALAR = {"add", "div", "mul", "sub"}
+
 _Call = tuple[Callable[..., Any], int, int, int, int]
 """What is called, the registers of its arguments (-1 where there is no second one), the register
 whose memory is written, and the register of the result."""
@@ -57,6 +60,7 @@ class SingleProgram:
 
     def __init__(self, placed: Sequence[Placed], registers: int) -> None:
         self._literals: list[Any] = []
+        self._scalars: list[Any] = []
         self._count = 1 + max((each.temporary for each in placed), default=-1)
         self._first_literal = registers + self._count
         self._calls = [self._call(each, registers) for each in placed]
@@ -70,20 +74,26 @@ class SingleProgram:
         if operation.name in COMMUTATIVE and not _is_tensor(arguments[0]):
             arguments.reverse()  # torch.mul(number, tensor) there is none
         place = first_temporary + placed.temporary if over is None else over.number
-        first, *others = (self._at(each) for each in arguments)
+        first, *others = (self._at(each, operation.name) for each in arguments)
         second = others[0] if others else -1
         return call, first, second, place, operation.target.number
 
-    def _at(self, argument: Any) -> int:
+    def _at(self, argument: Any, name: str) -> int:
         if isinstance(argument, Register):
             return argument.number
         self._literals.append(argument)
+        # Of a number torch makes a tensor at each call, which takes longer than the rest of it.
+        made = argument
+        if name in _TAKES_SCALAR:
+            made = torch.tensor(argument, dtype=torch.float64, device="cpu")
+        self._scalars.append(made)
         return self._first_literal + len(self._literals) - 1
 
     def run(self, registers: list[Any], weight: Tensor) -> None:
         """Fill the registers; those of inputs, states and numbers hold tensors and numbers."""
         registers += temporaries(self._count, like=weight)
-        registers += self._literals
+        # Beside a weight without dimensions a tensor would count as much as that.
+        registers += self._scalars if weight.dim() else self._literals
         for call, first, second, place, target in self._calls:
             if second < 0:
                 registers[target] = call(registers[first], out=registers[place])
