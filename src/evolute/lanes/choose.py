@@ -160,7 +160,8 @@ class _Trial(Serving):
         kinds: Sequence[Kind] = (),
     ) -> None:
         self._begun = time.perf_counter()
-        super().__init__(subject, name, lanes=lanes, alone=alone, kinds=kinds)
+        plans = plans_on(subject.device)
+        super().__init__(subject, name, plans=plans, lanes=lanes, alone=alone, kinds=kinds)
         self._convolves = any(isinstance(each, nn.Conv2d) for each in subject.models[0].modules())
         self.times = Times()
 

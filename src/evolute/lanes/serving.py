@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from evolute.errors import TaskError
@@ -18,7 +18,7 @@ from evolute.lanes.check import (
     trained_names,
 )
 from evolute.lanes.kinds import Kind, refusal_of_kinds
-from evolute.lanes.plans import plans_on
+from evolute.lanes.plans import Plan
 from evolute.lanes.refusals import reason_of
 from evolute.lanes.shortage import is_out_of_memory
 from evolute.lanes.timing import plain_step
@@ -48,6 +48,8 @@ class Serving:
         What they are tried on.
     name
         Of the task, for messages.
+    plans
+        Those there are on its device, by name.
     lanes
         Most lanes that will be trained side by side.
     alone
@@ -66,12 +68,13 @@ class Serving:
         subject: Subject,
         name: str,
         *,
+        plans: Mapping[str, Plan],
         lanes: int,
         alone: bool = False,
         kinds: Sequence[Kind] = (),
     ) -> None:
         self._subject = self._brief = subject
-        self._name, self._lanes, self._plans = name, lanes, plans_on(subject.device)
+        self._name, self._lanes, self._plans = name, lanes, plans
         self._faults: dict[str, Exception] = {}
         self._kinds, self._alone = kinds, alone
         trained, self._plain_seconds = self._first_steps()

@@ -16,6 +16,7 @@ from typing import Any, TypeGuard
 
 import numpy as np
 import torch
+from numpy.random import mtrand
 
 from evolute.lanes import noise
 from evolute.seeds.streams import States, Stream, generator_states, install
@@ -82,7 +83,7 @@ def _mark() -> tuple[bytes, Any, Any]:
 
 
 def _numpy_mark() -> Any:
-    generator = np.random.get_bit_generator()
+    generator = mtrand.get_bit_generator()
     if isinstance(generator, np.random.MT19937):
         return ctypes.string_at(generator.ctypes.state_address, _WORDS_OF_NUMPY)
     return str(np.random.get_state(legacy=False))
