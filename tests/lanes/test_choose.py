@@ -20,8 +20,8 @@ from lanes.test_stacked import Branches, Counts, Draws, StopsGradient
 from torch import Tensor, nn
 
 from evolute.errors import InputError, TaskError, UnknownNameError
+from evolute.lanes import check, remembered, serving, timing
 from evolute.lanes import choose as module
-from evolute.lanes import remembered, serving, timing
 from evolute.lanes.base import LaneMeasurement
 from evolute.lanes.check import subject_of
 from evolute.lanes.choose import Choice, choose
@@ -507,3 +507,36 @@ def test_remembered_times_without_reasons_are_read() -> None:
     plans_file().parent.mkdir(parents=True, exist_ok=True)
     plans_file().write_text(json.dumps({"k": row}))
     assert recall("k") == Times({"loop": 1.0}, 1, finished=True)
+
+
+class WritesByData(nn.Linear):
+    """Scales its inputs behind autograd's back."""
+
+    def forward(self, x: Tensor) -> Any:
+        x.data.mul_(0.9)
+        return super().forward(x)
+
+
+class WritesByNumpy(nn.Linear):
+    """Scales its inputs by NumPy."""
+
+    def forward(self, x: Tensor) -> Any:
+        x.detach().numpy()[...] *= 0.9
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("kind", [WritesByData, WritesByNumpy])
+def test_a_module_that_writes_into_its_inputs_is_told_so_and_what_to_do(
+    kind: type[nn.Module],
+) -> None:
+    with pytest.raises(TaskError, match=r"writes into its inputs .*x = x\.clone\(\)"):
+        chosen(lambda: kind(6, 3))
+
+
+def test_inputs_that_hold_nan_are_not_taken_for_written() -> None:
+    inputs, targets = vectors()
+    subject = subject_of(
+        lambda: nn.Linear(6, 3), (inputs.clone().fill_(torch.nan), targets),
+        criterion=CLASSES, precision="float32", device="cpu",
+    )  # fmt: skip
+    assert check.trained_names(subject) == {"weight", "bias"}

@@ -198,6 +198,14 @@ class DrawsOne(nn.Linear):
         return super().forward(x) * float(np.random.rand())
 
 
+class Hooked(nn.Linear):
+    """Has a backward hook."""
+
+    def __init__(self, *sizes: int) -> None:
+        super().__init__(*sizes)
+        self.register_full_backward_pre_hook(lambda _module, _gradient: None)
+
+
 class StopsGradient(nn.Linear):
     """Runs a part without a graph, which a trace does not see."""
 
@@ -215,6 +223,7 @@ class StopsGradient(nn.Linear):
         (Branches, "cannot be traced"),
         (Draws, "draws random numbers"),
         (DrawsOne, "draws random numbers"),
+        (Hooked, "has backward hooks, which run in the loop alone"),
         (StopsGradient, "differs from the plain module"),
     ],
 )

@@ -12,6 +12,7 @@ from evolute.errors import TaskError
 from evolute.tasks.base import Split, Task
 from evolute.tasks.copies import lost_in_copies
 from evolute.tasks.data import DataLike
+from evolute.tasks.models import Models
 
 
 def examples(*, seed: int) -> tuple[Tensor, Tensor]:
@@ -121,3 +122,11 @@ def test_evaluation_leaves_the_data_of_a_user_as_it_was(data: DataLike) -> None:
     model = task.model()
     first = task.evaluate(model, Split.VALIDATION)
     assert task.evaluate(model, Split.VALIDATION) == first
+
+
+def test_the_old_weight_norm_which_cannot_be_copied_is_told_with_the_new_one() -> None:
+    with pytest.warns(FutureWarning, match="weight_norm"):
+        model = nn.Sequential(nn.utils.weight_norm(nn.Linear(3, 2)))
+    model(torch.zeros(1, 3))
+    with pytest.raises(TaskError, match=r"use torch\.nn\.utils\.parametrizations\.weight_norm"):
+        Models(model).new(None, task="mine")

@@ -216,7 +216,7 @@ def _plain(subject: Subject, lane: int) -> _Seen:
     gradients: list[dict[str, Tensor]] = []
     for batch in subject.batches:
         model.zero_grad(set_to_none=True)
-        with noise.active(), seeded_device(subject.device):
+        with _unwritten(batch), noise.active(), seeded_device(subject.device):
             loss = _loss(subject, model, batch)
             loss.backward()
         losses.append(loss.detach())
@@ -230,6 +230,23 @@ def _plain(subject: Subject, lane: int) -> _Seen:
     with torch.no_grad(), Stream(0).active(), seeded_device(subject.device):
         evaluation = _loss(subject, model, subject.batches[0]).item()
     return _Seen(losses, gradients, buffers, evaluation)
+
+
+@contextmanager
+def _unwritten(batch: Batch) -> Iterator[None]:
+    """Refuse code that writes into a batch, of which a comparison gives each plan the same."""
+    dense = [each for each in batch if isinstance(each, Tensor) and each.layout is torch.strided]
+    kept = [each.detach().clone() for each in dense]
+    yield
+    for part, own in zip(dense, kept, strict=True):
+        changed = part != own
+        if part.is_floating_point():
+            changed &= ~(part.isnan() & own.isnan())
+        if bool(changed.any()):
+            raise TaskError(
+                "its network writes into its inputs (through .data or .numpy(), say), which are "
+                "those of every lane and epoch: let forward work on a copy, x = x.clone()"
+            )
 
 
 def _loss(subject: Subject, model: nn.Module, batch: Batch) -> Tensor:

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable
 
 from torch import nn
+from torch.nn.utils.weight_norm import WeightNorm
 
 from evolute.errors import TaskError
 from evolute.tasks.copies import lost_in_copies, share_tensors
@@ -66,7 +67,24 @@ def _copied(model: nn.Module, task: str) -> nn.Module:
             f"task {task!r}: each training begins from a copy of its model, which would lose "
             f"{lost}: let model= be a callable that returns a new model each time"
         )
-    return copy.deepcopy(model)
+    try:
+        return copy.deepcopy(model)
+    except RuntimeError as fault:
+        if not _has_old_weight_norm(model):
+            raise
+        raise TaskError(
+            f"task {task!r}: its model has torch.nn.utils.weight_norm, whose weights cannot be "
+            "copied: use torch.nn.utils.parametrizations.weight_norm"
+        ) from fault
+
+
+def _has_old_weight_norm(model: nn.Module) -> bool:
+    # What a look at .weight would find is a tensor that each forward computes anew.
+    return any(
+        isinstance(hook, WeightNorm)
+        for part in model.modules()
+        for hook in part._forward_pre_hooks.values()
+    )
 
 
 def _made(source: Callable[..., nn.Module], width: int | None) -> nn.Module:

@@ -209,6 +209,8 @@ def trace(module: nn.Module, inputs: Any) -> Trace:
     """
     if not isinstance(inputs, Tensor):
         raise CannotStackError(f"its inputs are of type {type(inputs).__name__}, not one tensor")
+    if any(part._backward_hooks or part._backward_pre_hooks for part in module.modules()):
+        raise CannotStackError("it has backward hooks, which run in the loop alone")
     before, drawn = held_by(module), generator_states()
     tracer = _Tracer(module, inputs)
     try:
