@@ -117,6 +117,26 @@ def test_a_slot_that_is_taken_again_begins_with_a_state_of_zero() -> None:
         optimizer.release(0)
 
 
+@pytest.mark.parametrize("fused", [True, False])
+def test_decays_and_schedules_keep_their_last_value_past_the_end(fused: bool) -> None:
+    if fused and not available():
+        pytest.skip("the native core is not built")
+    total, more = 3, 40
+    weights, slopes = [torch.zeros(2, 4)], [torch.ones(2, 4)]
+    optimizer = LaneOptimizer(weights, slopes, fused=fused)
+    one = torch.nn.Parameter(torch.zeros(4))
+    plain = RuleOptimizer([one], TEXTS[2], lr=0.1, total_steps=total, fused=fused)
+    for group in plain.param_groups:
+        group["momentum"] = 0.9
+    optimizer.assign(1, Rule.parse(TEXTS[2]), total_steps=total, seed=0)
+    for _ in range(total + more):
+        optimizer.step([1], rates=[0.1], momenta=[0.9])
+        one.grad = torch.ones(4)
+        plain.step()
+    assert torch.equal(weights[0][1], one.detach())
+    assert not weights[0][0].any()
+
+
 def test_what_lanes_draw_alike_is_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
     if not available():
         pytest.skip("the native core is not built")
