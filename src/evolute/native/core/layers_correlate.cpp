@@ -10,7 +10,12 @@
 
 namespace {
 
-constexpr Int few = 32;  // examples at a time
+// Examples at a time: as many as fit into the second cache when turned, so that of large images of few
+// channels whole pixels are read one after the other.
+EVOLUTE_INLINE Int together(const Shape& s, Int step) {
+    const Int fitting = (1 << 15) / (s.columns * step) / 32 * 32;
+    return fitting < 32 ? 32 : fitting < s.examples ? fitting : s.examples;
+}
 
 #if defined(__clang__)
 #define EVOLUTE_PICK(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
@@ -216,6 +221,7 @@ EVOLUTE_INLINE void weight_gradient(const Work& work) {
     const Int taps = s.kernel_height * s.kernel_width, step = (s.outputs + W - 1) / W * W;
     const Int size = s.outputs * s.inputs * taps, out_row = s.columns * s.outputs * s.examples;
     const std::vector<Stretch> found = stretches(s);
+    const Int few = together(s, step);
     const Room sums(taps * s.inputs * step), turned(s.columns * step * few);
     for (Int lane = 0; lane < s.lanes; ++lane) {
         std::memset(sums.get(), 0, taps * s.inputs * step * sizeof(float));
