@@ -25,7 +25,14 @@ def run(x: Tensor, weight: Tensor, bias: Tensor, g: Tensor, activation: str | No
     one, two, three = leaves = [each.detach().requires_grad_() for each in (x, weight, bias)]
     running = (torch.zeros(x.shape[1]), torch.ones(x.shape[1]))
     z = normalise(
-        fused.RowNorm, one, two, three, running, momentum=0.1, epsilon=1e-5, activation=activation
+        fused.RowNorm,
+        one,
+        weight=two,
+        bias=three,
+        running=running,
+        momentum=0.1,
+        epsilon=1e-5,
+        activation=activation,
     )
     return [z.detach(), *torch.autograd.grad(z, leaves, g), *running]
 

@@ -82,9 +82,9 @@ def normalised(x: Tensor, weight: Tensor, bias: Tensor, activation: str | None) 
     z = normalise(
         images.ImageNorm,
         one,
-        two,
-        three,
-        running,
+        weight=two,
+        bias=three,
+        running=running,
         momentum=0.1,
         epsilon=1e-5,
         activation=activation,
@@ -130,7 +130,14 @@ def test_a_lane_has_the_same_bits_beside_any_others(data: st.DataObject) -> None
         leaves = [each[lanes].detach().requires_grad_() for each in (x, scale, bias, weight)]
         one, two, three, kernels = leaves
         z = normalise(
-            images.ImageNorm, one, two, three, None, momentum=0.1, epsilon=1e-5, activation="silu"
+            images.ImageNorm,
+            one,
+            weight=two,
+            bias=three,
+            running=None,
+            momentum=0.1,
+            epsilon=1e-5,
+            activation="silu",
         )
         y = images.convolve(z, kernels, stride=(2, 2), padding=(1, 1))
         return [z, y, *torch.autograd.grad(y, leaves, gradient[lanes])]
@@ -153,9 +160,9 @@ def test_numbers_that_are_not_finite_come_out_as_such() -> None:
     z = normalise(
         images.ImageNorm,
         x,
-        torch.ones(2, 3),
-        torch.zeros(2, 3),
-        None,
+        weight=torch.ones(2, 3),
+        bias=torch.zeros(2, 3),
+        running=None,
         momentum=0,
         epsilon=1e-5,
         activation="silu",
@@ -176,6 +183,15 @@ def test_a_gradient_that_all_pixels_share_is_as_good_as_one_for_each(examples: i
     found = []
     for mean in (images.average, lambda z: z.mean((3, 4), keepdim=True) + 0 * z):
         leaves = [each.requires_grad_() for each in (drawn(2, examples, 3, 4, 5), weight, bias)]
-        z = normalise(images.ImageNorm, *leaves, None, momentum=0, epsilon=1e-5, activation="silu")
+        z = normalise(
+            images.ImageNorm,
+            leaves[0],
+            weight=leaves[1],
+            bias=leaves[2],
+            running=None,
+            momentum=0,
+            epsilon=1e-5,
+            activation="silu",
+        )
         found.append(torch.autograd.grad(mean(z).square().sum() / mean(z)[0, 0, 0].numel(), leaves))
     assert near(list(found[0]), [each.double() for each in found[1]])

@@ -14,10 +14,10 @@ ACTIVATIONS = {None: 0, "relu": 1, "silu": 2}
 def normalise(
     native: type[torch.autograd.Function],
     x: Tensor,
+    *,
     weight: Tensor,
     bias: Tensor,
     running: tuple[Tensor, Tensor] | None,
-    *,
     momentum: float,
     epsilon: float,
     activation: str | None,

@@ -48,7 +48,7 @@ class _View:
 
 
 def lowered(
-    found: Trace, inputs: Tensor, tensors: Mapping[str, Tensor], trained: frozenset[str]
+    found: Trace, inputs: Tensor, *, tensors: Mapping[str, Tensor], trained: frozenset[str]
 ) -> Form | None:
     """Return the chain of a trace; None where it has none.
 
@@ -83,6 +83,7 @@ class _Lowering:
     flat: bool = True
 
     def form(self) -> Form:
+        """Return the chain; raise where the trace holds what chains do not know."""
         self._begin()
         for call in self.found.calls:
             row = _ROWS.get(call.row)

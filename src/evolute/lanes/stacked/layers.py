@@ -164,7 +164,7 @@ def _batch_norm(
         offset = torch.zeros(channels) if weights[1] is None else weights[1]
         kept = None if running[0] is None else running
         result = normalise(
-            fused.RowNorm, data, scale, offset, kept,
+            fused.RowNorm, data, weight=scale, bias=offset, running=kept,
             momentum=momentum, epsilon=eps, activation=activation,
         )  # fmt: skip
     else:
@@ -190,7 +190,7 @@ def _norm_apart(
     running = None if mean is None or variance is None else (mean, variance)
     if training or running is None:
         return normalise(
-            images.ImageNorm, x, weight, bias, running,
+            images.ImageNorm, x, weight=weight, bias=bias, running=running,
             momentum=momentum, epsilon=epsilon, activation=activation,
         )  # fmt: skip
     factor = weight * torch.rsqrt(running[1] + epsilon)

@@ -66,7 +66,9 @@ class StackedNetwork(BatchedNetwork):
 
     def _new_chain(self, inputs: Tensor) -> LaneChain | None:
         found = self._trace(inputs, training=True)
-        form = lowered(found, inputs, dict(self.state.named()), frozenset(self.names))
+        form = lowered(
+            found, inputs, tensors=dict(self.state.named()), trained=frozenset(self.names)
+        )
         if form is None:
             return None
         gradients = dict(zip(self.names, self.gradients, strict=True))
@@ -91,7 +93,7 @@ class StackedNetwork(BatchedNetwork):
         found = self._trace(lot.inputs[0], training=training)
         inputs = lot.inputs[0] if shared else Lanes(torch.stack(lot.inputs), lot.count)
         with self._autocast():
-            output = run(found, inputs, tensors, Step(lot.count, lot.draws))
+            output = run(found, inputs, tensors=tensors, step=Step(lot.count, lot.draws))
         if isinstance(output, Lanes):
             return self._in_float32(output.apart())
         return _lane_by_lane(output, lot.count)
@@ -105,7 +107,7 @@ class StackedNetwork(BatchedNetwork):
         return found
 
 
-def run(found: Trace, inputs: Any, tensors: dict[str, Tensor], step: Step) -> Any:
+def run(found: Trace, inputs: Any, *, tensors: dict[str, Tensor], step: Step) -> Any:
     """Run the calls of a trace and return its output.
 
     Parameters
