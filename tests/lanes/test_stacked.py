@@ -201,8 +201,8 @@ class DrawsOne(nn.Linear):
 class Hooked(nn.Linear):
     """Has a backward hook."""
 
-    def __init__(self, *sizes: int) -> None:
-        super().__init__(*sizes)
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs)
         self.register_full_backward_pre_hook(lambda _module, _gradient: None)
 
 
