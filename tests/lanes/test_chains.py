@@ -131,11 +131,12 @@ def test_loss_metric_and_gradients_equal_the_plain_modules_in_double(
 
 def test_right_answers_are_the_first_of_the_largest_scores_as_torch_has_it() -> None:
     scores = [[1.0, 1.0, 0.0, 1.0], [-0.0, 0.0, -1.0, 0.0], [-5.0, -5.0, -7.0, -4.0]]
-    model = nn.Sequential(nn.Embedding(3, 4), nn.Linear(4, 4))
+    first, last = nn.Embedding(3, 4), nn.Linear(4, 4)
     with torch.no_grad():
-        model[0].weight.copy_(torch.tensor(scores))
-        model[1].weight.copy_(torch.eye(4))
-        model[1].bias.zero_()
+        first.weight.copy_(torch.tensor(scores))
+        last.weight.copy_(torch.eye(4))
+        last.bias.zero_()
+    model = nn.Sequential(first, last)
     words = torch.arange(3).repeat(7)
     network = network_of([model])
     for choice in range(4):
