@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from train.small_task import ADAM, AT_RATE, make, untimed
 
+from evolute.errors import InputError
 from evolute.lanes.choose import Choice, choose
 from evolute.lanes.remembered import plans_file
 from evolute.train import planning
@@ -75,6 +76,25 @@ def test_a_worker_where_the_chosen_plan_cannot_serve_says_so_and_finds_another(
     assert asked == ["stacked", None]
     assert any("another plan is looked for" in line for line in caplog.messages)
     assert trial == train(Equipment(plan="loop"))
+
+
+@pytest.mark.parametrize("fault", [MemoryError(), InputError("not built here: take another")])
+def test_a_plan_that_is_looked_for_again_is_compared_on_the_same_models(
+    fault: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[float]] = []
+
+    def failing_first(build: Any, *rest: Any, **named: Any) -> Choice:
+        first = [[each.sum().item() for each in build().parameters()] for _ in range(3)]
+        seen.append([number for numbers in first for number in numbers])
+        if len(seen) == 1:
+            raise fault
+        return choose(build, *rest, **{**named, "plan": "loop"})
+
+    monkeypatch.setattr(planning, "choose", failing_first)
+    train(Equipment(chosen=((kind_of(AT_RATE), "stacked"),)))
+    assert len(seen) == 2
+    assert seen[0] == seen[1]
 
 
 def refuse_stacked(_trial: object, plan: str, *_: object) -> str | None:

@@ -232,7 +232,6 @@ def _plan_of(task: Task, protocol: Protocol, *, equipment: Equipment) -> str | N
         return None
     choice = plan_lanes(
         task,
-        models_of(task, REFERENCE_SEED, protocol.width),
         ground.batch,
         protocol=protocol,
         bytes_per_lane=ground.survey.bytes_per_lane,
@@ -243,7 +242,6 @@ def _plan_of(task: Task, protocol: Protocol, *, equipment: Equipment) -> str | N
 
 def plan_lanes(
     task: Task,
-    build: Callable[[], nn.Module],
     batch: Batch,
     *,
     protocol: Protocol,
@@ -259,8 +257,6 @@ def plan_lanes(
     ----------
     task
         The task.
-    build
-        Returns a new model, of another seed each time.
     batch
         A training batch.
     protocol
@@ -283,7 +279,7 @@ def plan_lanes(
     def chosen(plan: str | None, most: int | None = None) -> Choice:
         size, lanes = 1 << (fitting.bit_length() - 1), most_lanes(equipment, bytes_per_lane)
         return choose(
-            build,
+            models_of(task, REFERENCE_SEED, protocol.width),  # from the first seed at each try
             batch,
             lane_criterion(task),
             name=task.name,

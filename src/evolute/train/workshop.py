@@ -19,7 +19,6 @@ from evolute.train.planning import (
     REFERENCE_SEED,
     Ground,
     kind_of,
-    models_of,
     most_lanes,
     plan_lanes,
     say_if_unlikely,
@@ -108,7 +107,6 @@ class Workshop:
         if make_network is None:
             choice = plan_lanes(
                 task,
-                models_of(task, REFERENCE_SEED, width),
                 ground.batch,
                 protocol=protocol,
                 bytes_per_lane=ground.survey.bytes_per_lane,
