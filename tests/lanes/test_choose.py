@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
 import time
+import weakref
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -540,3 +542,29 @@ def test_inputs_that_hold_nan_are_not_taken_for_written() -> None:
         criterion=CLASSES, precision="float32", device="cpu",
     )  # fmt: skip
     assert check.trained_names(subject) == {"weight", "bias"}
+
+
+def test_a_plan_that_raised_keeps_no_network_alive() -> None:
+    made: list[weakref.ref[StackedNetwork]] = []
+
+    class Broken(StackedNetwork):
+        def __init__(self, template: nn.Module, size: int, **_: Any) -> None:
+            super().__init__(template, size)
+            made.append(weakref.ref(self))
+
+        def train_step(self, *_: Any) -> LaneMeasurement:
+            raise RuntimeError("it is broken")
+
+    subject = subject_of(
+        lambda: nn.Linear(6, 3).train(),
+        vectors(),
+        criterion=CLASSES,
+        precision="float32",
+        device=torch.device("cpu"),
+    )
+    plans = {"stacked": replace(PLANS["stacked"], make=Broken)}
+    trial = serving.Serving(subject, "t", plans=plans, lanes=4)
+    assert trial.refusal("stacked") == "RuntimeError: it is broken"
+    gc.collect()
+    assert made
+    assert not [each for each in made if each() is not None]

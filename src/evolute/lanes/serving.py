@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -140,6 +141,7 @@ class Serving:
         except Exception as fault:
             if is_out_of_memory(fault) and not self._alone:
                 raise  # fewer lanes may fit
+            _let_go(fault)
             self._faults[plan] = fault  # a module may do anything, and each is a reason
             return reason_of(fault)
         return None
@@ -180,3 +182,11 @@ class Serving:
                 break
             counts.add(count)
         return sorted(counts)
+
+
+def _let_go(fault: BaseException) -> None:
+    """Free what the code that raised a fault held, networks of many lanes; its lines stay known."""
+    each: BaseException | None = fault
+    while each is not None:
+        traceback.clear_frames(each.__traceback__)
+        each = each.__cause__ or each.__context__
