@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from evolute.errors import InputError, TaskError, UnknownNameError
 from evolute.lanes import check, remembered, serving, timing
 from evolute.lanes import choose as module
-from evolute.lanes.base import LaneMeasurement
+from evolute.lanes.base import CannotStackError, LaneMeasurement
 from evolute.lanes.check import subject_of
 from evolute.lanes.choose import Choice, choose
 from evolute.lanes.criterion import LaneCriterion
@@ -568,3 +568,27 @@ def test_a_plan_that_raised_keeps_no_network_alive() -> None:
     gc.collect()
     assert made
     assert not [each for each in made if each() is not None]
+
+
+@pytest.mark.parametrize("name", ["check_company", "check_against_plain"])
+def test_what_a_check_held_is_free_before_it_is_made_again(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a spare lane for the same bits in any company; on whole batches, not on some examples."""
+    held: list[weakref.ref[nn.Module]] = []
+    alive: list[bool] = []
+
+    def failing_first(*_: Any, **__: Any) -> None:
+        alive.extend(each() is not None for each in held)
+        network = nn.Linear(6, 3)
+        held.append(weakref.ref(network))
+        if len(held) == 1:
+            raise CannotStackError("it is not as it should be")
+
+    monkeypatch.setattr(serving, name, failing_first)
+    monkeypatch.setattr(serving, "QUICK_STEP_SECONDS", -1.0)
+    many = 4 * EXAMPLES
+    batch = torch.randn(many, 6), torch.randint(3, (many,))
+    build = partial(nn.Linear, 6, 3)
+    choose(build, batch, CLASSES, name="t", version="1", size=4, plan="stacked")
+    assert alive == [False]

@@ -158,20 +158,21 @@ class Serving:
     def _check_against_plain(self, plan: str) -> None:
         replays = self._plans[plan].replays
         try:
-            check_against_plain(self.maker(plan), self._brief, replays=replays)
+            return check_against_plain(self.maker(plan), self._brief, replays=replays)
         except Exception:
             if self._brief is self._subject:
                 raise  # else it may count its examples
-            check_against_plain(self.maker(plan), self._subject, replays=replays)
+        # The fault is gone by now, and with it the networks that its traceback held.
+        check_against_plain(self.maker(plan), self._subject, replays=replays)
 
     def _check_company(self, plan: str) -> None:
         """Check for the same bits in any company; with a spare lane if it is needed."""
         counts = self._companies(self._plans[plan].together)
         try:
-            check_company(self.maker(plan), self._subject, most=counts[-1], counts=counts)
+            return check_company(self.maker(plan), self._subject, most=counts[-1], counts=counts)
         except CannotStackError:
             self._spare.add(plan)
-            check_company(self.maker(plan), self._subject, most=counts[-1], counts=counts)
+        check_company(self.maker(plan), self._subject, most=counts[-1], counts=counts)
 
     def _companies(self, together: int) -> list[int]:
         """Return the numbers of lanes among which one lane must have the same bits."""
