@@ -574,7 +574,7 @@ def test_a_plan_that_raised_keeps_no_network_alive() -> None:
 def test_what_a_check_held_is_free_before_it_is_made_again(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a spare lane for the same bits in any company; on whole batches, not on some examples."""
+    """With a spare lane for the same bits in any company; on whole batches in place of some."""
     held: list[weakref.ref[nn.Module]] = []
     alive: list[bool] = []
 

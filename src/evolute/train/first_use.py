@@ -50,7 +50,7 @@ class FirstUse:
     ) -> list[str | None]:
         """Return why each lane cannot train on its batch, None where it can.
 
-        The first lane of each kind that is new is compared; weights, buffers and noise stay.
+        One lane of each kind that is new is compared; weights, buffers and noise stay.
 
         Parameters
         ----------
