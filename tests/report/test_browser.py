@@ -150,24 +150,35 @@ def test_long_tables_unfold(tab: Tab) -> None:
     assert tab.count(f"{rows}:not([hidden])") == tab.count(rows)
 
 
+LINE_IS = """([colour, wanted]) => {
+    const line = [...document.querySelectorAll("#particles .scatterlayer .js-line")].at(-1);
+    return (getComputedStyle(line).stroke === colour) === wanted;
+}"""
+
+
+def stroke(tab: Tab) -> str:
+    drawn = tab.page.locator("#particles .scatterlayer .js-line").last
+    colour: str = drawn.evaluate("line => getComputedStyle(line).stroke")
+    return colour
+
+
 def test_the_page_follows_the_colours_that_its_reader_prefers(tab: Tab) -> None:
-    grounds, lines = [], []
+    grounds = []
+    tab.page.emulate_media(color_scheme="light")
+    light = stroke(tab)
     for scheme in ("light", "dark"):
         tab.page.emulate_media(color_scheme=scheme)
         grounds.append(tab.page.evaluate("getComputedStyle(document.body).backgroundColor"))
-        drawn = tab.page.locator("#particles .scatterlayer .js-line").last
-        lines.append(drawn.evaluate("line => getComputedStyle(line).stroke"))
+        tab.page.wait_for_function(LINE_IS, arg=[light, scheme == "light"])
     assert grounds == ["rgb(251, 250, 247)", "rgb(20, 23, 28)"]
-    assert lines[0] != lines[1]
 
 
 def test_a_page_on_paper_is_light_whatever_its_reader_prefers(tab: Tab) -> None:
-    drawn = tab.page.locator("#particles .scatterlayer .js-line").last
-    light = drawn.evaluate("line => getComputedStyle(line).stroke")
+    light = stroke(tab)
     tab.page.emulate_media(media="screen", color_scheme="dark")
-    assert drawn.evaluate("line => getComputedStyle(line).stroke") != light
+    tab.page.wait_for_function(LINE_IS, arg=[light, False])
     tab.page.emulate_media(media="print", color_scheme="dark")
-    assert drawn.evaluate("line => getComputedStyle(line).stroke") == light
+    tab.page.wait_for_function(LINE_IS, arg=[light, True])
     ink = "getComputedStyle(document.documentElement).getPropertyValue('--paper')"
     assert tab.page.evaluate(ink) == "#fbfaf7"
     assert tab.page.locator("nav").is_hidden()
