@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,6 +43,7 @@ def new_run(
     *,
     budget: int | None = None,
     observe: Callable[[Progress], None] = lambda _: None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Run:
     settings = resolve("quick", TINY_CONFIG | {"task": "tiny", "budget": budget})
     config = settings.run_config(evaluator.task.name)
@@ -51,6 +53,7 @@ def new_run(
         evaluator=evaluator,
         budget=settings.parsed_budget(),
         observe=observe,
+        clock=clock,
     )
 
 
@@ -100,3 +103,31 @@ def test_trials_of_first_candidates_are_asked_for_and_left_to_others_if_nothing_
         run.close()
         assert not opened.held(digests)
         assert executor.next() is None
+
+
+class Ahead(Asked):
+    """Trains where it is told to while somebody else waits, as workers do by themselves."""
+
+    collect: Callable[[], None] | None = None
+
+    def when_others_wait(self, collect: Callable[[], None] | None) -> None:
+        self.collect = collect
+
+    @property
+    def ended(self) -> int:
+        return self._trainer is not None and self._trainer.busy
+
+
+def test_trials_that_end_before_the_run_is_executed_are_charged_to_its_time(tmp_path: Path) -> None:
+    task = build()
+    with open_store(tmp_path / "store.sqlite") as opened, Ahead(task) as executor:
+        run = new_run(Evaluator(task, opened, executor), clock=lambda: 0.0)
+        run.begin(times(100))
+        assert executor.collect is not None
+        executor.collect()
+        ahead = opened.get_many([run.evaluator.digest(each) for each in executor.requests])
+        assert ahead
+        run.execute()
+        seconds = sum(trial.provenance.seconds for trial in ahead.values())
+        assert seconds > 0
+        assert run.progress.seconds == pytest.approx(seconds)

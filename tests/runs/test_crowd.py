@@ -11,13 +11,18 @@ from typing import Any
 import pytest
 
 from evolute.errors import TaskError
+from evolute.runs.evaluate import Evaluator
 from evolute.runs.executors.crowd import BEGINNINGS, CrowdExecutor, Inbox
 from evolute.runs.executors.messages import decode_request
+from evolute.store.sql import open_store
 from evolute.tasks.user import load_task
 from evolute.testing.executor_contract import RULES, UNLIKE_ANY, example_requests, write_task
 from evolute.train.equipment import Equipment
 from evolute.train.trainer import trial_key
-from evolute.trial import Outcome, OutcomeKind, Trial
+from evolute.trial import Outcome, OutcomeKind, Provenance, Trial
+
+SECONDS = 2.5
+"""What each training is said to have taken."""
 
 
 class Scripted:
@@ -55,12 +60,19 @@ class ScriptedWorker:
         ticket, request, _ = decode_request(message)
         self.crowd.given[self.number].append(str(request.rule))
         self.crowd.seeds[self.number].append(request.seed)
+        if self.way == "is silent":
+            return
         if self.way == "dies of one rule" and str(request.rule) == UNLIKE_ANY:
             self.inbox.put((self, None))
             return
         key = trial_key(request.rule, self.crowd.loaded, request.protocol, seed=request.seed)
-        trial = Trial(key, Outcome(OutcomeKind.DIVERGED, "diverged: it was said so"), None)
+        outcome = Outcome(OutcomeKind.DIVERGED, "diverged: it was said so")
+        trial = Trial(key, outcome, None, provenance=Provenance(SECONDS))
         answer = self, {"ended": ticket, "trial": trial.to_dict()}
+        if self.way == "answers and fails":
+            self.inbox.put(answer)
+            self.inbox.put((self, {"error": "the task is at fault"}))
+            return
         threading.Timer(0.02, lambda: self.inbox.put(answer)).start()
 
     def close(self) -> str:
@@ -146,3 +158,46 @@ def test_what_is_forgotten_is_forgotten_for_all_who_ask(tmp_path: Path) -> None:
         executor.forget()
         assert other.next() is None
         assert not other.attend()
+
+
+def test_what_ends_while_another_waits_for_his_own_is_stored_at_once(tmp_path: Path) -> None:
+    crowd = Scripted(tmp_path, {0: "is silent"}, otherwise="works")
+    with crowd.executor(2) as executor, open_store(tmp_path / "store.sqlite") as store:
+        evaluator = Evaluator(crowd.loaded, store, executor)
+        first, second = example_requests()[:2]
+        digest = evaluator.digest(second)
+        looks = iter(range(5))
+
+        def interrupt_once_stored() -> bool:
+            if store.get_many([digest]):
+                raise KeyboardInterrupt
+            return next(looks) < 0  # StopIteration where it is never stored
+
+        other = executor.beside()
+        other.submit(first)
+        with evaluator.answers() as answers:
+            answers.ask({digest: second})
+            with pytest.raises(KeyboardInterrupt):
+                other.next(interrupt_once_stored)
+            assert answers.seconds_ahead == SECONDS
+            answer = answers.next()
+            assert answer is not None
+            assert (answer[0].key.digest, answer[1]) == (digest, True)
+            assert answers.seconds_ahead == 0
+
+
+@pytest.mark.parametrize("asks_beside", [True, False])
+def test_what_ended_just_before_an_error_is_stored(tmp_path: Path, asks_beside: bool) -> None:
+    crowd = Scripted(tmp_path, {}, otherwise="answers and fails")
+    with crowd.executor(1) as executor, open_store(tmp_path / "store.sqlite") as store:
+        evaluator = Evaluator(crowd.loaded, store, executor)
+        first, second = example_requests()[:2]
+        digest = evaluator.digest(first)
+        with evaluator.answers() as answers:
+            answers.ask({digest: first})
+            asker = executor.beside() if asks_beside else executor
+            asker.submit(second)
+            with pytest.raises(TaskError, match="the task is at fault"):
+                asker.next()
+        assert store.get_many([digest]).keys() == {digest}
+        assert not store.held([digest])

@@ -9,9 +9,13 @@ def main() -> None:
     """Entry point of the command ``evolute``."""
     # What is imported stays: the collector of garbage would look at it again and again, half a
     # second while it is imported and as much at the end.
+    was_on = gc.isenabled()
     gc.disable()
-    from evolute.cli.app import main as run  # torch takes seconds to import: not for mere imports
+    try:
+        from evolute.cli.app import main as run  # not above: the import of torch takes seconds
 
-    gc.freeze()
-    gc.enable()
+        gc.freeze()
+    finally:
+        if was_on:
+            gc.enable()
     run()

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from operator import is_
 
 from evolute.errors import InputError
 from evolute.lang.registry import BASE_DECAYS, FUNCTIONS, OPERANDS, Kind
@@ -143,7 +144,8 @@ def rebuild(expression: Expression, change: Callable[[Expression], Expression]) 
     match expression:
         case Call(function, arguments, parameters):
             parts = tuple([rebuild(argument, change) for argument in arguments])
-            return change(expression if parts == arguments else Call(function, parts, parameters))
+            same = all(map(is_, parts, arguments))  # not equality, for which -0.0 is 0.0
+            return change(expression if same else Call(function, parts, parameters))
         case Scaled(decay, value):
             return change(Scaled(rebuild(decay, change), rebuild(value, change)))
         case _:

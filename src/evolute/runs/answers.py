@@ -46,6 +46,7 @@ class Answers:
         self._leases = LeaseKeeper(store)
         self._looked = 0.0
         self._all_new = False
+        executor.when_others_wait(self.collect)
 
     def ask(self, requests: Mapping[str, TrialRequest]) -> None:
         """Ask for trials by their digests; what was asked before is not asked again."""
@@ -79,6 +80,16 @@ class Answers:
                 return None
             else:
                 time.sleep(POLL_SECONDS)
+
+    def collect(self) -> None:
+        """Store what has ended by now, without waiting; :meth:`next` returns it."""
+        if self._executor.ended and (answer := self._executor.next(self._stop)) is not None:
+            self._store_ended(answer)
+
+    @property
+    def seconds_ahead(self) -> float:
+        """Seconds that the trainings took whose trials were not returned yet."""
+        return sum(trial.provenance.seconds for trial, trained in self._known if trained)
 
     def _store_ended(self, answer: tuple[int, Trial]) -> None:
         """Store a trial and those that ended with it, in one transaction."""
@@ -127,8 +138,12 @@ class Answers:
         self.close()
 
     def close(self) -> None:
-        """Forget what has no answer yet, and give leases back."""
-        if self._tickets:
-            self._executor.forget()
-        self._tickets.clear()
-        self._leases.close()
+        """Store what has ended, forget what has no answer yet, and give leases back."""
+        try:
+            self.collect()
+        finally:
+            self._executor.when_others_wait(None)
+            if self._tickets:
+                self._executor.forget()
+            self._tickets.clear()
+            self._leases.close()

@@ -52,8 +52,9 @@ class LeaseKeeper:
         self._closing.set()
         if self._thread is not None:
             self._thread.join()
-        if self._mine:
-            self._store.release(self._mine, owner=self._owner)
+        mine, self._mine = self._mine, set()
+        if mine:
+            self._store.release(mine, owner=self._owner)
 
     def _renew(self) -> None:
         while not self._closing.wait(RENEWAL_SECONDS):

@@ -148,6 +148,8 @@ class Run:
     def _sit(self) -> Ending:
         if self._answers is None:
             self._open()
+        else:  # of a budget in time, trials that ended before are charged as stored ones are
+            self._reused_seconds = self._answers.seconds_ahead / self.evaluator.executor.workers
         self._started = self.clock()
         with one_thread(), kept_objects():
             found = self._checkpoint() if self._answers is None else None
@@ -382,10 +384,8 @@ class Run:
 
     def _fraction(self) -> float | None:
         """Part of the search or of its budget that is done, whichever is nearer its end."""
-        parts = (
-            self.search.progress,
-            self.budget.fraction(evaluations=len(self._settled), seconds=self._seconds()),
-        )
+        used = self.budget.fraction(evaluations=len(self._settled), seconds=self._seconds())
+        parts = self.search.progress, used
         return max((part for part in parts if part is not None), default=None)
 
     def _show(self, **changes: object) -> None:

@@ -127,6 +127,13 @@ class Executor(ABC):
         """
         return False
 
+    def when_others_wait(self, collect: Callable[[], None] | None) -> None:
+        """Let this be called when trials of this one's end while somebody else waits for his own.
+
+        Where nobody else asks at the same time it never is.
+        """
+        del collect
+
     def beside(self) -> Executor:
         """Return the same workers as an executor for somebody else who asks at the same time.
 

@@ -25,12 +25,15 @@ class Asker:
         Answers that were not fetched yet.
     stopping
         Whether those that have not begun were forgotten.
+    collect
+        Fetches answers that came while others waited for theirs.
     """
 
     open: set[int] = field(default_factory=set)
     waiting: deque[int] = field(default_factory=deque)
     ended: deque[tuple[int, Trial]] = field(default_factory=deque)
     stopping: bool = False
+    collect: Callable[[], None] | None = None
 
     def forget(self) -> None:
         """Wait for nothing."""
@@ -89,6 +92,9 @@ class Beside(Executor):
 
     def attend(self) -> bool:
         return self._crowd.attend_for(self._asker)
+
+    def when_others_wait(self, collect: Callable[[], None] | None) -> None:
+        self._asker.collect = collect
 
     @property
     def ended(self) -> int:

@@ -18,7 +18,7 @@ import itertools
 import queue
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 from evolute.errors import TaskError
@@ -169,6 +169,7 @@ class CrowdExecutor(Executor):
                 if asker.open:
                     self._hear()
                 self._hear_what_came()
+                self._let_collect(each for each in self._askers if each is not asker)
             if any(each.waiting for each in self._askers):
                 self._dispatch()  # what ended may have left its worker to others who ask
         return asker.ended.popleft() if asker.ended else None
@@ -180,17 +181,26 @@ class CrowdExecutor(Executor):
         """Give workers what waits, as :meth:`attend`, for one of those who ask."""
         with self._forgetting_all():
             self._hear_what_came()
+            self._let_collect(each for each in self._askers if each is not asker)
             self._dispatch()
         return bool(asker.open) and not self._closed
 
     @contextlib.contextmanager
     def _forgetting_all(self) -> Iterator[None]:
-        """Forget what was submitted where the code inside raises."""
+        """Forget what was submitted, but not what has ended, where the code inside raises."""
         try:
             yield
         except BaseException:
-            self.forget()
+            try:
+                self._let_collect(self._askers)
+            finally:
+                self.forget()
             raise
+
+    def _let_collect(self, askers: Iterable[Asker]) -> None:
+        for asker in askers:
+            if asker.ended and asker.collect is not None:
+                asker.collect()
 
     def _hear_what_came(self) -> None:
         while not self._heard.empty() and self._requests:
@@ -337,6 +347,9 @@ class CrowdExecutor(Executor):
         request = self._requests[ticket]
         key = trial_key(request.rule, self._loaded_task, request.protocol, seed=request.seed)
         return Trial(key, Outcome(kind, sentence), None, provenance=Provenance(0.0))
+
+    def when_others_wait(self, collect: Callable[[], None] | None) -> None:
+        self._own.collect = collect
 
     @property
     def ended(self) -> int:
