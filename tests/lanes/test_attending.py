@@ -100,3 +100,11 @@ def test_numbers_that_are_not_finite_stay_in_their_head() -> None:
     assert mixed[0, 1, 1, 3:].isnan().all()
     mixed[0, 1, 1] = 0.0  # a result may be written into
     assert mixed.isfinite().all()
+
+
+def test_nan_of_any_bits_is_passed_on() -> None:
+    every_bit = torch.tensor([-1], dtype=torch.int32).view(torch.float32)
+    parts = given((1, 1, 1, 20, 16))
+    parts[0][0, 0, 0, 3] = every_bit
+    for found in step(parts, causal=True)[:2]:  # what place 3 sees, and its query's gradient
+        assert found[0, 0, 0, 3].isnan().all()

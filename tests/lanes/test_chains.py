@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from evolute.lanes import chains
 from evolute.lanes.native_layers import layers
+from evolute.lanes.stacked import network as stacked_network
 from evolute.lanes.stacked.network import StackedNetwork
 from evolute.tasks.networks import perceptron
 from evolute.tasks.transformer import CharacterModel
@@ -258,6 +259,24 @@ def test_targets_that_are_ignored_count_neither_way() -> None:
     loss, wanted = in_double(models[0], (inputs, some))
     assert found.losses.item() == pytest.approx(loss.item(), rel=1e-6)
     torch.testing.assert_close(network.gradients[0][0], wanted[0].float(), atol=1e-6, rtol=1e-4)
+
+
+def test_a_class_left_out_may_be_any_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The score that would be the 256th of row 0 is the largest by far, and another row's."""
+    monkeypatch.setattr(stacked_network, "IGNORED", 255)
+    words, head = nn.Embedding(2, 4), nn.Linear(4, 40)
+    with torch.no_grad():
+        for weight in (words.weight, head.weight, head.bias):
+            weight.zero_()
+        words.weight[1, 0] = head.weight[255 % 40, 0] = 3.0
+    text, targets = torch.zeros(16, dtype=torch.int64), torch.full((16,), 3)
+    text[255 // 40], targets[0] = 1, 255
+    network = network_of([nn.Sequential(words, head)])
+    found = network.train_step([(text, targets)], [0], CLASSES)
+    assert is_chained(network)
+    assert found.metrics is not None
+    assert found.metrics.item() == 0.0
+    assert found.losses.isfinite().all()
 
 
 class Part(nn.Module):

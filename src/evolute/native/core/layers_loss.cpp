@@ -121,7 +121,7 @@ EVOLUTE_INLINE void turned_rows(const EntropyRows& work, Seen& seen) {
 
 // Whether the target is the first of the largest scores, NaN counting as the largest.
 EVOLUTE_INLINE bool is_right(const float* x, Int classes, std::int64_t target) {
-    if (target < 0) return false;
+    if (target < 0 || target >= classes) return false;  // left out, whatever number says so
     const float own = x[target];
     bool right = true;
     for (Int c = 0; c < target; ++c) right &= x[c] < own || (own != own && x[c] == x[c]);

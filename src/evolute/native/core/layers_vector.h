@@ -104,8 +104,9 @@ EVOLUTE_INLINE typename Vector<W>::Floats exponential(typename Vector<W>::Floats
     p = p * r + 1.0f / 6.0f;
     p = p * r + 0.5f;
     p = p * r * r + r + 1.0f;
-    Ints power = (reinterpret_cast<Ints>(rounded) - reinterpret_cast<Ints>(shift)) << 23;
-    return reinterpret_cast<Floats>(reinterpret_cast<Ints>(p) + power);
+    // Multiplied, not added to the exponent: NaN of any bits stays NaN.
+    Ints power = (reinterpret_cast<Ints>(rounded) - (reinterpret_cast<Ints>(shift) - 127)) << 23;
+    return p * reinterpret_cast<Floats>(power);
 }
 
 enum Activation { none = 0, relu = 1, silu = 2 };
