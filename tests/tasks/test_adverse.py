@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from evolute.errors import TaskError, UnknownNameError
 from evolute.lang.rule import Rule
 from evolute.seeds import torch_generator
+from evolute.seeds.streams import seeded
 from evolute.tasks.adverse import CONDITIONS, split_conditions
 from evolute.tasks.base import Split, Task
 from evolute.tasks.data import TensorData
-from evolute.tasks.randomness import seeded
 from evolute.tasks.user import load_task
 from evolute.testing.task_contract import SHORT
 from evolute.train.trainer import run_trial

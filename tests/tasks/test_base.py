@@ -13,9 +13,9 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler
 
 from evolute.errors import TaskError, UnknownNameError
 from evolute.seeds import torch_generator
+from evolute.seeds.streams import seeded
 from evolute.tasks.base import Split, Task
 from evolute.tasks.data import Batch
-from evolute.tasks.randomness import seeded
 
 INPUTS = torch.arange(24, dtype=torch.float32).reshape(12, 2) / 24
 TARGETS = torch.arange(12) % 3

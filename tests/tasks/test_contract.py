@@ -12,11 +12,11 @@ from tasks.tiny_files import tiny_network, write_everything
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from evolute.seeds.streams import seeded
 from evolute.tasks.base import Split, Task
 from evolute.tasks.data import DataLike
 from evolute.tasks.fine_tuning import DOMAINS, Domain, fine_tuning_task
 from evolute.tasks.models import ModelSource
-from evolute.tasks.randomness import seeded
 from evolute.tasks.registry import TASKS
 from evolute.tasks.user import load_task
 from evolute.testing.task_contract import TaskContract

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from evolute.lang.rule import Rule
 from evolute.seeds import torch_generator
+from evolute.seeds.streams import seeded
 from evolute.tasks.base import Split, Task
 from evolute.tasks.control import (
     CONTROL,
@@ -24,7 +25,6 @@ from evolute.tasks.control import (
     _play,
 )
 from evolute.tasks.data import Batch
-from evolute.tasks.randomness import seeded
 from evolute.tasks.user import load_task
 from evolute.train.protocol import Protocol, Threshold, Training
 from evolute.train.trainer import run_trial

@@ -21,11 +21,11 @@ from torch import nn
 
 from evolute.errors import TaskError
 from evolute.seeds import torch_generator
+from evolute.seeds.streams import seeded
 from evolute.tasks.base import Split, Task
 from evolute.tasks.efficientnet import EfficientNetV2
 from evolute.tasks.fine_tuning import DOMAINS, IMAGENET, TORCHVISION_FILE, fine_tuning_task
 from evolute.tasks.picture_sets import read_caltech, read_cars, read_flowers
-from evolute.tasks.randomness import seeded
 
 pytestmark = pytest.mark.usefixtures("optional")
 FLOWERS = DOMAINS[0]

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from evolute.seeds.streams import seeded
 from evolute.tasks.efficientnet import EfficientNetV2, Stage
-from evolute.tasks.randomness import seeded
 
 TEXT = "the quick brown fox jumps over the lazy dog and runs away from it again. "
 

@@ -18,9 +18,9 @@ from evolute.errors import InputError, TaskError
 from evolute.lang.rule import Rule
 from evolute.schedules import Shape
 from evolute.seeds import derive, torch_generator
+from evolute.seeds.streams import seeded
 from evolute.tasks.base import Split
 from evolute.tasks.digits import digits
-from evolute.tasks.randomness import seeded
 from evolute.train.protocol import PROTOCOLS, Probe, Threshold, Training
 from evolute.train.trainer import run_trial
 from evolute.trial import OutcomeKind

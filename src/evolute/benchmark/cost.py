@@ -13,7 +13,7 @@ from evolute.benchmark.measured import Cost
 from evolute.compiler.optimizer import RuleOptimizer
 from evolute.lang.rule import Rule
 from evolute.seeds import derive, torch_generator
-from evolute.tasks.randomness import seeded
+from evolute.seeds.streams import seeded
 from evolute.train.environment import fixed_environment
 
 WARM_STEPS = 3

@@ -13,12 +13,12 @@ import torch
 from torch import Generator, Tensor, nn
 
 from evolute.errors import TaskError, UnknownNameError, shorten
+from evolute.seeds.streams import seeded
 from evolute.tasks.content import content_version
 from evolute.tasks.criteria import LOSSES, METRICS, Loss, Metric
 from evolute.tasks.data import Batch, Data, DataLike, as_data, endless
 from evolute.tasks.faults import calling
 from evolute.tasks.models import Models, ModelSource
-from evolute.tasks.randomness import seeded
 
 Augment = Callable[[Any, Generator], Any]
 """augment(inputs, generator) -> inputs of the same shape."""

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from evolute.errors import TaskError
+from evolute.seeds.streams import seeded
 from evolute.tasks.base import Split, Task
 from evolute.tasks.data import Batch
 from evolute.tasks.faults import calling
-from evolute.tasks.randomness import seeded
 
 
 def check_task(task: Task) -> None:

@@ -22,7 +22,7 @@ from torch import Generator, Tensor
 from torch.utils.data import Dataset, IterableDataset, TensorDataset, default_collate
 
 from evolute.errors import TaskError, shorten
-from evolute.tasks.randomness import Stream
+from evolute.seeds.streams import Stream
 
 Batch = tuple[Any, Any]
 """(inputs, targets)."""

@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn.utils.weight_norm import WeightNorm
 
 from evolute.errors import TaskError
+from evolute.seeds.streams import seeded
 from evolute.tasks.copies import lost_in_copies, share_tensors
-from evolute.tasks.randomness import seeded
 
 ModelSource = nn.Module | Callable[..., nn.Module]
 """A callable that returns a new model, or a model to begin every training from."""

@@ -21,10 +21,10 @@ from torch import Tensor, nn
 
 from evolute.lang.rule import Rule
 from evolute.seeds import torch_generator
+from evolute.seeds.streams import seeded
 from evolute.tasks.base import Split, Task
 from evolute.tasks.check import check_task
 from evolute.tasks.data import Batch
-from evolute.tasks.randomness import seeded
 from evolute.train.protocol import Protocol, Threshold, Training
 from evolute.train.trainer import run_trial
 from evolute.trial import OutcomeKind, Provenance

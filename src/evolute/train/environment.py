@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 
-from evolute.tasks.randomness import seeded
+from evolute.seeds.streams import seeded
 
 THREADS = 1
 """Threads per trial: sums over several threads round differently, and one process per core is

@@ -21,9 +21,9 @@ from evolute.lang.curve import curve
 from evolute.lang.registry import Kind
 from evolute.lang.rule import Momentum, Rule
 from evolute.seeds import derive, torch_generator
+from evolute.seeds.streams import seeded
 from evolute.tasks.base import Task
 from evolute.tasks.faults import calling
-from evolute.tasks.randomness import seeded
 from evolute.train.environment import fixed_environment
 
 RECORDED_STEPS = 8

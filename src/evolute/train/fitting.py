@@ -13,9 +13,9 @@ from evolute.compiler.optimizer import RuleOptimizer
 from evolute.lang.rule import Rule
 from evolute.schedules import BaseSchedule
 from evolute.seeds import derive, torch_generator
+from evolute.seeds.streams import Stream, seeded
 from evolute.tasks.base import Task
 from evolute.tasks.faults import calling
-from evolute.tasks.randomness import Stream, seeded
 from evolute.train.protocol import Protocol
 from evolute.train.scoring import Course
 
