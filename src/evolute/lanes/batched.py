@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,13 +119,17 @@ class BatchedNetwork(LaneNetwork):
         """Run forward and backward in training mode."""
 
     def _chained(
-        self, batches: Sequence[Batch], slots: Sequence[int], criterion: LaneCriterion
+        self,
+        batches: Sequence[Batch],
+        slots: Sequence[int],
+        criterion: LaneCriterion,
+        noise: Sequence[Noise] | None,
     ) -> LaneMeasurement | None:
         """Run lanes by one native call that fills their gradients; None where it knows them not.
 
         Whether it does depends on the shapes of a lane's own batch, never on other lanes.
         """
-        del batches, slots, criterion
+        del batches, slots, criterion, noise
         return None
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
@@ -152,30 +156,33 @@ class BatchedNetwork(LaneNetwork):
         losses = torch.empty(len(slots), device=self.device)
         metrics = None if criterion.metric is None else torch.empty(len(slots), device=self.device)
         streams_of = replayed(noise, self.device)
-        for places in self._passes(batches):
-            chained = self._chained(
-                [batches[place] for place in places], [slots[place] for place in places], criterion
-            )
-            if chained is not None and len(places) == len(slots):
-                return chained
-            if chained is not None:
-                _enter(losses, places, chained.losses)
-                if metrics is not None and chained.metrics is not None:
-                    _enter(metrics, places, chained.metrics)
-                continue
+        for alike in self._by_shape(batches):
             for stream in streams_of or ():
                 stream.again()
-            ran = self._in_company(places)
-            own = [slots[place] for place in ran]
-            streams = None if streams_of is None else [streams_of[place] for place in ran]
-            lot = self._lot([batches[place] for place in ran], own, streams)
-            found = self._train(lot, criterion)
-            with torch.no_grad():
-                self._write(own, lot, found)
-                _enter(losses, places, found.losses[: len(places)])
-                measured = criterion.metrics(found.outputs, lot.targets)
-                if metrics is not None and measured is not None:
-                    _enter(metrics, places, measured[: len(places)])
+            chained = self._chained(
+                [batches[place] for place in alike],
+                [slots[place] for place in alike],
+                criterion,
+                None if streams_of is None else [streams_of[place] for place in alike],
+            )
+            if chained is not None and len(alike) == len(slots):
+                return chained
+            if chained is not None:
+                _enter_all((losses, metrics), alike, chained)
+                continue
+            for start in range(0, len(alike), self._together):
+                for stream in streams_of or ():
+                    stream.again()
+                places = alike[start : start + self._together]
+                ran = self._in_company(places)
+                own = [slots[place] for place in ran]
+                streams = None if streams_of is None else [streams_of[place] for place in ran]
+                lot = self._lot([batches[place] for place in ran], own, streams)
+                found = self._train(lot, criterion)
+                with torch.no_grad():
+                    self._write(own, lot, found)
+                    measured = criterion.metrics(found.outputs, lot.targets)
+                    _enter_all((losses, metrics), places, LaneMeasurement(found.losses, measured))
         return LaneMeasurement(losses, metrics)
 
     def evaluate(
@@ -196,21 +203,18 @@ class BatchedNetwork(LaneNetwork):
                         means[place].add(loss, value, batch)
         return [mean.result() for mean in means]
 
-    def _passes(self, batches: Sequence[Batch]) -> Iterator[list[int]]:
-        """Yield the lanes that run together: batches of one shape, not too many at once."""
+    def _by_shape(self, batches: Sequence[Batch]) -> Iterable[list[int]]:
+        """Return the lanes whose batches have one shape, for each shape."""
         kinds = {
             key: tuple(map(kind_of, batch))
             for key, batch in {id(batch): batch for batch in batches}.items()
         }
         alike: dict[Any, list[int]] = {kind: [] for kind in kinds.values()}
         if len(alike) == 1:
-            alike = {kind: list(range(len(batches))) for kind in alike}
-        else:
-            for place, batch in enumerate(batches):
-                alike[kinds[id(batch)]].append(place)
-        for places in alike.values():
-            for start in range(0, len(places), self._together):
-                yield places[start : start + self._together]
+            return [list(range(len(batches)))]
+        for place, batch in enumerate(batches):
+            alike[kinds[id(batch)]].append(place)
+        return alike.values()
 
     def _in_company(self, places: list[int]) -> list[int]:
         """Return the lanes of a pass, and what runs for company: one alone runs beside itself.
@@ -261,8 +265,14 @@ def _index(slots: Sequence[int], device: torch.device) -> slice | Tensor:
     return torch.tensor(list(slots), device=device)
 
 
-def _enter(vector: Tensor, places: list[int], values: Tensor) -> None:
-    vector[_index(places, vector.device)] = values.to(vector)
+def _enter_all(
+    vectors: tuple[Tensor, Tensor | None], places: list[int], found: LaneMeasurement
+) -> None:
+    """Write the losses and metrics of some places; what was found beyond them is of company."""
+    chosen = _index(places, vectors[0].device)
+    for vector, values in zip(vectors, (found.losses, found.metrics), strict=True):
+        if vector is not None and values is not None:
+            vector[chosen] = values[: len(places)].to(vector)
 
 
 def moved_to(device: torch.device, value: Tensor) -> Tensor:

@@ -76,6 +76,7 @@ class LaneChain:
         slots: Sequence[int],
         *,
         ignored: int,
+        noise: Sequence[Any] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Fill the gradients of these slots; return losses and shares of right answers, [l] each.
 
@@ -87,12 +88,15 @@ class LaneChain:
             Of each lane.
         ignored
             The class that is left out of the mean.
+        noise
+            Not read: chains draw nothing.
 
         Raises
         ------
         IndexError
             If a target is no class, or an index out of range.
         """
+        del noise
         form, count = self._form, len(slots)
         losses, right = torch.empty(count), torch.empty(count)
         classes = form.matrices[form.output].width

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from evolute.native import Opened, opened
 
-ABI = 8
+ABI = 9
 """Version of the interface of ``native/core/layers*.cpp`` that this file speaks."""
 
 
@@ -223,6 +223,55 @@ class Chain(Structure):
     )  # fmt: skip
 
 
+class ImageOperation(Structure):
+    """``Operation`` of layers_image_chain.h: one layer of a chain on images."""
+
+    _fields_ = (
+        ("kind", c_int64),
+        ("inputs", c_int64 * 2),
+        *(
+            (name, c_int64)
+            for name in (
+                "out", "weight", "bias", "mean", "variance", "number",
+                "kernel_height", "kernel_width", "stride_height", "stride_width",
+                "padding_height", "padding_width", "extra", "slope",
+            )
+        ),
+        ("slopes", c_int64 * 2),
+        ("sums", c_int64 * 2),
+        ("spread", c_int64),
+        ("epsilon", c_double),
+        ("momentum", c_double),
+    )  # fmt: skip
+
+
+class ImageValue(Structure):
+    """``Value`` of layers_image_chain.h: an image on its way through a chain."""
+
+    _fields_ = tuple((name, c_int64) for name in ("channels", "height", "width", "at"))
+
+
+class ImageChain(Structure):
+    """``Chain`` of layers_image_chain.h: a whole convolutional network, forward and backward."""
+
+    _fields_ = (
+        *(
+            (name, c_int64)
+            for name in (
+                "lanes", "examples", "classes", "ignored", "operations_count", "output",
+                "output_slope", "masks_count",
+            )
+        ),
+        *(
+            (name, c_void_p)
+            for name in (
+                "operations", "values", "held", "slots", "inputs", "targets", "masks",
+                "losses", "right", "scratch",
+            )
+        ),
+    )  # fmt: skip
+
+
 _FORWARD = (c_int32, *[c_void_p] * 2, *[c_int64] * 2, *[c_void_p] * 2, c_double, *[c_void_p] * 3)
 _BACKWARD = (c_int32, *[c_void_p] * 3, *[c_int64] * 2, *[c_void_p] * 6)
 _CONVOLUTION = (POINTER(Shape), *[c_void_p] * 3)
@@ -249,10 +298,12 @@ _ARGUMENTS = {
     "evolute_accuracy": (POINTER(Entropy),),
     "evolute_attention": (POINTER(Attention),),
     "evolute_chain": (POINTER(Chain),),
+    "evolute_image_chain": (POINTER(ImageChain),),
 }
 _RESULTS = {
     "evolute_cross_entropy": c_int32,
     "evolute_chain": c_int32,
+    "evolute_image_chain": c_int32,
     "evolute_paired_is_fast": c_int32,
 }
 

@@ -128,7 +128,7 @@ def _masked(step: Step, x: Any, p: float, training: bool, drop: Any) -> Any:
     data = apart(x, step.count)
     order = _drawn_order(x) if drop is functional.dropout else [*range(len(x.shape))]
     drawn, shared = step.draws.draw(
-        partial(_mask, drop, p, tuple(x.shape[axis] for axis in order), like)
+        partial(drawn_mask, drop, p, tuple(x.shape[axis] for axis in order), like)
     )
     mask = _in_axes(drawn, order, lanes=not shared)
     # In the layout of the data: the next layer's product would round otherwise for another one.
@@ -155,7 +155,7 @@ def _in_axes(drawn: Tensor, order: list[int], *, lanes: bool) -> Tensor:
     return drawn.permute(0, *(axis + 1 for axis in back)) if lanes else drawn.permute(back)
 
 
-def _mask(drop: Any, p: float, shape: tuple[int, ...], like: dict[str, Any]) -> Tensor:
+def drawn_mask(drop: Any, p: float, shape: tuple[int, ...], like: dict[str, Any]) -> Tensor:
     """Draw a mask; it knows nothing of a pass, so that another one may be drawn like it."""
     # Torch draws otherwise where there is no graph, so this has one where the plain module has.
     with torch.enable_grad():

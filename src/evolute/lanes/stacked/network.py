@@ -8,13 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from evolute.lanes.base import Batch, LaneMeasurement
+from evolute.lanes.base import Batch, LaneMeasurement, Noise
 from evolute.lanes.batched import BatchedNetwork, Found, Lot, all_same, kind_of
 from evolute.lanes.chains import LaneChain
 from evolute.lanes.criterion import IGNORED, LaneCriterion
+from evolute.lanes.image_chains import LaneImageChain
 from evolute.lanes.native_layers import serves
 from evolute.lanes.places import NoPlacesError
 from evolute.lanes.stacked.chain import lowered
+from evolute.lanes.stacked.image_chain import lowered_images
 from evolute.lanes.stacked.table import Step, has_lanes
 from evolute.lanes.stacked.trace import Place, Trace, trace
 from evolute.lanes.stacked.value import Lanes
@@ -39,14 +41,18 @@ class StackedNetwork(BatchedNetwork):
     def __init__(self, template: nn.Module, size: int, **options: Any) -> None:
         super().__init__(template, size, **options)
         self._traces: dict[Any, Trace] = {}
-        self._chains: dict[Any, LaneChain | None] = {}
+        self._chains: dict[Any, LaneChain | LaneImageChain | None] = {}
 
     def resize(self, size: int, *, keep: Sequence[int]) -> None:
         super().resize(size, keep=keep)
         self._chains.clear()  # they hold the addresses of the tensors there were
 
     def _chained(
-        self, batches: Sequence[Batch], slots: Sequence[int], criterion: LaneCriterion
+        self,
+        batches: Sequence[Batch],
+        slots: Sequence[int],
+        criterion: LaneCriterion,
+        noise: Sequence[Noise] | None,
     ) -> LaneMeasurement | None:
         inputs, targets = batches[0]
         if not criterion.is_classes or not self._may_chain(inputs, targets):
@@ -57,23 +63,23 @@ class StackedNetwork(BatchedNetwork):
         chain = self._chains[key]
         if chain is None or not chain.serves(targets):
             return None
-        losses, right = chain.run(batches, slots, ignored=IGNORED)
+        losses, right = chain.run(batches, slots, ignored=IGNORED, noise=noise)
         return LaneMeasurement(losses, None if criterion.metric is None else right)
 
     def _may_chain(self, inputs: Any, targets: Any) -> bool:
         plain = isinstance(inputs, Tensor) and isinstance(targets, Tensor)
         return plain and self.precision == "float32" and serves(*self.weights)
 
-    def _new_chain(self, inputs: Tensor) -> LaneChain | None:
-        found = self._trace(inputs, training=True)
-        form = lowered(
-            found, inputs, tensors=dict(self.state.named()), trained=frozenset(self.names)
-        )
-        if form is None:
-            return None
+    def _new_chain(self, inputs: Tensor) -> LaneChain | LaneImageChain | None:
+        found, tensors = self._trace(inputs, training=True), dict(self.state.named())
         gradients = dict(zip(self.names, self.gradients, strict=True))
+        trained = frozenset(self.names)
         try:
-            return LaneChain(form, dict(self.state.named()), gradients)
+            form = lowered(found, inputs, tensors=tensors, trained=trained)
+            if form is not None:
+                return LaneChain(form, tensors, gradients)
+            images = lowered_images(found, inputs, tensors=tensors, trained=trained)
+            return None if images is None else LaneImageChain(images, tensors, gradients)
         except NoPlacesError:
             return None
 

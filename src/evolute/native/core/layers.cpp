@@ -165,7 +165,7 @@ EVOLUTE_INLINE void any_backward(
 }  // namespace
 
 // Version of this interface: a library of another version is not used.
-EVOLUTE_EXPORT std::int32_t evolute_layers_abi() { return 8; }
+EVOLUTE_EXPORT std::int32_t evolute_layers_abi() { return 9; }
 
 // What this machine has of what this build can use, as bits: AVX2, AVX-512; and AVX512_BF16 where the
 // compiler knew it, whatever the machine (evolute_paired_is_fast says whether it runs).

@@ -33,6 +33,23 @@ struct Work {
     float* out;
 };
 
+// A batch normalisation of images and the activation after it; ctypes builds it (lanes/images.py).
+struct Norm {
+    Int activation, lanes, pixels, channels, examples;
+    Int gradient_pixel;  // numbers from the gradient of one pixel to the next; 0 where they share it
+    double epsilon;
+    const float* x;
+    const float* gradient;  // of the result; null in the forward pass
+    float* out;
+    const float* scale;  // [lanes, channels], as all that follow
+    const float* offset;
+    float* mean;
+    float* variance;
+    float* deviation;  // 1/√(variance + ε)
+    float* scale_gradient;
+    float* offset_gradient;
+};
+
 // Memory without values yet, aligned to a line of the cache: a vector across two lines costs twice.
 class Room {
   public:
@@ -60,3 +77,11 @@ EVOLUTE_INLINE void over_channels(Int channels, const Part& part) {
 }
 
 }  // namespace
+
+extern "C" void evolute_convolve(const Shape* shape, const float* x, const float* weight,
+                                 float* out);
+extern "C" void evolute_convolve_input_gradient(const Shape* shape, const float* gradient,
+                                                const float* weight, float* out);
+extern "C" void evolute_convolve_weight_gradient(const Shape* shape, const float* x,
+                                                 const float* gradient, float* out);
+extern "C" void evolute_norm_images(const Norm* norm);

@@ -9,23 +9,6 @@
 
 namespace {
 
-// Ctypes builds it (lanes/images.py).
-struct Norm {
-    Int activation, lanes, pixels, channels, examples;
-    Int gradient_pixel;  // numbers from the gradient of one pixel to the next; 0 where they share it
-    double epsilon;
-    const float* x;
-    const float* gradient;  // of the result; null in the forward pass
-    float* out;
-    const float* scale;  // [lanes, channels], as all that follow
-    const float* offset;
-    float* mean;
-    float* variance;
-    float* deviation;  // 1/√(variance + ε)
-    float* scale_gradient;
-    float* offset_gradient;
-};
-
 constexpr Int together = 64;  // vectors summed in float before the sum goes on in double
 
 // A pass over one lane, and where it keeps its sums: [channel][two sums][W], in float and in double.
