@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import json
+import logging
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,7 +18,7 @@ from train.small_task import ADAM, AT_RATE, PROBED, make, untimed
 
 from evolute.compiler.population import LaneOptimizer
 from evolute.errors import TaskError
-from evolute.lanes import check, serving
+from evolute.lanes import check, choose, remembered, serving, timing
 from evolute.lanes.base import LaneNetwork
 from evolute.lanes.stacked.network import StackedNetwork
 from evolute.lang.rule import Rule
@@ -175,6 +177,68 @@ def test_where_not_even_one_lane_fits_one_line_says_so(
     with pytest.raises(TaskError, match="not even one training fits into the memory") as caught:
         train(planned=place in PLANNING)
     assert "\n" not in str(caught.value)
+
+
+def plan_of(lanes: int = LANES) -> str:
+    """Return the plan that a new process chooses."""
+    remembered._here.clear()
+    ((_, plan),) = planning.choose_plans(
+        task(), (AT_RATE,), equipment=Equipment(lanes=lanes)
+    ).chosen
+    return plan
+
+
+def test_a_plan_that_was_taken_before_is_kept_among_as_many_lanes_as_there_is_memory_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    plan_of()
+    ((key, row),) = json.loads(remembered.plans_file().read_text()).items()
+    row |= {"seconds": {"stacked/16": 1.0}, "sittings": 3, "finished": True}
+    remembered.plans_file().write_text(json.dumps({key: row}))
+    fault = Fault(lambda _, args: args[2] > 3)
+    make_network = StackedNetwork.__init__
+    monkeypatch.setattr(StackedNetwork, "__init__", fault.around(make_network))
+    with caplog.at_level(logging.INFO, "evolute"):
+        assert plan_of() == "stacked/16"
+    assert caplog.messages[-1].endswith("memory ran out as plans were tried: now among 2 lanes")
+
+
+@pytest.mark.parametrize("lanes", [1, LANES])
+def test_a_plan_for_which_there_was_no_memory_is_tried_again_by_later_runs(
+    lanes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "LANES_TIMED", 1)
+    fault = Fault(lambda *_: True)
+    with monkeypatch.context() as patched:
+        patched.setattr(StackedNetwork, "__init__", fault.around(StackedNetwork.__init__))
+        assert "loop" in plan_of(lanes)
+    assert fault.failed
+    assert not remembered.plans_file().exists()
+    plan_of(lanes)
+    (row,) = json.loads(remembered.plans_file().read_text()).values()
+    assert "stacked" in row["seconds"]
+
+
+def test_where_memory_is_short_the_networks_of_plans_are_timed_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    watches: list[timing.Stopwatch] = []
+    held: list[int] = []
+
+    class Watched(timing.Stopwatch):
+        def __init__(self, *args: Any) -> None:
+            held.append(sum(each._network is not None for each in watches))
+            super().__init__(*args)
+            watches.append(self)
+
+    monkeypatch.setattr(choose, "Stopwatch", Watched)
+    monkeypatch.setattr(planning, "LANES_TIMED", 1)
+    with monkeypatch.context() as patched:
+        fault = Fault(lambda call, _: call == 1)
+        patched.setattr(planning, "lane_criterion", fault.around(planning.lane_criterion))
+        plan_of(1)
+    assert len(held) > 1
+    assert not any(held)
 
 
 def test_what_the_lost_lanes_held_is_free_before_the_next_ones_are_made(

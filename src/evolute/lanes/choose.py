@@ -61,6 +61,7 @@ def choose(
     device: torch.device | str = "cpu",
     size: int = LANES_TIMED,
     lanes: int | None = None,
+    most: int | None = None,
     plan: str | None = None,
     precision: str = "float32",
     remembering: bool = True,
@@ -92,6 +93,10 @@ def choose(
         Lanes with which plans are timed.
     lanes
         Most lanes that will be trained side by side; None: ``size``.
+    most
+        Most lanes that are tried, as memory ran out with more; None: it did not. A plan that was
+        taken before stays what it is. What is found for want of memory is kept by this process
+        alone, and where this is 1, a plan for which memory runs out does not serve.
     plan
         Name of a plan to take without timing.
     precision
@@ -122,9 +127,9 @@ def choose(
     8
     """
     subject = subject_of(build, batch, criterion=criterion, precision=precision, device=device)
-    trial = _Trial(
-        subject, name, lanes=lanes or size, alone=max(lanes or 1, size) == 1, kinds=kinds
-    )
+    if most is not None:
+        lanes = min(lanes or size, most)
+    trial = _Trial(subject, name, lanes=lanes or size, alone=most == 1, kinds=kinds)
     plans = plans_on(subject.device)
     if plan is not None:
         if plan not in plans:
@@ -141,9 +146,11 @@ def choose(
             take(key, known)
             report(name, times.refused, [], seconds=0.0)
         return Choice(known, "remembered from an earlier run", trial.maker(known), lanes)
-    choice = trial.fastest(size, times)
-    if remembering:
+    choice = trial.fastest(size, times) if most is None else trial.fastest(min(size, most))
+    if remembering and most is None:
         remember(key, choice.plan, trial.times)
+    elif remembering:
+        take(key, choice.plan)  # later runs may have the memory, and among more lanes other times
     return choice
 
 
@@ -205,7 +212,7 @@ class _Trial(Serving):
             else:
                 refused[plan] = reason
                 seconds.pop(plan, None)
-        if self._plain_seconds <= serving.QUICK_STEP_SECONDS:
+        if self._times_in_turns:
             take_turns([*watches.values()])
         self.times = times_of_sitting(seconds, watches, known, finished=not left)
         best = self._best(refused)
@@ -272,6 +279,11 @@ class _Trial(Serving):
         subject = self._brief if self._plain_seconds > SLOW_STEP_SECONDS else self._subject
         watch = Stopwatch(self.maker(plan), subject, lanes)
         watch.run(SAMPLES, seconds=SECONDS_PER_PLAN)
-        if self._plain_seconds > serving.QUICK_STEP_SECONDS:
+        if not self._times_in_turns:
             watch.release()
         return watch
+
+    @property
+    def _times_in_turns(self) -> bool:
+        """Whether the networks of all plans are kept, to be timed again."""
+        return self._plain_seconds <= serving.QUICK_STEP_SECONDS and not self._alone

@@ -141,10 +141,14 @@ class Serving:
         except Exception as fault:
             if is_out_of_memory(fault) and not self._alone:
                 raise  # fewer lanes may fit
-            _let_go(fault)
-            self._faults[plan] = fault  # a module may do anything, and each is a reason
-            return reason_of(fault)
+            return self._told(plan, fault)  # a module may do anything, and each is a reason
         return None
+
+    def _told(self, plan: str, fault: Exception) -> str:
+        """Remember why a plan fails, free what it held, and say it in words."""
+        _let_go(fault)
+        self._faults[plan] = fault
+        return reason_of(fault)
 
     def final_refusal(self, plan: str) -> str | None:
         """Return why a plan cannot serve, on whatever batch there will be; None if it can."""
@@ -153,7 +157,12 @@ class Serving:
     def _refusal_of_kinds(self, plan: str) -> str | None:
         if self._plans[plan].whole_module:
             return None
-        return refusal_of_kinds(self.maker(plan), self._subject, self._kinds)
+        try:
+            return refusal_of_kinds(self.maker(plan), self._subject, self._kinds)
+        except Exception as fault:
+            if not self._alone:
+                raise
+            return self._told(plan, fault)
 
     def _check_against_plain(self, plan: str) -> None:
         replays = self._plans[plan].replays

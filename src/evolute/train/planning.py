@@ -275,9 +275,10 @@ def plan_lanes(
     """
     kinds = other_kinds(task, protocol, batch)
     fitting = max(1, timed_bytes(equipment.device) // max(1, bytes_per_lane))
+    size = min(LANES_TIMED, 1 << (fitting.bit_length() - 1))
+    lanes = most_lanes(equipment, bytes_per_lane)
 
     def chosen(plan: str | None, most: int | None = None) -> Choice:
-        size, lanes = 1 << (fitting.bit_length() - 1), most_lanes(equipment, bytes_per_lane)
         return choose(
             models_of(task, REFERENCE_SEED, protocol.width),  # from the first seed at each try
             batch,
@@ -285,27 +286,29 @@ def plan_lanes(
             name=task.name,
             version=f"{task.version} width {protocol.width}",
             device=equipment.device,
-            size=min(LANES_TIMED, size, most or size),
-            lanes=min(lanes, most or lanes),
+            size=size,
+            lanes=lanes,
+            most=most,
             plan=plan,
             precision=protocol.precision,
             kinds=kinds,
         )
 
+    in_memory = partial(_in_memory, task=task.name, lanes=max(size, lanes))
     if equipment.plan != AUTO:
-        return _in_memory(partial(chosen, equipment.plan), task.name)
+        return in_memory(partial(chosen, equipment.plan))
     known = dict(equipment.chosen).get(kind_of(protocol))
     if known is not None:
         try:
-            return _in_memory(partial(chosen, known), task.name)
+            return in_memory(partial(chosen, known))
         except InputError as fault:  # chosen on another machine, where the native core is built
             _log.warning("task %r: another plan is looked for: %s", task.name, fault)
     with _one_at_a_time():
-        return _in_memory(partial(chosen, None), task.name)
+        return in_memory(partial(chosen, None))
 
 
-def _in_memory(chosen: Callable[[int | None], Choice], task: str) -> Choice:
-    """Choose among fewer lanes, each time half as many, until the memory is enough."""
+def _in_memory(chosen: Callable[[int | None], Choice], *, task: str, lanes: int) -> Choice:
+    """Choose among fewer than these lanes, each time half as many, until the memory is enough."""
     most: int | None = None
     while True:
         try:
@@ -313,7 +316,7 @@ def _in_memory(chosen: Callable[[int | None], Choice], task: str) -> Choice:
         except Exception as error:
             if not is_out_of_memory(error) or most == 1:
                 raise
-        most = LANES_TIMED // 2 if most is None else most // 2
+        most = max(1, (most or lanes) // 2)
         gc.collect()  # what the error held
         _log.info("task %r: memory ran out as plans were tried: now among %d lanes", task, most)
 
