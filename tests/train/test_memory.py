@@ -7,14 +7,16 @@ import os
 import re
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
-from train.small_task import ADAM, AT_RATE, make
+from torch import Tensor, nn
+from train.small_task import ADAM, AT_RATE, make, pairs, untimed
 
 from evolute.errors import InputError, TaskError
-from evolute.tasks.base import Task
+from evolute.lanes.stacked.network import StackedNetwork
+from evolute.tasks.base import Split, Task
 from evolute.train.environment import fixed_environment
 from evolute.train.equipment import AUTO, Equipment
 from evolute.train.memory import (
@@ -27,6 +29,7 @@ from evolute.train.memory import (
 from evolute.train.planning import choose_plans, most_lanes
 from evolute.train.population import Population
 from evolute.train.survey import Survey, survey
+from evolute.trial import Trial
 
 
 @pytest.mark.parametrize("text", ["", "4X", "-1G", "0", "many", "1e9"])
@@ -105,12 +108,86 @@ def test_a_larger_network_takes_more_memory() -> None:
     assert small.trained == ("0.weight", "0.bias", "2.weight", "2.bias")
 
 
+def large_batches(width: int = 50) -> Task:
+    """Return a task of which a batch of the evaluation is 100 times as large as one of training."""
+    return make(
+        model=lambda: nn.Sequential(nn.Linear(4, width), nn.ReLU(), nn.Linear(width, 3)),
+        validation=pairs(800, 1),
+    )
+
+
+def test_what_an_evaluation_takes_follows_from_its_largest_batch() -> None:
+    task = large_batches()
+    batch = next(task.batches(torch.Generator().manual_seed(0), 8))
+    found = survey(task, task.model(), batch=batch, seed=0, splits=[Split.TEST])
+    more = survey(task, task.model(), batch=batch, seed=0, splits=[Split.TEST, Split.VALIDATION])
+    of_a_layer = 4 * 50
+    assert 20 * of_a_layer <= found.bytes_evaluated <= 20 * 3 * of_a_layer
+    assert more.bytes_evaluated == 40 * found.bytes_evaluated
+    assert more.bytes_evaluated > more.bytes_stepped
+    assert more.bytes_needed == more.bytes_held + more.bytes_evaluated
+
+
+class Picky(nn.Linear):
+    """Cannot be evaluated."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if not self.training:
+            raise ValueError("not now")
+        return super().forward(inputs)
+
+
+def test_a_model_that_cannot_be_evaluated_is_spoken_of_where_it_is() -> None:
+    task = make(model=lambda: Picky(4, 3))
+    batch = next(task.batches(torch.Generator().manual_seed(0), 8))
+    found = survey(task, task.model(), batch=batch, seed=0, splits=[Split.TEST])
+    assert found.bytes_evaluated == 0
+
+
+def evaluated(memory: int, **given: Any) -> tuple[int, list[int], list[Trial]]:
+    """Return how many lanes fit, how many were evaluated in each pass, and the trials."""
+    counts: list[int] = []
+
+    class Watched(StackedNetwork):
+        def evaluate(self, batches: Any, slots: Any, criterion: Any) -> Any:
+            counts.append(len(slots))
+            return super().evaluate(batches, slots, criterion)
+
+    equipment = Equipment(memory_bytes=memory, **given)
+    population = Population(large_batches(), equipment, make_network=Watched)
+    for ticket in range(8):
+        population.add(ticket, ADAM, AT_RATE, seed=ticket % 2)
+    with fixed_environment():
+        trials = dict(population.run())
+    return population._most, counts, [untimed(trials[ticket]) for ticket in range(8)]
+
+
+def test_so_many_lanes_are_evaluated_in_one_pass_as_there_is_memory_for() -> None:
+    # One lane holds 8 × 403 × 4 bytes and takes some 0.35 MB while it is evaluated.
+    most, counts, wanted = evaluated(2**30)
+    assert max(counts) == 8
+    assert most == 64
+    for memory, given in ((2**20, {}), (2**20, {"lanes": 8}), (2**16, {"lanes": 8})):
+        most, counts, trials = evaluated(memory, **given)
+        assert max(counts) < 8
+        assert most >= 8
+        assert trials == wanted
+
+
+def test_lanes_leave_memory_for_the_evaluation_of_one() -> None:
+    counts = [evaluated(memory)[0] for memory in (2**18, 2**19, 2**20)]
+    assert counts[0] == 1
+    assert counts[1] < 20
+    assert counts[2] > 40
+
+
 LIMITED = """
 import os, resource, sys
 import torch
 from torch import nn
 from evolute.errors import TaskError
-from evolute.tasks.base import Task
+from evolute.lanes.stacked.network import StackedNetwork
+from evolute.tasks.base import Split, Task
 from evolute.train.equipment import Equipment
 from evolute.train.memory import free_memory
 from evolute.train.planning import choose_plans

@@ -18,7 +18,7 @@ from evolute.errors import TaskError
 from evolute.lanes.base import Batch, LaneMeasurement, LaneNetwork, Noise
 from evolute.lanes.criterion import LaneCriterion
 from evolute.lanes.means import Means
-from evolute.lanes.noise import same_draws, shared_draws
+from evolute.lanes.noise import same_draws, seeded_device, shared_draws, way_back
 from evolute.lanes.turns import Turns, are_apart, by_place
 
 _EVERY_STEP = (
@@ -168,17 +168,18 @@ class LoopNetwork(LaneNetwork):
     def evaluate(
         self, batches: Iterable[Batch], slots: Sequence[int], criterion: LaneCriterion
     ) -> list[tuple[float, float | None]]:
-        given = list(batches)
-        laid = self._laid_out(given)
         means = [Means() for _ in slots]
-        with torch.no_grad(), same_draws(None, self.device) as back:
-            for mean, slot in zip(means, slots, strict=True):
-                back()  # what a lane draws does not depend on the lanes before it
-                self._modules[slot].eval()
-                for batch, moved in zip(given, laid, strict=True):
-                    loss, metric = self._measure(self._modules[slot], moved, criterion)
+        modules = [self._modules[slot].eval() for slot in slots]
+        with torch.no_grad(), seeded_device(self.device):
+            for batch in batches:  # one at a time: a split may be larger than the memory
+                (laid,) = self._laid_out([batch])
+                back = way_back(self.device)
+                for mean, module in zip(means, modules, strict=True):
+                    back()  # what a lane draws does not depend on the lanes before it
+                    loss, metric = self._measure(module, laid, criterion)
                     mean.add(loss.item(), metric, batch)
-                self._modules[slot].train()
+        for module in modules:
+            module.train()
         return [mean.result() for mean in means]
 
     def _laid_out(self, batches: Sequence[Batch]) -> list[Batch]:

@@ -90,16 +90,28 @@ def same_draws(stream: Any, device: torch.device) -> Iterator[Callable[[], None]
         Where lanes draw.
     """
     with drawing(stream), seeded_device(device):
-        generator = generator_of(device)
-        own = None if generator is None else generator.get_state()
-        states = generator_states()
+        yield way_back(device)
 
-        def back() -> None:
-            install(states)
-            if generator is not None and own is not None:
-                generator.set_state(own)
 
-        yield back
+def way_back(device: torch.device) -> Callable[[], None]:
+    """Return a function that goes back to where the generators stand now, that of a device too.
+
+    >>> back = way_back(torch.device("cpu"))
+    >>> first = torch.rand(1)
+    >>> back()
+    >>> bool(torch.rand(1) == first)
+    True
+    """
+    generator = generator_of(device)
+    own = None if generator is None else generator.get_state()
+    states = generator_states()
+
+    def back() -> None:
+        install(states)
+        if generator is not None and own is not None:
+            generator.set_state(own)
+
+    return back
 
 
 class Replay:

@@ -65,6 +65,8 @@ class Deck:
         What is known about the network.
     reference
         The model that batches of new shapes are compared on; given away.
+    evaluated_at_once
+        How many lanes are evaluated in one pass, at most.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Deck:
         sources: Sources,
         survey: Survey,
         reference: nn.Module,
+        evaluated_at_once: int,
     ) -> None:
         self.task, self.network = task, network
         self._survey = survey
@@ -97,6 +100,7 @@ class Deck:
             criterion=self._criterion,
             first_use=self._first_use,
             changes_inputs=survey.changes_inputs,
+            at_once=evaluated_at_once,
         )
 
     @property

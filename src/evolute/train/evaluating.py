@@ -33,6 +33,8 @@ class Evaluating:
         What compares batches of new shapes.
     changes_inputs
         Whether the model writes into its inputs.
+    at_once
+        How many models are evaluated in one pass, at most.
     """
 
     def __init__(
@@ -43,9 +45,11 @@ class Evaluating:
         criterion: LaneCriterion,
         first_use: FirstUse,
         changes_inputs: bool,
+        at_once: int,
     ) -> None:
         self._task, self._network = task, network
         self._criterion, self._first_use = criterion, first_use
+        self._at_once = at_once
         self._refusals: dict[Split, str | None] = {}
         # None: not known yet. A model that writes into its inputs is evaluated alone as well.
         self._draws: bool | None = True if changes_inputs else None
@@ -87,20 +91,26 @@ class Evaluating:
         network, task = self._network, self._task
         if self._draws is None:
             self._draws = self._draws_on_gpu(split, lanes[0].slot)
-        if not self._draws:
-            with seeded(0), seeded_device(network.device):
-                untouched = generator_states()
-            with seeded(0):
-                figures = network.evaluate(
-                    task.in_order(split), [lane.slot for lane in lanes], self._criterion
-                )
-                self._draws = not same_states(untouched, generator_states())
+        figures: list[tuple[float, float | None]] = []
+        for start in range(0, len(lanes), self._at_once):
+            if not self._draws:
+                figures += self._pass(split, lanes[start : start + self._at_once])
         if not self._draws:
             return figures
         figures = []
         for lane in lanes:  # one by one: what a pass draws is one for all its lanes
             with seeded(derive(lane.seed, "evaluation")):
                 figures += network.evaluate(task.in_order(split), [lane.slot], self._criterion)
+        return figures
+
+    def _pass(self, split: Split, lanes: Sequence[Lane]) -> list[tuple[float, float | None]]:
+        """Evaluate these together; find out whether their models draw."""
+        with seeded(0), seeded_device(self._network.device):
+            untouched = generator_states()
+        with seeded(0):
+            slots = [lane.slot for lane in lanes]
+            figures = self._network.evaluate(self._task.in_order(split), slots, self._criterion)
+            self._draws = not same_states(untouched, generator_states())
         return figures
 
     def _draws_on_gpu(self, split: Split, slot: int) -> bool:

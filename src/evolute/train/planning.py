@@ -127,7 +127,24 @@ class Ground:
         """
         sources = Sources(task, batch_size=protocol.batch_size, augment=protocol.augment)
         batch = next(sources.batches(REFERENCE_SEED))
-        return cls(sources, batch, survey(task, model, batch=batch, seed=REFERENCE_SEED))
+        splits = _splits(protocol)
+        found = survey(task, model, batch=batch, seed=REFERENCE_SEED, splits=splits)
+        return cls(sources, batch, found)
+
+
+def _splits(protocol: Protocol) -> list[Split]:
+    """Return what models of a protocol are evaluated on."""
+    return sorted({Split.VALIDATION, Split(protocol.split)})
+
+
+def memory_of(equipment: Equipment) -> int:
+    """Return the bytes that one process has for its trainings.
+
+    >>> memory_of(Equipment(memory_bytes=2**30, shared_by=4)) == 2**28
+    True
+    """
+    memory = equipment.memory_bytes or round(SHARE_OF_FREE * free_memory(equipment.device))
+    return memory // equipment.shared_by
 
 
 def most_lanes(equipment: Equipment, bytes_per_lane: int) -> int:
@@ -138,8 +155,7 @@ def most_lanes(equipment: Equipment, bytes_per_lane: int) -> int:
     """
     if equipment.lanes is not None:
         return equipment.lanes
-    memory = equipment.memory_bytes or round(SHARE_OF_FREE * free_memory(equipment.device))
-    return lanes_that_fit(bytes_per_lane, memory // equipment.shared_by)
+    return lanes_that_fit(bytes_per_lane, memory_of(equipment))
 
 
 def say_if_unlikely(task: Task, equipment: Equipment, *, bytes_per_lane: int) -> None:
@@ -227,7 +243,7 @@ def _plan_of(task: Task, protocol: Protocol, *, equipment: Equipment) -> str | N
     """Return the name of the plan for trials of a protocol; None if it is not chosen by speed."""
     model = first_model(task, REFERENCE_SEED, protocol.width).train()
     ground = Ground.of(task, protocol, model=model)
-    say_if_unlikely(task, equipment, bytes_per_lane=ground.survey.bytes_per_lane)
+    say_if_unlikely(task, equipment, bytes_per_lane=ground.survey.bytes_needed)
     if ground.survey.why_unchecked is not None:
         return None
     choice = plan_lanes(
@@ -339,7 +355,7 @@ def other_kinds(task: Task, protocol: Protocol, batch: Batch) -> list[Kind]:
     found: dict[Any, Kind] = {}
     if isinstance(task.training_data, LoaderData):  # others make batches of one shape
         _gather(found, task, Split.TRAIN, training=True)
-    for split in sorted({Split.VALIDATION, Split(protocol.split)}):
+    for split in _splits(protocol):
         _gather(found, task, split, training=False)
     for training in (True, False):  # tried in any case
         found.pop(Kind(batch, training).key, None)

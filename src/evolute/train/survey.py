@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +15,14 @@ from torch import Tensor, nn
 
 from evolute.compiler.options import refused_gradient
 from evolute.errors import TaskError
+from evolute.lanes.shortage import is_out_of_memory
 from evolute.seeds import derive
 from evolute.seeds.streams import seeded
-from evolute.tasks.base import Task
+from evolute.tasks.base import Split, Task
 from evolute.tasks.copies import lost_in_copies
 from evolute.tasks.data import Batch
 from evolute.tasks.faults import calling
+from evolute.train.live_memory import LiveMemory
 
 STATES_PER_WEIGHT = 8
 """Copies of a weight that a lane is counted with: itself, its gradient, the states of its rule."""
@@ -34,8 +37,12 @@ class Survey:
 
     Parameters
     ----------
-    bytes_per_lane
-        Memory of one lane: weights and what comes with them, activations.
+    bytes_held
+        Memory of one lane between its steps: weights and what comes with them.
+    bytes_stepped
+        What a training step takes besides: activations.
+    bytes_evaluated
+        What the evaluation of its largest batch takes besides.
     is_random
         Whether a training step draws from the global generators (dropout).
     changes_inputs
@@ -48,12 +55,24 @@ class Survey:
         What a copy of the model would lose, in words; None if nothing.
     """
 
-    bytes_per_lane: int
+    bytes_held: int
+    bytes_stepped: int
+    bytes_evaluated: int
     is_random: bool
     changes_inputs: bool
     trained: tuple[str, ...]
     untrained: frozenset[str] = frozenset()
     lost: str | None = None
+
+    @property
+    def bytes_per_lane(self) -> int:
+        """Memory of one lane while it makes a step."""
+        return self.bytes_held + self.bytes_stepped
+
+    @property
+    def bytes_needed(self) -> int:
+        """Memory without which not one lane can be trained and evaluated."""
+        return self.bytes_held + max(self.bytes_stepped, self.bytes_evaluated)
 
     @property
     def why_unchecked(self) -> str | None:
@@ -65,7 +84,9 @@ class Survey:
         return None
 
 
-def survey(task: Task, model: nn.Module, *, batch: Batch, seed: int) -> Survey:
+def survey(
+    task: Task, model: nn.Module, *, batch: Batch, seed: int, splits: Sequence[Split] = ()
+) -> Survey:
     """Make one training step of a plain model, which is given away, and see what it does.
 
     Parameters
@@ -74,6 +95,8 @@ def survey(task: Task, model: nn.Module, *, batch: Batch, seed: int) -> Survey:
         What is tried; the batch is not changed.
     seed
         Seed of the noise that the step draws.
+    splits
+        What it will be evaluated on.
 
     Raises
     ------
@@ -99,18 +122,47 @@ def survey(task: Task, model: nn.Module, *, batch: Batch, seed: int) -> Survey:
         with calling(task.name, "the backward pass of its loss", advice="mend the model"):
             loss.backward()
     _require_dense(task, model)
+    changes_inputs = _versions(own) != versions
     for tensor in (*model.parameters(), *tensors_of(own)):
         kept.pop(tensor.untyped_storage().data_ptr(), None)
     weights = dict(model.named_parameters())
     size = sum(weight.numel() * weight.element_size() for weight in weights.values())
     return Survey(
-        bytes_per_lane=STATES_PER_WEIGHT * size + STEP_SHARE * sum(kept.values()),
+        bytes_held=STATES_PER_WEIGHT * size,
+        bytes_stepped=STEP_SHARE * sum(kept.values()),
+        bytes_evaluated=_bytes_evaluated(task, model, copy.deepcopy(batch), splits=splits),
         is_random=is_random,
-        changes_inputs=_versions(own) != versions,
+        changes_inputs=changes_inputs,
         trained=tuple(name for name, weight in weights.items() if weight.requires_grad),
         untrained=frozenset(name for name, weight in weights.items() if weight.grad is None),
         lost=lost_in_copies(model),
     )
+
+
+def _bytes_evaluated(task: Task, model: nn.Module, batch: Batch, *, splits: Sequence[Split]) -> int:
+    """Return what the evaluation of a largest batch takes: of the training batch, in proportion.
+
+    Of the first batch of each split, as the last one may be shorter. A task that measures in a way
+    of its own evaluates one model at a time, as it likes.
+    """
+    if task.measures_itself:
+        return 0
+    live = LiveMemory([*model.parameters(), *model.buffers(), *tensors_of(batch)])
+    model.eval()
+    try:
+        with torch.no_grad(), seeded(derive(0, "survey")):
+            with live:
+                task.measure(model, batch)
+            sizes = [_size_of(task.first_batch(split)) for split in splits]
+    except Exception as fault:
+        if is_out_of_memory(fault):
+            raise
+        return 0  # what the evaluation itself says of it is right
+    return math.ceil(live.peak * max(sizes, default=0) / max(1, _size_of(batch)))
+
+
+def _size_of(batch: Batch) -> int:
+    return sum(tensor.numel() for tensor in tensors_of(batch[0]))
 
 
 def _require_dense(task: Task, model: nn.Module) -> None:

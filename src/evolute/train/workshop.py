@@ -15,15 +15,18 @@ from evolute.tasks.base import Task
 from evolute.train.deck import Deck
 from evolute.train.equipment import Equipment
 from evolute.train.first_models import FirstModels
+from evolute.train.memory import lanes_that_fit
 from evolute.train.planning import (
     REFERENCE_SEED,
     Ground,
     kind_of,
+    memory_of,
     most_lanes,
     plan_lanes,
     say_if_unlikely,
 )
 from evolute.train.protocol import Protocol
+from evolute.train.survey import Survey
 
 _log = logging.getLogger("evolute")
 
@@ -51,6 +54,8 @@ class Workshop:
         Makes the slots.
     most
         How many slots fit.
+    evaluated_at_once
+        How many of them are evaluated in one pass.
     """
 
     task: Task
@@ -60,6 +65,7 @@ class Workshop:
     models: FirstModels
     make_network: MakeNetwork
     most: int
+    evaluated_at_once: int
 
     @classmethod
     def of(
@@ -93,8 +99,8 @@ class Workshop:
         """
         width = protocol.width
         ground = Ground.of(task, protocol, model=models.own(REFERENCE_SEED, width))
-        most = most_lanes(equipment, ground.survey.bytes_per_lane)
-        say_if_unlikely(task, equipment, bytes_per_lane=ground.survey.bytes_per_lane)
+        most, at_once = _lanes_in_memory(equipment, ground.survey)
+        say_if_unlikely(task, equipment, bytes_per_lane=ground.survey.bytes_needed)
         why = ground.survey.why_unchecked
         if make_network is None and why is not None:
             _log.info("task %r: plan 'loop': %s", task.name, why)
@@ -115,7 +121,7 @@ class Workshop:
             _log.info("task %r: plan %r: %s", task.name, choice.plan, choice.why)
             make, most = choice.make, min(most, choice.lanes or most)
             make_network = lambda _model, size: make(size)  # noqa: E731 - of one use
-        return cls(task, kind_of(protocol), width, ground, models, make_network, most)
+        return cls(task, kind_of(protocol), width, ground, models, make_network, most, at_once)
 
     def deck(self, size: int) -> Deck:
         """Return a deck of so many slots."""
@@ -126,4 +132,19 @@ class Workshop:
             sources=self.ground.sources,
             survey=self.ground.survey,
             reference=self.models.own(REFERENCE_SEED, self.width),
+            evaluated_at_once=self.evaluated_at_once,
         )
+
+
+def _lanes_in_memory(equipment: Equipment, survey: Survey) -> tuple[int, int]:
+    """Return how many lanes are trained side by side, and how many of them evaluated in one pass.
+
+    A batch of an evaluation may be many times as large as one of the training, so what lanes take
+    while they are evaluated together may be more than what they take in a step.
+    """
+    memory = memory_of(equipment)
+    most = most_lanes(equipment, survey.bytes_per_lane)
+    if equipment.lanes is None:  # one of them must be evaluated while the others are there
+        most = lanes_that_fit(survey.bytes_held, memory - survey.bytes_evaluated, most=most)
+    free = memory - most * survey.bytes_held
+    return most, lanes_that_fit(survey.bytes_evaluated, free, most=most)
