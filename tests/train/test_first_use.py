@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,7 @@ from evolute.train.equipment import Equipment
 from evolute.train.planning import first_model
 from evolute.train.population import MakeNetwork, Population
 from evolute.train.trainer import run_trial
-from evolute.trial import Trial
+from evolute.trial import OutcomeKind, Trial
 
 
 class Scales(nn.Module):
@@ -144,6 +145,30 @@ def test_a_model_that_differs_in_more_than_weights_is_trained_in_the_loop_and_no
     assert found[0] == found[1]
     for seed in odd:
         assert found[0][seed] == untimed(run_trial(ADAM, task, PROBED, seed=seed))
+
+
+def test_the_time_limit_of_a_trial_that_begins_again_in_the_loop_begins_again_too() -> None:
+    def train(make_network: MakeNetwork | None, plan: str, limit: float) -> Trial:
+        seconds = itertools.count()
+        population = Population(
+            make(name="picks", model=Picks),
+            Equipment(plan=plan),
+            make_network=make_network,
+            clock=lambda: next(seconds),  # looked at twice in a step: each takes a second
+        )
+        population.add(0, ADAM, AT_RATE, seed=0, timeout_seconds=limit)
+        with fixed_environment():
+            ((_, trial),) = population.run()
+        return trial
+
+    steps = SHORT.steps  # of which the stacked plan makes those of the first epoch
+    for limit in (steps, steps - 1.5):
+        again, loop = train(StackedNetwork, "auto", limit), train(None, "loop", limit)
+        assert again == loop
+    assert loop.outcome.kind is OutcomeKind.TIMED_OUT
+    assert train(StackedNetwork, "auto", 3.5).outcome.sentence.startswith(
+        "timed out: 3.5 seconds were over at step 4 of"
+    )
 
 
 def test_trials_that_wait_for_the_loop_are_dropped_and_counted_as_all_others() -> None:

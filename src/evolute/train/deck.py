@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,6 +66,8 @@ class Deck:
         The model that batches of new shapes are compared on; given away.
     evaluated_at_once
         How many lanes are evaluated in one pass, at most.
+    clock
+        Seconds of a steady clock, by which lanes are told what they took.
     """
 
     def __init__(
@@ -78,8 +79,10 @@ class Deck:
         survey: Survey,
         reference: nn.Module,
         evaluated_at_once: int,
+        clock: Callable[[], float],
     ) -> None:
         self.task, self.network = task, network
+        self._clock = clock
         self._survey = survey
         self._sources = sources
         self._criterion = lane_criterion(task)
@@ -189,7 +192,7 @@ class Deck:
         Their course ended, or the plan of the network cannot go on with them: then
         :attr:`~evolute.train.lane.Lane.refusal` says why.
         """
-        began = time.perf_counter()
+        began = self._clock()
         present = self.lanes
         self._newborn.clear()
         lanes, losses, metrics = self._measure(present)
@@ -206,7 +209,7 @@ class Deck:
         for lane in going:
             lane.steps += 1
         self._end_epochs([lane for lane in going if lane.steps == lane.epoch_end])
-        share = (time.perf_counter() - began) / len(present)
+        share = (self._clock() - began) / len(present)
         for lane in present:
             lane.took(share)
         left = [lane for lane in present if lane.ended]

@@ -11,10 +11,10 @@ import gc
 import heapq
 import itertools
 import logging
-import math
+import time
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from evolute.lanes.base import CannotStackError
 from evolute.lang.rule import Rule
@@ -23,15 +23,15 @@ from evolute.tasks.faults import naming
 from evolute.train.deck import Deck
 from evolute.train.equipment import Equipment
 from evolute.train.first_models import FirstModels
-from evolute.train.lane import Account, Lane
+from evolute.train.job import Job
+from evolute.train.lane import Lane
 from evolute.train.memory import MOST_LANES, is_out_of_memory, too_little_memory
-from evolute.train.planning import kind_of
 from evolute.train.protocol import Protocol
-from evolute.train.scoring import Course, Scoring
-from evolute.train.trainer import require_scorable, scored_trial, trial_key
+from evolute.train.scoring import Course
+from evolute.train.trainer import require_scorable
 from evolute.train.workshop import MakeNetwork as MakeNetwork
 from evolute.train.workshop import Workshop
-from evolute.trial import Trial, TrialKey
+from evolute.trial import Trial
 
 _log = logging.getLogger("evolute")
 
@@ -40,25 +40,6 @@ LEAST_SLOTS = 8
 
 SHARE_ASIDE = 8
 """Of so many lanes, one is for the trials that only the loop can train."""
-
-
-@dataclass(eq=False, slots=True)
-class _Job:
-    """A trial that was asked for."""
-
-    ticket: int
-    rule: Rule
-    protocol: Protocol
-    seed: int
-    limit_seconds: float
-    key: TrialKey
-    scoring: Scoring
-    account: Account = field(default_factory=Account)
-
-    @property
-    def kind(self) -> str:
-        """What trials must share to be trained by one deck."""
-        return kind_of(self.protocol)
 
 
 class Population:
@@ -74,6 +55,8 @@ class Population:
         What to work with.
     make_network
         Makes the slots of a network in place of the plan that the equipment names.
+    clock
+        Seconds of a steady clock, for time limits.
 
     Examples
     --------
@@ -96,13 +79,14 @@ class Population:
         equipment: Equipment | None = None,
         *,
         make_network: MakeNetwork | None = None,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._task = task
+        self._task, self._clock = task, clock
         self._equipment = equipment or Equipment()
         self._make_network = make_network
-        self._queue: deque[_Job] = deque()
-        self._begun: dict[int, _Job] = {}
-        self._ready: list[tuple[int, int, _Job, Course]] = []
+        self._queue: deque[Job] = deque()
+        self._begun: dict[int, Job] = {}
+        self._ready: list[tuple[int, int, Job, Course]] = []
         self._training: dict[Lane, None] = {}  # in the order in which they began
         self._ended: list[tuple[int, Trial]] = []
         self._order = itertools.count()
@@ -135,7 +119,8 @@ class Population:
             What is tried.
         timeout_seconds
             The trial ends as *timed out* after this time, of which each lane of a step takes an
-            equal share; None is no limit.
+            equal share; None is no limit. What counts is what its figures took: not the time of
+            steps that were lost, as memory ran out or the trial began again by another plan.
 
         Raises
         ------
@@ -144,14 +129,13 @@ class Population:
         """
         require_scorable(self._task, protocol, timeout_seconds)
         self._queue.append(
-            _Job(
+            Job.of(
                 ticket,
-                rule.canonical(),
-                protocol,
-                seed,
-                math.inf if timeout_seconds is None else timeout_seconds,
-                trial_key(rule, self._task, protocol, seed=seed),
-                Scoring(protocol, self._task.metric, self._task.has_accuracy),
+                rule,
+                protocol=protocol,
+                task=self._task,
+                seed=seed,
+                timeout_seconds=timeout_seconds,
             )
         )
 
@@ -239,7 +223,7 @@ class Population:
             heapq.heappop(self._ready)
         self._shrink()
 
-    def _begin(self, deck: Deck, job: _Job, course: Course) -> bool:
+    def _begin(self, deck: Deck, job: Job, course: Course) -> bool:
         """Give a slot to a course; say whether the plan of the deck can train its model."""
         model = self._models.own if deck.keeps_models else self._models.kept
         lane = Lane(course, job.rule, job.seed, job.account, job.ticket)
@@ -274,7 +258,7 @@ class Population:
             self._push(job, course)
         return True
 
-    def _push(self, job: _Job, course: Course) -> None:
+    def _push(self, job: Job, course: Course) -> None:
         heapq.heappush(self._ready, (job.ticket, next(self._order), job, course))
 
     def _make_deck(self) -> Deck:
@@ -282,7 +266,7 @@ class Population:
         assert self._workshop is not None
         waiting = len(self._queue) + len(self._ready)
         self._asked = min(self._most, _power_of_two(waiting))
-        self._deck = self._workshop.deck(self._asked)
+        self._deck = self._workshop.deck(self._asked, clock=self._clock)
         return self._deck
 
     def _resize(self, deck: Deck, size: int) -> None:
@@ -314,22 +298,21 @@ class Population:
             for course in job.scoring.ended(lane.course):
                 self._push(job, course)
             if job.scoring.result is not None:
-                trial = scored_trial(job.key, job.scoring, seconds=job.account.seconds)
-                self._ended.append((job.ticket, trial))
+                self._ended.append((job.ticket, job.trial()))
                 del self._begun[job.ticket]
             self._last_try = False
         self._training.pop(lane, None)
 
     def _time_out(self) -> None:
         """End the trials whose time is over."""
-        for job in [job for job in self._begun.values() if job.account.seconds > job.limit_seconds]:
+        for job in [job for job in self._begun.values() if job.is_late]:
             own = self._stop(job)
             if own:
                 own[0].course.steps = own[0].steps
                 own[0].course.timed_out(job.limit_seconds)
                 self._left(own[0])
 
-    def _stop(self, job: _Job) -> list[Lane]:
+    def _stop(self, job: Job) -> list[Lane]:
         """Free the slots of a trial; return the lanes that were in them."""
         assert self._deck is not None
         own = [lane for lane in self._deck.lanes if lane.ticket == job.ticket]
@@ -339,11 +322,12 @@ class Population:
             del self._training[lane]
         return own
 
-    def _set_aside(self, job: _Job, reason: str) -> None:
+    def _set_aside(self, job: Job, reason: str) -> None:
         """Let a trial begin again in the loop, beside all others.
 
         Whether it must is a property of the trial, of its seed and the batches it comes to, so its
-        result is the same whenever that is found out, and so are those of all others.
+        result is the same whenever that is found out, and so are those of all others. So its time
+        begins anew too: what it took until then says nothing about it in the loop.
         """
         if reason not in self._told:
             self._told.add(reason)
@@ -358,9 +342,14 @@ class Population:
         if self._aside is None:
             lanes = max(1, self._most // SHARE_ASIDE)
             equipment = replace(self._equipment, plan="loop", lanes=lanes, chosen=())
-            self._aside = Population(self._task, equipment)
-        limit = None if math.isinf(job.limit_seconds) else job.limit_seconds
-        self._aside.add(job.ticket, job.rule, job.protocol, seed=job.seed, timeout_seconds=limit)
+            self._aside = Population(self._task, equipment, clock=self._clock)
+        self._aside.add(
+            job.ticket,
+            job.rule,
+            job.protocol,
+            seed=job.seed,
+            timeout_seconds=job.timeout_seconds,
+        )
 
     def _ran_out(self, error: Exception) -> None:
         """Go on with half as many slots; courses under way begin again, so nothing is lost."""

@@ -123,8 +123,8 @@ class Workshop:
             make_network = lambda _model, size: make(size)  # noqa: E731 - of one use
         return cls(task, kind_of(protocol), width, ground, models, make_network, most, at_once)
 
-    def deck(self, size: int) -> Deck:
-        """Return a deck of so many slots."""
+    def deck(self, size: int, *, clock: Callable[[], float]) -> Deck:
+        """Return a deck of so many slots, whose steps are timed by a clock."""
         network = self.make_network(self.models.own(REFERENCE_SEED, self.width), size)
         return Deck(
             self.task,
@@ -133,6 +133,7 @@ class Workshop:
             survey=self.ground.survey,
             reference=self.models.own(REFERENCE_SEED, self.width),
             evaluated_at_once=self.evaluated_at_once,
+            clock=clock,
         )
 
 
