@@ -196,6 +196,23 @@ def test_hostile_values_do_not_reach_their_neighbours() -> None:
         assert torch.equal(dirty[101:], clean[101:])
 
 
+@pytest.mark.parametrize("name", instruction_sets())
+def test_denormal_numbers_are_kept_where_a_thread_flushes_its_own(name: str) -> None:
+    denormal, table = torch.tensor([1e-40]), JobTable(1)
+    weight, kept = denormal.repeat(300), 2 * denormal
+    table.set(0, lowered("none: g*w"), weight=weight, gradient=torch.ones(300))
+    table.rates[0] = -1.0
+    for _ in using(name):
+        flushes = torch.set_flush_denormal(True)
+        try:
+            table.run()
+            still_flushed = denormal * 2
+        finally:
+            torch.set_flush_denormal(False)
+        assert torch.equal(weight, kept.repeat(300))
+        assert not flushes or not still_flushed.any()  # the caller's choice is its own again
+
+
 def test_memory_beside_the_tensor_is_left_alone() -> None:
     room = torch.full((300,), 7.0)
     lane = Lane("momentum: ema(g, 0.9)", torch.zeros(133))

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "floating.h"
 #include "program.h"
 #include "threads.h"
 #include "workspace.h"
@@ -527,6 +528,7 @@ std::int64_t evolute_run(const EvoluteJob* jobs, const std::int64_t* rows, std::
     try {
         Run run(jobs, rows, count, threads);
         run.reserve();
+        const AsIeee as_ieee;
         run.move();
         run.forget_much();
         return 0;
