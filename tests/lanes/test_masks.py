@@ -6,6 +6,7 @@ import pytest
 import torch
 from lanes.networks import CLASSES
 from torch import Tensor, nn
+from torch.nn import functional
 
 from evolute.lanes.choose import choose
 
@@ -37,4 +38,25 @@ def test_torchs_encoder_layer_with_dropout_is_stacked(*, batch_first: bool) -> N
         plan="stacked",  # an error if it is not as the plain module
         remembering=False,
     )
+    assert choice.plan == "stacked"
+
+
+class Pooled(nn.Module):
+    """Drops from what was pooled along places, which lies in memory as it came."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.head = nn.Embedding(9, 4), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled = functional.avg_pool1d(self.words(x).transpose(1, 2), 3, 1, 1).transpose(1, 2)
+        return self.head(functional.dropout(pooled, 0.3, self.training)[:, 0])  # type: ignore[no-any-return]
+
+
+def test_dropout_after_pooling_of_sequences_is_stacked() -> None:
+    batch = torch.randint(9, (7, 5)), torch.randint(3, (7,))
+    choice = choose(
+        Pooled, batch, CLASSES, name="pooled", version="1", size=4, plan="stacked",
+        remembering=False,
+    )  # fmt: skip
     assert choice.plan == "stacked"

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from evolute.lanes import sequences
+from evolute.lanes import products, sequences
 from evolute.lanes.base import CannotStackError
 from evolute.lanes.native_layers import serves
+from evolute.lanes.stacked.evenly import evenly, is_uneven
 from evolute.lanes.stacked.table import Key, Row, Step, plain, row, rows
 from evolute.lanes.stacked.value import Lanes, aligned, apart
 
@@ -32,7 +33,10 @@ def _elementwise(key: Key) -> Row:
             return value.data if wide else aligned(value, rank)
 
         named = {name: data(value) for name, value in kwargs.items()}
-        return Lanes(function(*map(data, args), **named), step.count, wide)
+        given = [*map(data, args)]
+        if is_uneven(key, given, named):
+            return Lanes(evenly(function, given, named), step.count, wide)
+        return Lanes(function(*given, **named), step.count, wide)
 
     return run
 
@@ -67,12 +71,31 @@ def _gelu(step: Step, x: Lanes, approximate: str = "none") -> Any:
 
 
 @row(torch.matmul, operator.matmul, "matmul", torch.bmm, "bmm", torch.mm, "mm")
-def _matmul(step: Step, left: Any, right: Any) -> Lanes:
+def matmul(step: Step, left: Any, right: Any) -> Lanes:
+    """Multiply matrices [L, …, M, K] by [L, …, K, N]."""
     if min(len(left.shape), len(right.shape)) < 2:
         raise CannotStackError("it multiplies a matrix by a vector")
     rank = max(len(left.shape), len(right.shape))
     sides = [aligned(_as_lanes(each, step.count), rank) for each in (left, right)]
-    return Lanes(torch.matmul(*sides), step.count)
+    product = _natively if serves(*sides) else torch.matmul
+    return Lanes(product(*sides), step.count)
+
+
+def _natively(left: Tensor, right: Tensor) -> Tensor:
+    """Return the products [L, …, M, K]·[L, …, K, N] by native code.
+
+    Torch's batched product takes other code for a matrix that begins elsewhere in a line of memory,
+    as those of other lanes do.
+    """
+    if all(each == 1 for each in right.shape[1:-2]):  # a matrix for all rows of a lane
+        rows = left.flatten(1, -2)
+        product = products.linear(rows, right.reshape(len(right), *right.shape[-2:]).mT)
+        return product.reshape(*left.shape[:-1], -1)
+    shape = torch.broadcast_shapes(left.shape[:-2], right.shape[:-2])
+    first, second = (each.expand(*shape, *each.shape[-2:]) for each in (left, right.mT))
+    last = len(shape) - 1
+    product = products.linear(first.flatten(0, last), second.flatten(0, last))
+    return product.view(*shape, *product.shape[1:])
 
 
 @row(torch.einsum)

@@ -1,4 +1,4 @@
-"""Rows of layers: products with weights, convolutions, normalisation, attention, pooling."""
+"""Rows of layers: products with weights, convolutions, normalisation, pooling."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from evolute.lanes import attending, fused, images, products, sequences
+from evolute.lanes import fused, images, products, sequences
 from evolute.lanes.base import CannotStackError
 from evolute.lanes.native_layers import serves
 from evolute.lanes.norms import normalise
-from evolute.lanes.stacked.functions import dropout
 from evolute.lanes.stacked.table import Step, row
 from evolute.lanes.stacked.value import Lanes, aligned, apart, widened
 
@@ -100,7 +99,7 @@ def _convolution(function: Any, dimensions: int) -> None:
     ) -> Lanes:
         if len(x.shape) != dimensions + 2:
             raise CannotStackError("it convolves without a batch dimension")
-        if dimensions == 2 and dilation in (1, (1, 1)) and groups == 1:
+        if dilation in (1, (1,), (1, 1)) and groups == 1:
             found = _native(step, x, weight, bias, stride, padding)
             if found is not None:
                 return found
@@ -123,10 +122,15 @@ def _native(step: Step, x: Any, weight: Any, bias: Any, stride: Any, padding: An
     data, own = apart(x, step.count), apart(weight, step.count)
     if isinstance(padding, str) or not serves(data, own):
         return None
-    down, right = (each if isinstance(each, tuple) else (each, each) for each in (stride, padding))
     offset = None if bias is None else apart(bias, step.count)
-    result = images.convolve(data, own, offset, stride=down, padding=right)
-    return Lanes(result, step.count)
+    if data.ndim == 4:  # sequences are images of one row
+        along, beside = (each[0] if isinstance(each, tuple) else each for each in (stride, padding))
+        result = images.convolve(
+            data.unsqueeze(3), own.unsqueeze(3), offset, stride=(1, along), padding=(0, beside)
+        )
+        return Lanes(result.squeeze(3).contiguous(), step.count)
+    down, right = (each if isinstance(each, tuple) else (each, each) for each in (stride, padding))
+    return Lanes(images.convolve(data, own, offset, stride=down, padding=right), step.count)
 
 
 _convolution(functional.conv1d, 1)
@@ -147,10 +151,15 @@ def _batch_norm(
     *,
     activation: str | None = None,
 ) -> Lanes:
-    if isinstance(x, Lanes) and len(x.shape) == 4 and not x.wide and serves(x.data):
+    if not (isinstance(x, Lanes) and x.wide) and serves(apart(x, step.count)):
         values = [running_mean, running_var, weight, bias]
         own = [None if each is None else apart(each, step.count) for each in values]
-        return Lanes(_norm_apart(x.data, own, training, momentum, eps, activation), step.count)
+        data = apart(x, step.count)
+        as_images = data.reshape(*data.shape[:3], *[1] * (5 - data.ndim), *data.shape[3:])
+        result = _norm_apart(as_images, own, training, momentum, eps, activation)
+        result = result.view(data.shape)
+        # Sequences lie as torch would leave them: a mask after this is drawn in that order.
+        return Lanes(result.contiguous() if data.ndim == 4 else result, step.count)
 
     def flat(value: Any) -> Any:
         return None if value is None else apart(value, step.count).flatten()
@@ -258,121 +267,6 @@ def _embedding(
     return Lanes(functional.embedding(index, own.flatten(0, 1)), step.count)
 
 
-@row(functional.scaled_dot_product_attention)
-def attention(
-    step: Step,
-    query: Any,
-    key: Any,
-    value: Any,
-    attn_mask: Any = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    *,
-    scale: float | None = None,
-    enable_gqa: bool = False,
-) -> Lanes:
-    """Return softmax(q·kᵀ/√d + mask)·v, lanes and examples side by side."""
-    if enable_gqa:
-        raise CannotStackError("it groups the queries of its attention")
-    if dropout_p:
-        return _attention_with_dropout(
-            step, query, key, value, attn_mask, dropout_p, is_causal, scale
-        )
-    parts = [apart(each, step.count) for each in (query, key, value)]
-    if attn_mask is None and attending.serves_heads(*parts):
-        mixed = attending.attention(*parts, causal=is_causal, scale=scale)
-        return Lanes(mixed, step.count)
-    queries, keys, values = (part.flatten(0, 1) for part in parts)
-    shape = (step.count, *query.shape)
-    mask = attn_mask
-    if isinstance(mask, Lanes):
-        mask = aligned(mask, len(shape) - 1).expand(*shape[:-1], key.shape[-2]).flatten(0, 1)
-    elif mask is not None and mask.ndim > 2:
-        mask = mask.expand(step.count, *shape[1:-1], key.shape[-2]).flatten(0, 1)
-    result = functional.scaled_dot_product_attention(
-        queries, keys, values, attn_mask=mask, is_causal=is_causal, scale=scale
-    )
-    return Lanes(result.unflatten(0, (step.count, -1)), step.count)
-
-
-def _attention_with_dropout(
-    step: Step,
-    query: Any,
-    key: Any,
-    value: Any,
-    mask: Any,
-    dropout_p: float,
-    is_causal: bool,
-    scale: float | None,
-) -> Lanes:
-    parts = [apart(each, step.count) for each in (query, key, value)]
-    rank = parts[0].ndim - 1
-    factor = parts[0].shape[-1] ** -0.5 if scale is None else scale
-    scores = (parts[0] * factor) @ parts[1].transpose(-2, -1)
-    if is_causal:
-        mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
-    if mask is not None:
-        own = aligned(mask, rank) if isinstance(mask, Lanes) else mask
-        if own.dtype == torch.bool:
-            scores = scores.masked_fill(~own, float("-inf"))
-        else:
-            scores = scores + own
-    kept = dropout(step, Lanes(scores.softmax(dim=-1), step.count), dropout_p)
-    return Lanes(kept.apart() @ parts[2], step.count)
-
-
-@row(functional.multi_head_attention_forward)
-def _multi_head_attention(
-    step: Step,
-    query: Any,
-    key: Any,
-    value: Any,
-    embed_dim_to_check: int,
-    num_heads: int,
-    in_proj_weight: Any,
-    in_proj_bias: Any,
-    bias_k: Any,
-    bias_v: Any,
-    add_zero_attn: bool,
-    dropout_p: float,
-    out_proj_weight: Any,
-    out_proj_bias: Any,
-    training: bool = True,
-    key_padding_mask: Any = None,
-    need_weights: bool = True,
-    attn_mask: Any = None,
-    use_separate_proj_weight: bool = False,
-    is_causal: bool = False,
-    **_more: Any,  # static keys and values, which no layer of torch's own gives
-) -> tuple[Lanes, None]:
-    """Attention of torch's own layer: [T, N, E] in and out, without its weights returned."""
-    unusual = (bias_k, bias_v, key_padding_mask)
-    if any(each is not None for each in unusual) or add_zero_attn or use_separate_proj_weight:
-        raise CannotStackError("its attention has extra keys, a padding mask or sizes of its own")
-    if need_weights:
-        raise CannotStackError("its attention returns its weights: give need_weights=False")
-    width = embed_dim_to_check
-    heads: list[Lanes] = []
-    for number, given in enumerate((query, key, value)):
-        part = slice(number * width, (number + 1) * width)
-        weight = Lanes(apart(in_proj_weight, step.count)[:, part], step.count)
-        bias = None
-        if in_proj_bias is not None:
-            bias = Lanes(apart(in_proj_bias, step.count)[:, part], step.count)
-        data = linear(step, given, weight, bias).apart()
-        split = data.unflatten(-1, (num_heads, width // num_heads))
-        heads.append(Lanes(split.permute(0, 2, 3, 1, 4), step.count))
-    mixed = attention(
-        step,
-        *heads,
-        attn_mask=attn_mask,
-        dropout_p=dropout_p if training else 0.0,
-        is_causal=is_causal and attn_mask is None,
-    )
-    joined = Lanes(mixed.apart().permute(0, 3, 1, 2, 4).flatten(-2), step.count)
-    return linear(step, joined, out_proj_weight, out_proj_bias), None
-
-
 def _broadcast(value: Any, rank: int) -> Tensor:
     tensor: Tensor = aligned(value, rank) if isinstance(value, Lanes) else value
     return tensor
@@ -388,6 +282,9 @@ def _pooling(function: Any, dimensions: int) -> None:
             raise CannotStackError("it pools without a batch dimension")
         if function is functional.adaptive_avg_pool2d and not x.wide and args[:1] in _TO_ONE:
             return Lanes(images.average(x.data), step.count)
+        if dimensions == 1 and not x.wide:  # lanes as examples, which lie as in the plain module
+            data = x.data.flatten(0, 1)
+            return Lanes(function(data, *args, **kwargs).unflatten(0, x.data.shape[:2]), step.count)
         return Lanes(function(x.widened(), *args, **kwargs), step.count, wide=True)
 
 

@@ -18,8 +18,11 @@ from evolute.lanes.places import NoPlacesError
 from evolute.lanes.stacked.chain import lowered
 from evolute.lanes.stacked.image_chain import lowered_images
 from evolute.lanes.stacked.table import Step, has_lanes
-from evolute.lanes.stacked.trace import Place, Trace, trace
+from evolute.lanes.stacked.trace import Call, Place, Trace, trace
 from evolute.lanes.stacked.value import Lanes
+
+FEWEST = 2
+"""Lanes of the smallest pass, where passes may have more than one."""
 
 
 class StackedNetwork(BatchedNetwork):
@@ -133,6 +136,7 @@ def run(found: Trace, inputs: Any, *, tensors: dict[str, Tensor], step: Step) ->
         held[index] = Lanes(tensors[name], step.count)
     for index, constant in found.constants.items():
         held[index] = constant
+    shared = _Shared(step, found.of_inputs, held)
 
     def known(value: Any) -> Any:
         return held[value.index] if isinstance(value, Place) else value
@@ -142,11 +146,55 @@ def run(found: Trace, inputs: Any, *, tensors: dict[str, Tensor], step: Step) ->
         kwargs = fx.node.map_aggregate(call.kwargs, known)
         if call.draws or has_lanes(args, kwargs):
             held[call.index] = call.row(step, *args, **kwargs)
+        elif call.index in found.of_inputs and not call.in_place:
+            held[call.index] = shared.result(call)
         else:
             held[call.index] = call.function(*args, **kwargs)
         for index in call.last:
             held[index] = None
+            shared.forget(index)
     return fx.node.map_aggregate(found.output, known)
+
+
+class _Shared:
+    """What follows from inputs that all lanes share, computed once for all.
+
+    By the rows for lanes, of as few lanes as there ever are in a pass: so it is rounded as it is
+    where each lane has inputs of its own, which the functions of one tensor do not promise.
+    """
+
+    def __init__(self, step: Step, of_inputs: frozenset[int], held: list[Any]) -> None:
+        self._step = Step(min(step.count, FEWEST), step.draws)
+        self._of_inputs, self._held = of_inputs, held
+        self._few: dict[int, Any] = {}
+
+    def result(self, call: Call) -> Any:
+        """Return what a call makes of them, as one tensor for all lanes."""
+        args, kwargs = fx.node.map_aggregate((call.args, call.kwargs), self._known)
+        few = self._few[call.index] = call.row(self._step, *args, **kwargs)
+        return fx.node.map_aggregate(few, _first)
+
+    def forget(self, index: int) -> None:
+        """Free a result."""
+        self._few.pop(index, None)
+
+    def _known(self, value: Any) -> Any:
+        if not isinstance(value, Place):
+            return value
+        if value.index not in self._of_inputs:
+            return self._held[value.index]
+        if value.index not in self._few:
+            self._few[value.index] = fx.node.map_aggregate(self._held[value.index], self._as_few)
+        return self._few[value.index]
+
+    def _as_few(self, value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        return Lanes(torch.stack([value] * self._step.count), self._step.count)
+
+
+def _first(value: Any) -> Any:
+    return value.apart()[0] if isinstance(value, Lanes) else value
 
 
 def _lane_by_lane(output: Any, count: int) -> list[Any]:

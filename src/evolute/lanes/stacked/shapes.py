@@ -85,7 +85,7 @@ def _with_dimension(position: int, name: str) -> Any:
 
         def run(step: Step, *args: Any, **kwargs: Any) -> Any:
             given = list(args)
-            given[0] = given[0].apart()
+            given[0] = given[0].in_rows()
             if name in kwargs:
                 kwargs[name] = _shifted(kwargs[name])
             elif len(given) > position:
@@ -135,7 +135,7 @@ def _reduction(key: Key) -> Row:
     function = plain(key)
 
     def run(step: Step, x: Lanes, dim: Any = None, *args: Any, **kwargs: Any) -> Any:
-        data = x.apart()
+        data = x.in_rows()
         if dim is None:
             if args or kwargs:
                 raise CannotStackError(f"it calls {getattr(key, '__name__', key)} without dim=")

@@ -6,6 +6,7 @@ followed; a new shape is a new trace. What branches on values cannot be traced a
 
 from __future__ import annotations
 
+import inspect
 import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -19,12 +20,15 @@ from evolute.lanes.attributes import held_by, require_unchanged
 from evolute.lanes.base import CannotStackError
 from evolute.lanes.stacked import bfloat as bfloat  # fills the table, as those that follow
 from evolute.lanes.stacked import functions as functions
+from evolute.lanes.stacked import heads as heads
 from evolute.lanes.stacked import layers as layers
 from evolute.lanes.stacked import shapes as shapes
 from evolute.lanes.stacked.table import find
 from evolute.seeds.streams import generator_states, same_states
 
 _SHAPE = "value"
+_WRITING = frozenset({"iadd", "isub", "imul", "itruediv"})
+"""Names of operators that write into their first argument."""
 
 
 class _ShapedProxy(fx.Proxy):
@@ -156,6 +160,8 @@ class Call:
         Places that nothing after this call reads.
     draws
         Whether its result differs from lane to lane in any case.
+    in_place
+        Whether it writes into an argument.
     """
 
     index: int
@@ -165,6 +171,7 @@ class Call:
     kwargs: dict[str, Any]
     last: tuple[int, ...]
     draws: bool = False
+    in_place: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +197,8 @@ class Trace:
         What is returned, with places.
     size
         Number of places; the input's is 0.
+    of_inputs
+        Places of what depends on the input.
     """
 
     calls: tuple[Call, ...]
@@ -197,6 +206,7 @@ class Trace:
     constants: dict[int, Tensor]
     output: Any
     size: int
+    of_inputs: frozenset[int]
 
 
 def trace(module: nn.Module, inputs: Any) -> Trace:
@@ -234,6 +244,7 @@ def _as_calls(graph: fx.Graph, tracer: _Tracer) -> Trace:
     names: dict[str, int] = {}
     constants: dict[int, Tensor] = {}
     output: Any = None
+    of_inputs = {0}
     activated = _activated(graph)
     for node in graph.nodes:
         if node in activated.values():
@@ -259,7 +270,9 @@ def _as_calls(graph: fx.Graph, tracer: _Tracer) -> Trace:
                 named = {**kwargs, "activation": layers.ACTIVATED[activated[node].target]}
                 call = replace(call, function=layers.FUSED[node.target][0], kwargs=named)
             calls.append(call)
-    return Trace(tuple(calls), names, constants, output, len(places))
+            if not of_inputs.isdisjoint(places[each].index for each in node.all_input_nodes):
+                of_inputs.add(index)
+    return Trace(tuple(calls), names, constants, output, len(places), frozenset(of_inputs))
 
 
 def _activated(graph: fx.Graph) -> dict[fx.Node, Any]:
@@ -285,10 +298,19 @@ def _call(node: fx.Node, index: int, args: Any, kwargs: Any, last: tuple[int, ..
     name = target if isinstance(target, str) else getattr(target, "__name__", str(target))
     if made is None:
         raise CannotStackError(f"it calls {name}, which has no form for many lanes")
-    if node.op == "call_method":
-        return Call(index, made, _method(target), tuple(args), dict(kwargs), last)
     draws = target in functions.DRAWING
-    return Call(index, made, target, tuple(args), dict(kwargs), last, draws)
+    function = _method(target) if node.op == "call_method" else target
+    in_place = name in _WRITING or name.endswith("_") or _asked_to_write(target, args, kwargs)
+    return Call(index, made, function, tuple(args), dict(kwargs), last, draws, in_place)
+
+
+def _asked_to_write(target: Any, args: Any, kwargs: Any) -> bool:
+    """Say whether a function is called with ``inplace=True``, by name or by place."""
+    try:
+        given = inspect.signature(target).bind(*args, **kwargs)
+    except (TypeError, ValueError):  # a method's name, or a function without a signature
+        return False
+    return given.arguments.get("inplace") is True
 
 
 def _method(name: str) -> Callable[..., Any]:

@@ -44,6 +44,14 @@ class Lanes:
         split = self.data.view(examples, self.count, channels // self.count, *rest)
         return split.transpose(0, 1)
 
+    def in_rows(self) -> Tensor:
+        """Return [L, *shape], lane after lane in memory.
+
+        For sums: where channels of all lanes lie side by side, torch adds those that fill vectors
+        in another order than the rest, so that what a lane gets would depend on their number.
+        """
+        return self.apart().contiguous() if self.wide else self.data
+
     def widened(self) -> Tensor:
         """Return [N, L·C, *rest], channels last in memory where it is an image."""
         if self.wide:
@@ -71,7 +79,7 @@ def widened(value: Any, count: int) -> Tensor:
 
 def aligned(value: Lanes, rank: int) -> Tensor:
     """Return [L, 1 …, *shape] with as many plain dimensions as ``rank``, ready to broadcast."""
-    data = value.apart()
+    data = value.in_rows()
     missing = rank - (data.ndim - 1)
     if missing <= 0:
         return data
