@@ -35,9 +35,13 @@ class Scripted:
         self.given: dict[int, list[str]] = {}
         self.seeds: dict[int, list[int]] = {}
 
-    def executor(self, workers: int) -> CrowdExecutor:
+    def executor(self, workers: int, lanes: int | None = None) -> CrowdExecutor:
         return CrowdExecutor(
-            self.task, self.loaded, workers=workers, spawn=self.spawn, equipment=Equipment()
+            self.task,
+            self.loaded,
+            workers=workers,
+            spawn=self.spawn,
+            equipment=Equipment(lanes=lanes),
         )
 
     def spawn(self, greeting: str, inbox: Inbox) -> ScriptedWorker:
@@ -137,6 +141,44 @@ def test_two_who_ask_get_their_own_answers_from_workers_of_their_own(tmp_path: P
     for seeds in crowd.seeds.values():
         assert seeds in (sorted(seeds), sorted(seeds, reverse=True))
     assert len({seeds[0] for seeds in crowd.seeds.values()}) == 2
+
+
+def test_no_worker_idles_for_who_waits_for_his_last_trial_alone(tmp_path: Path) -> None:
+    crowd = Scripted(tmp_path, {0: "is silent"}, otherwise="works")
+    with crowd.executor(4, lanes=1) as executor:
+        other = executor.beside()
+        other.submit(example_requests()[0])
+        assert other.attend()  # it is under way
+        for request in example_requests(seeds=5):
+            executor.submit(request)
+        for _ in range(5 * len(RULES)):
+            assert executor.next() is not None
+        assert other.attend()
+    assert all(crowd.given[number] for number in range(4))
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_who_comes_later_gets_workers_though_another_never_stops_asking(
+    tmp_path: Path, workers: int
+) -> None:
+    crowd = Scripted(tmp_path, {}, otherwise="works")
+    with crowd.executor(workers, lanes=2) as executor:
+        other = executor.beside()
+        many = example_requests(seeds=9)
+        for request in many[: 4 * workers]:
+            executor.submit(request)
+        executor.attend()
+        other.submit(many[-1])
+        for request in many[4 * workers :]:
+            assert executor.next() is not None
+            executor.submit(request)
+            if other.ended:
+                break
+        assert other.ended == 1
+        assert executor.under_way > 0
+    # No worker trained for both at a time, and one of several was enough.
+    shared = [seeds for seeds in crowd.seeds.values() if many[-1].seed in seeds]
+    assert len(shared) <= 1
 
 
 def test_who_asks_to_stop_leaves_what_others_asked_for(tmp_path: Path) -> None:

@@ -7,8 +7,10 @@ A worker has many trials under way. When it dies or hangs, each of them is tried
 whichever worker is free first, so that only the guilty one counts as crashed or timed out.
 
 Several may ask at a time (:mod:`.beside`): no worker trains for two of them at once, so what one of
-them asks for is not slowed down by the others, and each has an equal share of the workers. Who has
-waited longest comes first.
+them asks for is not slowed down by the others. Those who have more to do have an equal share of the
+workers, without those that train the last trials of others; who comes later gets his share as the
+workers of the others, which are given nothing more, end what they have. Who has waited longest
+comes first.
 """
 
 from __future__ import annotations
@@ -219,15 +221,17 @@ class CrowdExecutor(Executor):
         if self._alone and len(crowd) == len(ready) > 0:
             # Nobody tries those that wait to be alone: whoever has least to do is left to end it.
             crowd.remove(min(crowd, key=_load))
-        waiting = [each for each in self._askers if each.waiting]
-        for asker in sorted(waiting, key=_longest_waiting):
-            others = sum(each is not asker and bool(each.open) for each in self._askers)
-            self._hand_out(asker, crowd, share=-(-len(self._places) // (1 + others)))
+        waiting = sorted((each for each in self._askers if each.waiting), key=_longest_waiting)
+        shared = sum(place.asker is None or bool(place.asker.waiting) for place in crowd)
+        for order, asker in enumerate(waiting):
+            self._hand_out(asker, crowd, share=_share(order, shared, askers=len(waiting)))
 
     def _hand_out(self, asker: Asker, crowd: list[_Place], *, share: int) -> None:
         """Give the requests of one of those who ask to its share of the workers."""
-        places = [each for each in crowd if each.asker is asker]
-        places += [each for each in crowd if each.asker is None][: max(0, share - len(places))]
+        # Of more than its share those that have least to do are the first to be free for others.
+        own = sorted((each for each in crowd if each.asker is asker), key=_load, reverse=True)
+        free = [each for each in crowd if each.asker is None]
+        places = [*own, *free][:share]
         while asker.waiting and places:
             place = min(places, key=_load)
             if len(place.under_way) >= self._room:
@@ -379,6 +383,15 @@ class CrowdExecutor(Executor):
 
 def _load(place: _Place) -> int:
     return len(place.under_way)
+
+
+def _share(order: int, places: int, *, askers: int) -> int:
+    """Return how many places one of those who ask gets, by how many have waited longer.
+
+    >>> [_share(order, 3, askers=2) for order in (0, 1)], _share(1, 1, askers=2)
+    ([2, 2], 0)
+    """
+    return -(-places // askers) if places >= askers else int(order < places)
 
 
 def _longest_waiting(asker: Asker) -> int:
