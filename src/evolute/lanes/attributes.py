@@ -28,7 +28,12 @@ from evolute.lanes.base import CannotStackError
 MOST_PARTS = 200_000
 """Objects that are looked at in one module; one that holds more is not compared but refused."""
 
-_LEFT_OUT = {"_parameters", "_buffers", "_modules", "training"}
+_LEFT_OUT = {
+    "_parameters", "_buffers", "_modules", "training",
+    # What runs when a module is saved or loaded, never in a step:
+    "_state_dict_hooks", "_state_dict_pre_hooks",
+    "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks",
+}  # fmt: skip
 _HOOKS = ("_hooks", "_hooks_with_kwargs", "_hooks_always_called")
 _KEPT_BY_THE_TRACER = "_tensor_constant"
 _CONTAINERS = (dict, OrderedDict, list, tuple, set, frozenset)

@@ -234,9 +234,10 @@ def layer_norm(
 
 
 @row(functional.group_norm)
-def _group_norm(
+def group_norm(
     step: Step, x: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5
 ) -> Lanes:
+    """Normalise groups of channels, then scale and shift with each lane's own weights."""
     data = apart(x, step.count)
     result = functional.group_norm(data.flatten(0, 1), num_groups, eps=eps).view(data.shape)
     after = [1] * (data.ndim - 3)
@@ -258,13 +259,21 @@ def _embedding(
     scale_grad_by_freq: bool = False,
     sparse: bool = False,
 ) -> Lanes:
-    if max_norm is not None or scale_grad_by_freq or sparse or padding_idx is not None:
-        raise CannotStackError("its embedding has padding_idx, max_norm or sparse gradients")
+    if max_norm is not None or scale_grad_by_freq or sparse:
+        raise CannotStackError("its embedding has max_norm, or gradients scaled or sparse")
     own = apart(weight, step.count)
     words = own.shape[1]
+    if own.device.type == "cpu":  # one too large would be another lane's
+        least, most = (x.data if isinstance(x, Lanes) else x).aminmax()
+        if least < 0 or most >= words:
+            raise IndexError(f"an index of an embedding is none of its {words} words")
     first = torch.arange(step.count, device=own.device) * words
     index = apart(x, step.count) + first.view(-1, *[1] * len(x.shape))
-    return Lanes(functional.embedding(index, own.flatten(0, 1)), step.count)
+    found = functional.embedding(index, own.flatten(0, 1))
+    if padding_idx is not None:  # a word that learns nothing
+        padding = apart(x, step.count) == padding_idx % words
+        found = torch.where(padding.unsqueeze(-1), found.detach(), found)
+    return Lanes(found, step.count)
 
 
 def _broadcast(value: Any, rank: int) -> Tensor:

@@ -22,6 +22,7 @@ from evolute.lanes.stacked import bfloat as bfloat  # fills the table, as those 
 from evolute.lanes.stacked import functions as functions
 from evolute.lanes.stacked import heads as heads
 from evolute.lanes.stacked import layers as layers
+from evolute.lanes.stacked import scaling as scaling
 from evolute.lanes.stacked import shapes as shapes
 from evolute.lanes.stacked.table import find
 from evolute.seeds.streams import generator_states, same_states
