@@ -12,12 +12,13 @@ import torch
 from evolute.compiler.optimizer import RuleOptimizer
 from evolute.lang.rule import Rule
 from evolute.schedules import BaseSchedule
-from evolute.seeds import derive, torch_generator
+from evolute.seeds import derive
 from evolute.seeds.streams import Stream, seeded
 from evolute.tasks.base import Task
 from evolute.tasks.faults import calling
 from evolute.train.protocol import Protocol
 from evolute.train.scoring import Course
+from evolute.train.sources import Sources
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +68,10 @@ class Fit:
             self.model = subject.task.model(protocol.width)
         self.model.train()
         self._noise = Stream(derive(seed, "model noise"))
-        self._batches = subject.task.batches(
-            torch_generator(seed, "batches"), protocol.batch_size, augment=protocol.augment
+        sources = Sources(
+            subject.task, batch_size=protocol.batch_size, augment=protocol.augment, budget_bytes=0
         )
+        self._batches = sources.batches(seed)
         self._optimizer = RuleOptimizer(
             [named for named in self.model.named_parameters() if named[1].requires_grad],
             subject.rule,
@@ -105,8 +107,9 @@ class Fit:
             if time.monotonic() > self._subject.deadline:
                 course.timed_out(self._subject.time_limit_seconds)
                 return
+            batch = next(self._batches)
             with self._precision():
-                measured = task.measure(self.model, next(self._batches))
+                measured = task.measure(self.model, batch)
             loss = measured.loss.item()
             course.steps += 1
             if course.steps == 1:
