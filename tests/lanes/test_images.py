@@ -172,6 +172,15 @@ def test_numbers_that_are_not_finite_come_out_as_such() -> None:
     assert z[1].isfinite().all()
 
 
+def test_silu_after_a_normalisation_is_right_far_from_zero_too() -> None:
+    x = torch.linspace(-2, 2, 4096).view(1, 32, 1, 8, 16)
+    weight, bias = torch.tensor([[40.0]]), torch.tensor([[3.0]])
+    found, wanted = (f(x, weight, bias, "silu") for f in (normalised, wanted_norm))
+    assert found[0].min() < 0 and found[0].max() > 60
+    torch.testing.assert_close(found[0].double(), wanted[0], rtol=3e-5, atol=1e-5)
+    torch.testing.assert_close(found[1].double(), wanted[1], rtol=1e-3, atol=1e-4)
+
+
 def test_the_mean_of_pixels_is_torchs() -> None:
     x = drawn(2, 5, 3, 4, 4)
     torch.testing.assert_close(images.average(x), x.mean((3, 4), keepdim=True))

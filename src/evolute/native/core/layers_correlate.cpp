@@ -119,12 +119,18 @@ EVOLUTE_INLINE void correlate(const Pixels& pixels, const float* x, const float*
     typedef typename Vector<W>::Floats Floats;
     Floats sums[I][V] = {};
     for (Int pixel = 0; pixel < pixels.count; ++pixel, x += pixels.x_pixel) {
+        const float* from[(I + 2) / 3];  // one of three channels, which one register reaches then
+        for (int i = 0; i < I; i += 3) from[i / 3] = x + i * pixels.x_channel;
         for (Int n = 0; n < pixels.examples; ++n, gradient += V * W) {
+            Int next = pixels.x_channel;
+            __asm__("" : "+r"(next));  // or each of its multiples takes a register, and most are full
             Floats by[V];
             for (int v = 0; v < V; ++v) by[v] = load<W>(gradient + v * W);
             for (int i = 0; i < I; ++i) {
-                for (int v = 0; v < V; ++v) sums[i][v] += by[v] * x[i * pixels.x_channel + n];
+                const float number = from[i / 3][i % 3 * next];
+                for (int v = 0; v < V; ++v) sums[i][v] += by[v] * number;
             }
+            for (int i = 0; i < I; i += 3) ++from[i / 3];
         }
     }
     for (int i = 0; i < I; ++i) {

@@ -96,32 +96,26 @@ EVOLUTE_INLINE void sum_images(const Bias& work) {
     }
 }
 
-// From rows of `down` numbers each to their columns.
-template <int W>
-EVOLUTE_INLINE void turn_square(const float* from, Int down, float* to, Int right) {
-    for (int i = 0; i < W; ++i) {
-        for (int k = 0; k < W; ++k) to[k * right + i] = from[i * down + k];
-    }
-}
+// Rows of a matrix, `down` numbers apart, and the columns of another, to which they are turned.
+struct Sides {
+    const float* from;
+    Int down;
+    float* to;
+    Int right;
+};
 
-// to[column][row] = from[row][column].
-template <int W>
-EVOLUTE_INLINE void turn(const float* from, Int rows, Int columns, float* to) {
-    Int row = 0;
-    for (; row + W <= rows; row += W) {
-        Int column = 0;
-        for (; column + W <= columns; column += W) {
-            turn_square<W>(from + row * columns + column, columns, to + column * rows + row, rows);
-        }
-        for (; column < columns; ++column) {
-            for (int i = 0; i < W; ++i) {
-                to[column * rows + row + i] = from[(row + i) * columns + column];
+// to[column][row] = from[row][column], some rows and columns at a time, as lines of the cache go.
+EVOLUTE_INLINE void turn(const Sides& sides, Int rows, Int columns) {
+    constexpr Int together = 16;
+    for (Int row = 0; row < rows; row += together) {
+        const Int last_row = row + together < rows ? row + together : rows;
+        for (Int column = 0; column < columns; column += together) {
+            const Int last = column + together < columns ? column + together : columns;
+            for (Int c = column; c < last; ++c) {
+                for (Int r = row; r < last_row; ++r) {
+                    sides.to[c * sides.right + r] = sides.from[r * sides.down + c];
+                }
             }
-        }
-    }
-    for (; row < rows; ++row) {
-        for (Int column = 0; column < columns; ++column) {
-            to[column * rows + row] = from[row * columns + column];
         }
     }
 }
@@ -129,38 +123,19 @@ EVOLUTE_INLINE void turn(const float* from, Int rows, Int columns, float* to) {
 // [examples][channels][pixels] to [pixels][channels][examples].
 template <int W>
 EVOLUTE_INLINE void pack(const Turn& work) {
-    if (work.pixels == 1 || work.channels == 1) {
-        return turn<16>(work.from, work.examples, work.channels * work.pixels, work.to);
-    }
-    const Int features = work.channels * work.pixels;
-    for (Int first = 0; first < work.examples; first += 16) {
-        const Int some = work.examples - first < 16 ? work.examples - first : 16;
-        for (Int pixel = 0; pixel < work.pixels; ++pixel) {
-            for (Int c = 0; c < work.channels; ++c) {
-                const float* from = work.from + first * features + c * work.pixels + pixel;
-                float* to = work.to + (pixel * work.channels + c) * work.examples + first;
-                for (Int n = 0; n < some; ++n) to[n] = from[n * features];
-            }
-        }
+    const Int features = work.channels * work.pixels, next = work.channels * work.examples;
+    for (Int c = 0; c < work.channels; ++c) {
+        turn({work.from + c * work.pixels, features, work.to + c * work.examples, next},
+             work.examples, work.pixels);
     }
 }
 
 template <int W>
 EVOLUTE_INLINE void unpack(const Turn& work) {
-    if (work.pixels == 1 || work.channels == 1) {
-        return turn<16>(work.from, work.channels * work.pixels, work.examples, work.to);
-    }
-    const Int features = work.channels * work.pixels;
-    for (Int first = 0; first < work.examples; first += 16) {
-        const Int some = work.examples - first < 16 ? work.examples - first : 16;
-        for (Int pixel = 0; pixel < work.pixels; ++pixel) {
-            for (Int c = 0; c < work.channels; ++c) {
-                const float* from =
-                    work.from + (pixel * work.channels + c) * work.examples + first;
-                float* to = work.to + first * features + c * work.pixels + pixel;
-                for (Int n = 0; n < some; ++n) to[n * features] = from[n];
-            }
-        }
+    const Int features = work.channels * work.pixels, next = work.channels * work.examples;
+    for (Int c = 0; c < work.channels; ++c) {
+        turn({work.from + c * work.examples, next, work.to + c * work.pixels, features},
+             work.pixels, work.examples);
     }
 }
 

@@ -146,12 +146,33 @@ Taps taps_of_input(const Shape& s) {
     return found;
 }
 
+// What was found for a shape, kept for the next call: a network has few shapes.
+struct Known {
+    Shape shape;
+    Taps taps;
+};
+
+constexpr std::size_t most_known = 64;
+
+template <class Find>
+const Taps& known_taps(std::vector<Known>& known, const Shape& shape, const Find& find) {
+    Shape wanted = shape;
+    wanted.lanes = wanted.input_stride = 0;
+    for (const Known& each : known) {
+        if (std::memcmp(&each.shape, &wanted, sizeof wanted) == 0) return each.taps;
+    }
+    if (known.size() == most_known) known.clear();
+    known.push_back({wanted, find(wanted)});
+    return known.back().taps;
+}
+
 template <int W>
 EVOLUTE_INLINE void convolve(const Work& work) {
     const Shape& s = work.shape;
     const Int taps_of_all = s.kernel_height * s.kernel_width, pixels = s.rows * s.columns;
     const Int weights = s.outputs * s.inputs * taps_of_all;
-    const Taps taps = taps_of_output(s);
+    thread_local std::vector<Known> known;
+    const Taps& taps = known_taps(known, s, taps_of_output);
     const Room panels(weights);
     for (Int lane = 0; lane < s.lanes; ++lane) {
         pack<W>({s.inputs, s.outputs, taps_of_all, taps_of_all, s.inputs * taps_of_all},
@@ -169,7 +190,8 @@ EVOLUTE_INLINE void input_gradient(const Work& work) {
     const Shape& s = work.shape;
     const Int taps_of_all = s.kernel_height * s.kernel_width, pixels = s.height * s.width;
     const Int weights = s.outputs * s.inputs * taps_of_all;
-    const Taps taps = taps_of_input(s);
+    thread_local std::vector<Known> known;
+    const Taps& taps = known_taps(known, s, taps_of_input);
     const Room panels(weights);
     for (Int lane = 0; lane < s.lanes; ++lane) {
         pack<W>({s.outputs, s.inputs, taps_of_all, s.inputs * taps_of_all, taps_of_all},

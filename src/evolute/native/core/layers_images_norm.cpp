@@ -6,6 +6,7 @@
 
 #include "layers_convolve.h"
 #include "layers_dispatch.h"
+#include "layers_sigmoid.h"
 
 namespace {
 
@@ -110,7 +111,7 @@ EVOLUTE_INLINE void normalise(const Pass& pass) {
             over_row<W>(norm.examples, [&](auto w, Int n) __attribute__((always_inline)) {
                 constexpr int K = decltype(w)::value;
                 const auto y = load<K>(norm.x + place + n) * a + b;
-                store<K>(norm.out + place + n, activated<K, A>(y));
+                store<K>(norm.out + place + n, image_activated<K, A>(y));
             });
             place += norm.examples;
         }
@@ -130,7 +131,7 @@ EVOLUTE_INLINE void normalise_backward(const Pass& pass) {
         const float a = norm.scale[at] * norm.deviation[at], mean = norm.mean[at];
         const auto x = load<K>(norm.x + place);
         const auto d = load<K>(gradient + pixel * norm.gradient_pixel + in_pixel) *
-                       slope<K, A>(x * a + (norm.offset[at] - mean * a));
+                       image_slope<K, A>(x * a + (norm.offset[at] - mean * a));
         store<K>(norm.out + place, d);
         first += d;
         second += d * (x - mean);
