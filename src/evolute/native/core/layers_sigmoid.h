@@ -11,7 +11,7 @@ namespace {
 template <int W>
 EVOLUTE_INLINE typename Vector<W>::Floats inverse(typename Vector<W>::Floats x) {
     typedef typename Vector<W>::Floats Floats;
-#if defined(__x86_64__) && defined(__GNUC__)
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
     if constexpr (W == 16) {  // called where the machine has AVX-512 alone
         Floats near;
         __asm__("vrcp14ps %1, %0" : "=v"(near) : "v"(x));
@@ -26,7 +26,7 @@ template <int W>
 EVOLUTE_INLINE typename Vector<W>::Floats within(typename Vector<W>::Floats x, float limit) {
     typedef typename Vector<W>::Floats Floats;
     const Floats most = Floats{} + limit, least = Floats{} - limit;
-#if defined(__x86_64__) && defined(__GNUC__)
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
     if constexpr (W == 16) {  // in place of a comparison and a choice, twice
         Floats y;
         __asm__("vmaxps %2, %1, %0" : "=v"(y) : "v"(x), "v"(least));
