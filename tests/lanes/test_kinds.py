@@ -55,6 +55,8 @@ IMAGES: dict[str, Callable[[], nn.Module]] = {
     "transposed convolution": lambda: nn.ConvTranspose2d(3, 4, 2, stride=2, output_padding=1),
     "instance norm": lambda: nn.InstanceNorm2d(3),
     "slopes of channels": lambda: nn.PReLU(3),
+    "rectified in place": lambda: nn.ReLU(inplace=True),
+    "leaky in place": lambda: nn.LeakyReLU(0.1, True),
     "enlarged": lambda: nn.Upsample(scale_factor=2, mode="bilinear"),
     "pixels from channels": lambda: nn.Sequential(nn.Conv2d(3, 8, 1), nn.PixelShuffle(2)),
     "padding": lambda: nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect"),
@@ -125,7 +127,8 @@ def _first_lane(
 
 SERVED_BY_ALL = {
     "root mean square norm", "slopes", "one slope", "norms of weights", "instance norm",
-    "transposed convolution", "enlarged", "pixels from channels", "largest of parts",
+    "transposed convolution", "rectified in place", "leaky in place", "enlarged",
+    "pixels from channels", "largest of parts",
 }  # fmt: skip
 """Kinds that a batched plan serves on any processor: what they compute is as the plain module."""
 

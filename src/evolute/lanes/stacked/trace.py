@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn import functional
 
 from evolute.errors import shorten
 from evolute.lanes.attributes import held_by, require_unchanged
@@ -30,6 +31,12 @@ from evolute.seeds.streams import generator_states, same_states
 _SHAPE = "value"
 _WRITING = frozenset({"iadd", "isub", "imul", "itruediv"})
 """Names of operators that write into their first argument."""
+_NEW = {
+    functional.conv1d, functional.conv2d, functional.conv_transpose1d, functional.conv_transpose2d,
+    functional.linear, functional.batch_norm, functional.group_norm, functional.layer_norm,
+    functional.instance_norm, functional.rms_norm, operator.add, operator.sub, operator.mul,
+}  # fmt: skip
+"""Functions of which the result shares its memory with nothing."""
 
 
 class _ShapedProxy(fx.Proxy):
@@ -301,17 +308,27 @@ def _call(node: fx.Node, index: int, args: Any, kwargs: Any, last: tuple[int, ..
         raise CannotStackError(f"it calls {name}, which has no form for many lanes")
     draws = target in functions.DRAWING
     function = _method(target) if node.op == "call_method" else target
-    in_place = name in _WRITING or name.endswith("_") or _asked_to_write(target, args, kwargs)
+    given = _asked_to_write(target, args, kwargs)
+    if given is not None and _reads_alone(node):
+        given.arguments["inplace"] = False  # nobody sees the difference
+        args, kwargs, given = given.args, given.kwargs, None
+    in_place = name in _WRITING or name.endswith("_") or given is not None
     return Call(index, made, function, tuple(args), dict(kwargs), last, draws, in_place)
 
 
-def _asked_to_write(target: Any, args: Any, kwargs: Any) -> bool:
-    """Say whether a function is called with ``inplace=True``, by name or by place."""
+def _asked_to_write(target: Any, args: Any, kwargs: Any) -> inspect.BoundArguments | None:
+    """Return the arguments of a call with ``inplace=True``, by name or by place; else None."""
     try:
         given = inspect.signature(target).bind(*args, **kwargs)
     except (TypeError, ValueError):  # a method's name, or a function without a signature
-        return False
-    return given.arguments.get("inplace") is True
+        return None
+    return given if given.arguments.get("inplace") is True else None
+
+
+def _reads_alone(node: fx.Node) -> bool:
+    """Say whether what a call reads is a new tensor, which nothing else reads."""
+    (source,) = node.all_input_nodes[:1]
+    return source.target in _NEW and len(source.users) == 1
 
 
 def _method(name: str) -> Callable[..., Any]:
