@@ -39,10 +39,10 @@ struct add_ { EVOLUTE_INLINE Floats of(Floats x, Floats y) { return x + y; } };
 struct sub_ { EVOLUTE_INLINE Floats of(Floats x, Floats y) { return x - y; } };
 struct mul_ { EVOLUTE_INLINE Floats of(Floats x, Floats y) { return x * y; } };
 struct div_ { EVOLUTE_INLINE Floats of(Floats x, Floats y) { return x / (y + epsilon); } };
-struct quotient_ { EVOLUTE_INLINE Floats of(Floats x, Floats y) { return x / (y + 0.0f); } };
 struct mix_ { EVOLUTE_INLINE Floats of(Floats x, Floats y) { return x * 0.95f + y * 0.05f; } };
 struct div_hypot_ {
-    EVOLUTE_INLINE Floats of(Floats x, Floats y) { return x / square_root(all(1.0f) + y * y); }
+    EVOLUTE_INLINE Floats under_root(Floats y) { return all(1.0f) + y * y; }
+    EVOLUTE_INLINE Floats of(Floats x, Floats y) { return x / square_root(under_root(y)); }
 };
 struct max_ {
     EVOLUTE_INLINE Floats of(Floats x, Floats y) { return select(x != x, x, greater(x, y)); }

@@ -211,18 +211,22 @@ EVOLUTE_INLINE Ints above(Floats from, Floats x) {
     return reinterpret_cast<Ints>(reinterpret_cast<Words>(bits(magnitude(x))) - least);
 }
 
-// Whether F::near holds in a whole tile. It makes NaN of NaN, which may be overlooked.
+// Where a function is computed by two parts of the processor in turn: whether by the divider.
+constexpr bool is_divided(int i) { return i % 2 == 1; }
+
+// Whether F::near holds in a whole tile, or where it is asked for. It makes NaN of NaN, which may be
+// overlooked.
 template <class F>
 EVOLUTE_INLINE bool is_near(const Tile& t) {
-    if constexpr (F::near_from == 0.0f) {
+    if constexpr (F::in_turn) {
+        const Floats from = all(F::near_from);
+        Ints most = above(from, t.v[0]);
+        EVOLUTE_LIGHT if (!is_divided(i)) most = larger(most, above(from, t.v[i]));
+        return all_below(most, above(from, all(F::near_below)));
+    } else {
         Floats most = magnitude(t.v[0]);
         EVOLUTE_LIGHT most = larger_magnitude(most, t.v[i]);
         return all_below(most, F::near_below);
-    } else {
-        const Floats from = all(F::near_from);
-        Ints most = above(from, t.v[0]);
-        EVOLUTE_LIGHT most = larger(most, above(from, t.v[i]));
-        return everywhere(most < above(from, all(F::near_below)));
     }
 }
 
@@ -243,7 +247,7 @@ void do_heavy_unary(const Step* step, std::ptrdiff_t at, EVOLUTE_RUNNING) {
     EVOLUTE_LIGHT t.v[i] = a.get(t, i);
     if constexpr (F::near_below > 0.0f) {
         if (is_near<F>(t)) {
-            EVOLUTE_LIGHT t.v[i] = F::in_turn && i % 2 ? F::of(t.v[i]) : F::near(t.v[i]);
+            EVOLUTE_LIGHT t.v[i] = F::in_turn && is_divided(i) ? F::of(t.v[i]) : F::near(t.v[i]);
             EVOLUTE_NEXT(t);
         }
     }
@@ -297,6 +301,40 @@ void do_sum(const Step* step, std::ptrdiff_t at, EVOLUTE_RUNNING) {
         if constexpr (S == Sum::with_product) t.v[i] = x + product;
         if constexpr (S == Sum::from_product) t.v[i] = product - x;
     }
+    EVOLUTE_NEXT(t);
+}
+
+// x/√(1+y²); of finite squares roots are found in turn as those of do_heavy_unary.
+template <Source A, Source B>
+void do_div_hypot(const Step* step, std::ptrdiff_t at, EVOLUTE_RUNNING) {
+    Tile t = EVOLUTE_TILE;
+    const auto a = first<A>(step, at);
+    const auto b = second<B>(step, at);
+    if constexpr (has_quick_root && B != Source::number) {
+        Tile s;
+        EVOLUTE_LIGHT s.v[i] = div_hypot_::under_root(b.get(t, i));
+        Floats most = s.v[0];
+        EVOLUTE_LIGHT if (!is_divided(i)) most = larger_magnitude(most, s.v[i]);
+        if (all_below(most, infinity)) {
+            EVOLUTE_LIGHT {
+                const Floats root = is_divided(i) ? square_root(s.v[i]) : quick_square_root(s.v[i]);
+                t.v[i] = a.get(t, i) / root;
+            }
+            EVOLUTE_NEXT(t);
+        }
+    }
+    EVOLUTE_LIGHT t.v[i] = div_hypot_::of(a.get(t, i), b.get(t, i));
+    EVOLUTE_NEXT(t);
+}
+
+// x/(y + q): q is 0, which makes a denominator of −0 one of 0, or what is added to y first.
+template <Source A, Source B>
+void do_quotient(const Step* step, std::ptrdiff_t at, EVOLUTE_RUNNING) {
+    Tile t = EVOLUTE_TILE;
+    const auto a = first<A>(step, at);
+    const auto b = second<B>(step, at);
+    const Floats q = all(step->q);
+    EVOLUTE_LIGHT t.v[i] = a.get(t, i) / (b.get(t, i) + q);
     EVOLUTE_NEXT(t);
 }
 
@@ -445,6 +483,13 @@ void (*light_unary(Source a))() {
 #undef EVOLUTE_GIVE
 }
 
+struct divided_root_ { EVOLUTE_INLINE Floats of(Floats x) { return sqrt_::of(x); } };
+void (*divided_root(Source a))() {
+#define EVOLUTE_GIVE(A) (do_light_unary<divided_root_, A>)
+    EVOLUTE_SOURCES(EVOLUTE_GIVE)
+#undef EVOLUTE_GIVE
+}
+
 void (*root(Source a))() {
 #define EVOLUTE_GIVE(A) (do_heavy_unary<sqrt_, A>)
     EVOLUTE_SOURCES(EVOLUTE_GIVE)
@@ -461,6 +506,18 @@ void (*light_binary(Source a, Source b))() {
 void (*product(Source a, Source b))() {
 #define EVOLUTE_GIVE(A, B) (do_light_binary<mul_, A, B>)
     EVOLUTE_SIGNED(EVOLUTE_GIVE)
+#undef EVOLUTE_GIVE
+}
+
+void (*div_hypot(Source a, Source b))() {
+#define EVOLUTE_GIVE(A, B) (do_div_hypot<A, B>)
+    EVOLUTE_PAIRS(EVOLUTE_GIVE)
+#undef EVOLUTE_GIVE
+}
+
+void (*quotient(Source a, Source b))() {
+#define EVOLUTE_GIVE(A, B) (do_quotient<A, B>)
+    EVOLUTE_PAIRS(EVOLUTE_GIVE)
 #undef EVOLUTE_GIVE
 }
 
@@ -530,10 +587,11 @@ void (*function(Opcode opcode, Source a, Source b))() {
 #define EVOLUTE_CASE(name) \
     case Opcode::name: return light_binary<name##_>(a, b);
         EVOLUTE_CASE(add) EVOLUTE_CASE(sub) EVOLUTE_CASE(max) EVOLUTE_CASE(min)
-        EVOLUTE_CASE(div) EVOLUTE_CASE(div_hypot) EVOLUTE_CASE(clip) EVOLUTE_CASE(mix)
-        EVOLUTE_CASE(quotient)
+        EVOLUTE_CASE(div) EVOLUTE_CASE(clip) EVOLUTE_CASE(mix)
 #undef EVOLUTE_CASE
         case Opcode::mul: return product(a, b);
+        case Opcode::div_hypot: return div_hypot(a, b);
+        case Opcode::quotient: return quotient(a, b);
         case Opcode::sqrt: return root(a);
         case Opcode::erfc: return erased(do_double_unary<erfc_>);
         case Opcode::abs_pow: return heavy_binary<abs_pow_>(a, b);
@@ -584,6 +642,7 @@ void (*extra(Extra what, Source a))() {
         case Extra::store: return erased(do_store);
         case Extra::end: return end_with(a);
         case Extra::add_squares: return add_squares_of(a);
+        case Extra::divided_root: return divided_root(a);
         case Extra::scale: return erased(do_scale);
         case Extra::of_signs: return erased(do_of_signs<false>);
         case Extra::odd_of_signs: return erased(do_of_signs<true>);

@@ -22,6 +22,7 @@ enum class Extra : std::int32_t {
     end,          // tile c ← argument a, and the walk ends
     add_squares,  // the squares of argument a are added to sums, and the walk ends
     scale,        // running value ← running value · (p + q)
+    divided_root, // running value ← root of the magnitude of argument a, by the divider alone
     of_signs,     // running value ← p, q or r where it is −1, 0 or 1
     odd_of_signs, // the same with 0 where it is 0
 };

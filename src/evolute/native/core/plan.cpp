@@ -28,6 +28,28 @@ bool is_cheap(Opcode opcode) {
     }
 }
 
+// Functions of many products and sums without a quotient, near 0 at least.
+bool multiplies_much(Opcode opcode) {
+    switch (opcode) {
+        case Opcode::log: case Opcode::exp: case Opcode::erf: case Opcode::tanh:
+        case Opcode::bessel_i1e:
+            return true;
+        default: return false;
+    }
+}
+
+// Functions that divide, but the root.
+bool divides_too(Opcode opcode) {
+    switch (opcode) {
+        case Opcode::sigmoid: case Opcode::dsoftsign: case Opcode::softplus: case Opcode::erfc:
+        case Opcode::arcsinh: case Opcode::arctan: case Opcode::reciprocal: case Opcode::softsign:
+        case Opcode::dtanh: case Opcode::dsigmoid: case Opcode::div: case Opcode::div_hypot:
+        case Opcode::abs_pow: case Opcode::quotient: case Opcode::dropout:
+            return true;
+        default: return false;
+    }
+}
+
 // Whether a function of −1, 0 and 1 has values there and nowhere else.
 bool keeps_signs(Opcode opcode) {
     switch (opcode) {
@@ -130,6 +152,7 @@ class Planner {
             prepare(weight_register, Opcode::mul,
                     {Place::Kind::number, program_.shrink_register()});
         }
+        find_divisions();
         for (std::size_t i = 0; i < order_.size(); ++i) add(i);
         if (end.kind == Kind::add_squares) {
             end.a = place_of(goal_);
@@ -151,6 +174,7 @@ class Planner {
         Opcode opcode = Opcode::count;  // `count` also of a product that a sum takes into itself
         std::int32_t factors[2] = {-1, -1};
         bool signs[2] = {false, false};  // of arguments of which the sign is read
+        std::int32_t addend = -1;        // a number to be added to the denominator of a quotient
         bool is_scaled() const { return factors[0] >= 0 || factors[1] >= 0; }
         bool reads_signs() const { return signs[0] || signs[1]; }
     };
@@ -180,6 +204,7 @@ class Planner {
         products_.assign(program_.registers(), {});
         for (Node& each : nodes_) leave_to_readers(each);
         for (Node& each : nodes_) take_signs_in(each);
+        for (Node& each : nodes_) take_sum_in(each);
     }
 
     // A product of an input and a number is not computed: its readers scale what they read.
@@ -227,6 +252,17 @@ class Planner {
             *arguments[side] = each.first;
             each.opcode = Opcode::count;
         }
+    }
+
+    // A quotient adds a number to its denominator where nothing else reads that sum.
+    void take_sum_in(Node& quotient) {
+        if (quotient.opcode != Opcode::quotient) return;
+        Node& sum = nodes_[quotient.second];
+        if (sum.opcode != Opcode::add || uses_[sum.value] != 1 || sum.is_scaled()) return;
+        if (!is_number(sum.first) && !is_number(sum.second)) return;
+        quotient.addend = is_number(sum.first) ? sum.first : sum.second;
+        quotient.second = is_number(sum.first) ? sum.second : sum.first;
+        sum.opcode = Opcode::count;
     }
 
     // Whether a reader needs but the sign of a value.
@@ -283,6 +319,16 @@ class Planner {
             if (each.second >= 0) use(each.second, static_cast<std::int32_t>(i));
         }
         use(goal_, static_cast<std::int32_t>(order_.size()));
+    }
+
+    // Beside functions that multiply much the divider has time for all roots, if nothing divides.
+    void find_divisions() {
+        bool multiplies = false, divides = false;
+        for (const std::int32_t value : order_) {
+            multiplies |= multiplies_much(nodes_[value].opcode);
+            divides |= divides_too(nodes_[value].opcode);
+        }
+        roots_are_divided_ = multiplies && !divides;
     }
 
     void use(std::int32_t read, std::int32_t at) {
@@ -342,6 +388,8 @@ class Planner {
         if (instruction.slot >= 0) step.c = {Place::Kind::slot, instruction.slot};
         step.opcode = each.opcode;
         step.instruction = each.value - program_.first_result();
+        step.addend = each.addend;
+        step.divided_root = each.opcode == Opcode::sqrt && roots_are_divided_;
         if (each.opcode == Opcode::mul && each.first == each.second && !each.reads_signs()) {
             // so that it is read once
             step.opcode = Opcode::square;
@@ -397,6 +445,7 @@ class Planner {
     std::vector<std::int32_t> order_;  // values of the nodes
     std::vector<std::int32_t> uses_, first_use_, last_use_, free_;
     std::int32_t running_ = -1;
+    bool roots_are_divided_ = false;
 };
 
 void find_numbers_and_signs(EvoluteProgram& program) {

@@ -32,6 +32,8 @@ struct PlannedStep {
     std::int32_t instruction = -1;  // whose parameter, noise and norm it uses
     Opcode opcode = Opcode::identity;
     std::int32_t factors[2] = {-1, -1};  // of a scaled sum: registers of numbers; −1 is 1
+    std::int32_t addend = -1;            // register of a number added to a denominator first
+    bool divided_root = false;           // a root that the divider finds alone
     bool minus = false;                  // and its second product is taken away
     bool value_is_read = true;           // by the next step, as the running value
     bool sign_is_enough = false;         // to that reader

@@ -209,7 +209,9 @@ class Walk {
         const Kernel& kernel = shared_.kernel;
         switch (planned.kind) {
             case PlannedStep::Kind::function:
-                step.run = kernel.function(planned.opcode, a.source, b.source);
+                step.run = planned.divided_root
+                               ? kernel.extra(Extra::divided_root, a.source)
+                               : kernel.function(planned.opcode, a.source, b.source);
                 if (planned.instruction >= 0) add_parameters(planned, memory, a.source, step);
                 break;
             case PlannedStep::Kind::of_signs: add_values_of_signs(planned.opcode, step); break;
@@ -279,6 +281,10 @@ class Walk {
                 step.mask_b = -1;
                 step.number = each.parameter;
                 step.r = static_cast<float>(1.0 - each.parameter);
+                break;
+            case Opcode::quotient:
+                // Denominators of −0 are of 0: what is not 0 itself, added, makes no −0.
+                if (planned.addend >= 0) step.q = shared_.numbers[planned.addend] + 0.0f;
                 break;
             case Opcode::clip_norm:
                 add_norm(shared_.norms[planned.instruction], step);

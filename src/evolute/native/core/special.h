@@ -170,7 +170,7 @@ struct tanh_ : FromZero {
     }
     EVOLUTE_INLINE Floats of(Floats x) {
         const Ints small = magnitude(x) < all(near_below);
-        if (everywhere(small)) return near(x);
+        if (all_below(magnitude(x), near_below)) return near(x);
         const Floats e = exponential(magnitude(x) * 2.0f);
         const Floats far = all(1.0f) - all(2.0f) / (e + 1.0f);
         return select(small, near(x), with_sign_of(far, x));
@@ -189,7 +189,7 @@ struct arcsinh_ : FromZero {
     EVOLUTE_INLINE Floats of(Floats x) {
         const Floats a = magnitude(x), r = root(a);
         const Ints small = a < all(near_below), large = a > all(8192.0f);
-        if (everywhere(small)) return near(x);
+        if (all_below(magnitude(x), near_below)) return near(x);
         const Split s = split(select(large, a, a + r));
         const Floats above = select(small, a, s.m - 1.0f);
         const Floats below = select(small, r, s.m) + 1.0f;
@@ -224,7 +224,7 @@ struct erf_ : FromZero {
     EVOLUTE_INLINE Floats of(Floats x) {
         const Floats a = magnitude(x);
         const Ints small = a < all(near_below);
-        if (everywhere(small)) return near(x);
+        if (all_below(magnitude(x), near_below)) return near(x);
         const Floats exponent = polynomial(coefficients::erf_far, at_most(a, 4.0f));
         const Floats far = all(1.0f) - exponential(-exponent);
         return select(small, near(x), with_sign_of(far, x));
@@ -240,7 +240,7 @@ struct bessel_i1e_ : FromZero {  // e^(−|x|)·I₁(x)
     EVOLUTE_INLINE Floats of(Floats x) {
         const Floats a = magnitude(x);
         const Ints small = a < all(near_below);
-        if (everywhere(small)) return near(x);
+        if (all_below(magnitude(x), near_below)) return near(x);
         const Floats middle = a * polynomial(coefficients::i1_near, a * a) * exponential(-a);
         const Floats r = all(1.0f) / a;
         const Floats far = square_root(r) * polynomial(coefficients::i1e_far, r);

@@ -213,6 +213,15 @@ EVOLUTE_INLINE bool all_below(Floats x, float bound) {
 #endif
 }
 
+// Whether every whole number is below that beside it; false where the machine cannot say so quickly.
+EVOLUTE_INLINE bool all_below(Ints x, Ints bound) {
+#if defined(__AVX512F__)
+    return _mm512_cmplt_epi32_mask((__m512i)x, (__m512i)bound) == 0xffff;
+#else
+    return everywhere(x < bound);
+#endif
+}
+
 // Whether every element is a number below this one.
 EVOLUTE_INLINE bool all_below(Doubles x, double bound) {
 #if defined(__AVX512F__)
