@@ -127,7 +127,7 @@ def test_a_model_that_differs_in_more_than_weights_is_trained_in_the_loop_and_no
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     task = make(name="seldom", model=seldom)
-    scales = [first_model(task, seed, None).scale for seed in SEEDS]
+    scales = [first_model(task, seed, width=None).scale for seed in SEEDS]
     assert scales[:3] == [1.0] * 3
     odd = [seed for seed in SEEDS if scales[seed] != 1.0]
     assert odd

@@ -41,7 +41,7 @@ class Candidate:
 
     @classmethod
     def of(
-        cls, item: Screened, config: RunConfig, evaluator: Evaluator, *, twins: TwinFinder | None
+        cls, item: Screened, config: RunConfig, *, evaluator: Evaluator, twins: TwinFinder | None
     ) -> Self:
         """Return a sound proposal with the trial that answers it, its own or its twin's."""
         protocol = config.protocol(item.proposal.stage)
@@ -88,14 +88,14 @@ class Candidate:
         return cls(screened, request, digest_of(request), None if twin is None else str(twin))
 
 
-def degenerate(item: Screened, config: RunConfig, evaluator: Evaluator) -> Trial:
+def degenerate(item: Screened, config: RunConfig, *, evaluator: Evaluator) -> Trial:
     """Return the trial of a degenerate proposal, which nobody trains."""
     request = TrialRequest(item.rule, config.protocol(item.proposal.stage), config.seed)
     outcome = Outcome(OutcomeKind.DEGENERATE, item.fault or "")
     return Trial(evaluator.key(request), outcome, None)
 
 
-def rule_of(digest: str, store: Store, waiting: Iterable[Candidate]) -> Rule:
+def rule_of(digest: str, store: Store, *, waiting: Iterable[Candidate]) -> Rule:
     """Return the rule of a trial that is stored or waited for; ValueError if it is neither."""
     trial = store.get(digest)
     if trial is not None:

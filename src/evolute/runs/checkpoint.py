@@ -77,6 +77,11 @@ class Checkpoint:
     asked: int
     entries: int
 
+    @property
+    def sampled(self) -> int:
+        """How many proposals were screened."""
+        return int(self.progress["sampled"])
+
     def is_beyond(self, budget: Budget, *, workers: int) -> bool:
         """Whether it has come further than a budget does, of so many workers."""
         asked, time, seconds = budget.evaluations, budget.seconds, self.seconds / workers

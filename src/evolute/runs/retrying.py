@@ -19,7 +19,7 @@ from evolute.trial import Trial
 
 
 def stored_checkpoint(
-    config: RunConfig, search: Search, evaluator: Evaluator, *, twins: TwinFinder | None
+    config: RunConfig, search: Search, *, evaluator: Evaluator, twins: TwinFinder | None
 ) -> Checkpoint | None:
     """Return the checkpoint of a run that is in the store, if there is one.
 
@@ -52,7 +52,7 @@ def stored_checkpoint(
 
 
 def try_again(
-    digests: Collection[str], config: RunConfig, evaluator: Evaluator
+    digests: Collection[str], config: RunConfig, *, evaluator: Evaluator
 ) -> dict[str, Trial]:
     """Return what becomes of trials of a run, by digest.
 
@@ -76,7 +76,7 @@ def try_again(
     """
     if not digests:
         return {}
-    requests = {digest: _request(digest, config, evaluator) for digest in digests}
+    requests = {digest: _request(digest, config, evaluator=evaluator) for digest in digests}
     found: dict[str, Trial] = {}
     with evaluator.answers(lambda: False) as answers:
         answers.ask(requests)
@@ -86,7 +86,7 @@ def try_again(
     return found
 
 
-def _request(digest: str, config: RunConfig, evaluator: Evaluator) -> TrialRequest:
+def _request(digest: str, config: RunConfig, *, evaluator: Evaluator) -> TrialRequest:
     """Return what asks for a stored trial of a run."""
     trial = evaluator.store.get(digest)
     if trial is None:

@@ -170,19 +170,19 @@ class Run:
 
     def _checkpoint(self) -> Checkpoint | None:
         """Return the checkpoint if it can be used; forget entries that may not come again."""
-        store, found = self.evaluator.store, None
-        unsettled = store.unsettled(self.digest)
+        evaluator, found = self.evaluator, None
+        unsettled = evaluator.store.unsettled(self.digest)
         twins = self._twins and replace(self._twins, _indices={})
         with if_sound():
-            stored = stored_checkpoint(self.config, self.search, self.evaluator, twins=twins)
+            stored = stored_checkpoint(self.config, self.search, evaluator=evaluator, twins=twins)
             found = stored if stored is not None and self._lasts(stored) else None
         self._twins = self._twins if found is None else twins
         if unsettled and found is None:
-            store.forget_entries(self.digest)  # tried again, trials may lead the search elsewhere
+            evaluator.store.forget_entries(self.digest)  # trials tried again may lead elsewhere
             self._may_save = True
         elif unsettled and found is not None:
             numbers = [item.number for item in chain(found.told_early, *found.pending)]
-            store.forget_entries_from(self.digest, found.progress["sampled"], also=numbers)
+            evaluator.store.forget_entries_from(self.digest, found.sampled, also=numbers)
         return found
 
     def _lasts(self, found: Checkpoint) -> bool:
@@ -194,7 +194,7 @@ class Run:
             self._may_save = False  # it has come further than this budget, and is kept
             return False
         earlier = found.settled.to_retry
-        again = try_again(earlier, self.config, self.evaluator)
+        again = try_again(earlier, self.config, evaluator=self.evaluator)
         self._tried_again = frozenset(again)
         return {digest: trial.outcome.kind for digest, trial in again.items()} == earlier
 
@@ -212,7 +212,7 @@ class Run:
         self._ask(sorted(chain(*self._pending), key=lambda item: item.number), answers)
 
     def _rule_of(self, digest: str) -> Rule:
-        return rule_of(digest, self.evaluator.store, chain.from_iterable(self._pending))
+        return rule_of(digest, self.evaluator.store, waiting=chain.from_iterable(self._pending))
 
     @property
     def _position(self) -> tuple[int, int]:  # how far it has come
@@ -288,7 +288,7 @@ class Run:
             batch = screen(proposals[first : first + SCREENED_AT_ONCE])
             self._reject([item for item in batch if item.fault is not None])
             sound = [
-                Candidate.of(item, self.config, self.evaluator, twins=self._twins)
+                Candidate.of(item, self.config, evaluator=self.evaluator, twins=self._twins)
                 for item in batch
                 if item.fault is None
             ]
@@ -310,7 +310,7 @@ class Run:
 
     def _reject(self, faulty: Sequence[Screened]) -> None:
         """Store degenerate proposals with their reasons, and tell the search."""
-        trials = [degenerate(item, self.config, self.evaluator) for item in faulty]
+        trials = [degenerate(item, self.config, evaluator=self.evaluator) for item in faulty]
         result = Result(OutcomeKind.DEGENERATE)
         told = [(item, each.key.digest, result) for item, each in zip(faulty, trials, strict=True)]
         self._tell(told, trials=trials)

@@ -209,7 +209,7 @@ class Task:
         TaskError
             If the user's code raises, or a batch is no pair.
         """
-        batches = endless(self._data[Split.TRAIN], generator, batch_size)
+        batches = endless(self._data[Split.TRAIN], generator, batch_size=batch_size)
         while True:
             with calling(self.name, "its training data", advice="mend the data given as train="):
                 inputs, targets = next(batches)

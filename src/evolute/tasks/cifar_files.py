@@ -75,7 +75,7 @@ def read_cifar(name: str, data_dir: Path | None) -> tuple[Part, Part] | None:
         If a file is missing, cut off or corrupt.
     """
     for layout in _LAYOUTS.get(name, ()):
-        paths = find(name, layout.files, data_dir, archive_folder=layout.folder)
+        paths = find(name, layout.files, data_dir=data_dir, archive_folder=layout.folder)
         if paths is not None:
             *train, test = (layout.read(path) for path in paths)
             images, labels = zip(*train, strict=True)

@@ -87,7 +87,7 @@ class TensorData(Data):
         return TensorData(self._inputs[index], self._targets[index], self._prepare)
 
     def shuffled(self, generator: Generator, batch_size: int) -> Iterator[Batch]:
-        for index in index_batches(len(self._targets), generator, batch_size):
+        for index in index_batches(len(self._targets), generator, batch_size=batch_size):
             yield self._prepared(_rows(self._inputs, index)), _rows(self._targets, index)
 
     def in_order(self) -> Iterator[Batch]:
@@ -111,7 +111,7 @@ class DatasetData(Data):
 
     def shuffled(self, generator: Generator, batch_size: int) -> Iterator[Batch]:
         stream = Stream(_draw_seed(generator))
-        for index in index_batches(self._length, generator, batch_size):
+        for index in index_batches(self._length, generator, batch_size=batch_size):
             with stream.active():
                 batch = self._collate(index.tolist())
             yield batch
@@ -249,7 +249,7 @@ def as_tensors(data: Data, what: str) -> TensorData:
     return _tensor_data((inputs, targets), what)
 
 
-def endless(data: Data, generator: Generator, batch_size: int) -> Iterator[Batch]:
+def endless(data: Data, generator: Generator, *, batch_size: int) -> Iterator[Batch]:
     """Yield batches for ever, pass after pass.
 
     Raises
@@ -280,7 +280,7 @@ def _tensor_data(parts: tuple[object, ...], what: str) -> TensorData:
     return TensorData(inputs.detach(), targets.detach())
 
 
-def index_batches(length: int, generator: Generator, batch_size: int) -> Iterator[Tensor]:
+def index_batches(length: int, generator: Generator, *, batch_size: int) -> Iterator[Tensor]:
     """Yield the positions of full batches of one pass, in an order drawn from ``generator``."""
     size = min(batch_size, length)
     order = torch.randperm(length, generator=generator)

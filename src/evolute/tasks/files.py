@@ -50,7 +50,7 @@ def places(data_set: str, data_dir: Path | None) -> list[Path]:
 
 
 def find(
-    data_set: str, names: Sequence[str], data_dir: Path | None, *, archive_folder: str = ""
+    data_set: str, names: Sequence[str], *, data_dir: Path | None, archive_folder: str = ""
 ) -> list[Path] | None:
     """Return the files of these names in the first folder that has one of them; None if none has.
 
@@ -83,7 +83,7 @@ def find(
     return None
 
 
-def no_data(data_set: str, wanted: str, data_dir: Path | None, *, advice: str) -> TaskError:
+def no_data(data_set: str, wanted: str, *, data_dir: Path | None, advice: str) -> TaskError:
     """Return the error for a data set that is nowhere.
 
     Parameters

@@ -69,7 +69,7 @@ class PictureData(Data):
         self._colours = colours
 
     def shuffled(self, generator: Generator, batch_size: int) -> Iterator[Batch]:
-        for index in index_batches(len(self._pictures.labels), generator, batch_size):
+        for index in index_batches(len(self._pictures.labels), generator, batch_size=batch_size):
             yield self._batch(index.tolist())
 
     def in_order(self) -> Iterator[Batch]:

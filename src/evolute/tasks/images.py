@@ -110,7 +110,7 @@ def read_images(source: ImageSource, data_dir: Path | None) -> ImageSet:
                 source.name,
                 f"IDX files ({IDX_NAMES[0].format(3 if source.channels == 1 else 4)}, …) or "
                 "what 'evolute tasks show' lists",
-                data_dir,
+                data_dir=data_dir,
                 advice=_advice(source),
             )
     return _read[key]
@@ -118,7 +118,7 @@ def read_images(source: ImageSource, data_dir: Path | None) -> ImageSet:
 
 def _read_idx_files(source: ImageSource, data_dir: Path | None) -> tuple[Examples, Examples] | None:
     dimensions = 3 if source.channels == 1 else 4
-    paths = find(source.name, [name.format(dimensions) for name in IDX_NAMES], data_dir)
+    paths = find(source.name, [name.format(dimensions) for name in IDX_NAMES], data_dir=data_dir)
     if paths is None:
         return None
     images, labels, test_images, test_labels = (

@@ -160,7 +160,9 @@ def own_text(data_dir: Path | None) -> Task:
             )
         if found:
             return character_task("char-text", _split(_read_text(found[0])))
-    raise no_data("char-text", "a file *.txt", data_dir, advice="put a text of your own there")
+    raise no_data(
+        "char-text", "a file *.txt", data_dir=data_dir, advice="put a text of your own there"
+    )
 
 
 def split_text(
@@ -184,10 +186,13 @@ def split_text(
     TaskError
         If a file is missing, is not UTF-8, or is too short.
     """
-    paths = find(data_set, files, data_dir, archive_folder=data_set)
+    paths = find(data_set, files, data_dir=data_dir, archive_folder=data_set)
     if paths is None:
         raise no_data(
-            data_set, ", ".join(files), data_dir, advice=f"run 'evolute data fetch {data_set}'"
+            data_set,
+            ", ".join(files),
+            data_dir=data_dir,
+            advice=f"run 'evolute data fetch {data_set}'",
         )
     train, validation, test = map(_read_text, paths)
     return character_task(name, (train, validation, test))

@@ -100,7 +100,10 @@ def read_caltech(data_dir: Path | None) -> Splits:
         if found:
             return _by_class(found[0])
     raise no_data(
-        "caltech101", "101_ObjectCategories", data_dir, advice="run 'evolute data fetch caltech101'"
+        "caltech101",
+        "101_ObjectCategories",
+        data_dir=data_dir,
+        advice="run 'evolute data fetch caltech101'",
     )
 
 
@@ -130,7 +133,7 @@ def _folder(data_set: str, file: str, data_dir: Path | None) -> Path:
     for place in places(data_set, data_dir):
         if (place / file).is_file():
             return place
-    raise no_data(data_set, file, data_dir, advice=f"run 'evolute data fetch {data_set}'")
+    raise no_data(data_set, file, data_dir=data_dir, advice=f"run 'evolute data fetch {data_set}'")
 
 
 def _matrix(path: Path, name: str) -> Any:

@@ -52,7 +52,7 @@ class FirstModels:
         """
         key = seed, width
         if key not in self._models:
-            self._models[key] = first_model(self._task, seed, width).train()
+            self._models[key] = first_model(self._task, seed, width=width).train()
             if len(self._models) > REMEMBERED_MODELS:
                 self._models.popitem(last=False)
         self._models.move_to_end(key)
@@ -73,5 +73,5 @@ class FirstModels:
         """
         kept = self.kept(seed, width)
         if lost_in_copies(kept) is not None:
-            return first_model(self._task, seed, width).train()
+            return first_model(self._task, seed, width=width).train()
         return copy.deepcopy(kept)

@@ -80,20 +80,20 @@ def lane_criterion(task: Task) -> LaneCriterion:
     )
 
 
-def first_model(task: Task, seed: int, width: int | None) -> nn.Module:
+def first_model(task: Task, seed: int, *, width: int | None) -> nn.Module:
     """Return a new model with the first weights of a seed."""
     with seeded(derive(seed, "weights")):
         return task.model(width)
 
 
-def models_of(task: Task, seed: int, width: int | None) -> Callable[[], nn.Module]:
+def models_of(task: Task, seed: int, *, width: int | None) -> Callable[[], nn.Module]:
     """Return what builds new models in training mode: of a seed, then of those that follow it.
 
     Plans are compared on them, and so are seen to mix up lanes where models differ in more than
     weights and buffers.
     """
     seeds = itertools.count(seed)
-    return lambda: first_model(task, next(seeds), width).train()
+    return lambda: first_model(task, next(seeds), width=width).train()
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +241,7 @@ def choose_plans(task: Task, protocols: Sequence[Protocol], *, equipment: Equipm
 
 def _plan_of(task: Task, protocol: Protocol, *, equipment: Equipment) -> str | None:
     """Return the name of the plan for trials of a protocol; None if it is not chosen by speed."""
-    model = first_model(task, REFERENCE_SEED, protocol.width).train()
+    model = first_model(task, REFERENCE_SEED, width=protocol.width).train()
     ground = Ground.of(task, protocol, model=model)
     say_if_unlikely(task, equipment, bytes_per_lane=ground.survey.bytes_needed)
     if ground.survey.why_unchecked is not None:
@@ -289,14 +289,16 @@ def plan_lanes(
     TaskError
         If no plan can.
     """
-    kinds = other_kinds(task, protocol, batch)
+    kinds = other_kinds(task, protocol, batch=batch)
     fitting = max(1, timed_bytes(equipment.device) // max(1, bytes_per_lane))
     size = min(LANES_TIMED, 1 << (fitting.bit_length() - 1))
     lanes = most_lanes(equipment, bytes_per_lane)
 
     def chosen(plan: str | None, most: int | None = None) -> Choice:
         return choose(
-            models_of(task, REFERENCE_SEED, protocol.width),  # from the first seed at each try
+            models_of(
+                task, REFERENCE_SEED, width=protocol.width
+            ),  # from the first seed at each try
             batch,
             lane_criterion(task),
             name=task.name,
@@ -337,7 +339,7 @@ def _in_memory(chosen: Callable[[int | None], Choice], *, task: str, lanes: int)
         _log.info("task %r: memory ran out as plans were tried: now among %d lanes", task, most)
 
 
-def other_kinds(task: Task, protocol: Protocol, batch: Batch) -> list[Kind]:
+def other_kinds(task: Task, protocol: Protocol, *, batch: Batch) -> list[Kind]:
     """Return a batch of each shape and mode that a task will use, besides a training batch.
 
     Shapes are read from the data for :data:`SECONDS_OF_SHAPES` at most in each mode. Later ones

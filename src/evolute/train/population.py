@@ -127,7 +127,7 @@ class Population:
         TaskError, InputError
             As ``run_trial``.
         """
-        require_scorable(self._task, protocol, timeout_seconds)
+        require_scorable(self._task, protocol, timeout_seconds=timeout_seconds)
         self._queue.append(
             Job.of(
                 ticket,

@@ -77,7 +77,7 @@ def run_trial(
     >>> run_trial(Rule.parse("v/sqrt(s)"), load_task("digits"), protocol, seed=0).outcome.kind.value
     'finished'
     """
-    require_scorable(task, protocol, timeout_seconds)
+    require_scorable(task, protocol, timeout_seconds=timeout_seconds)
     started = time.monotonic()
     limit = math.inf if timeout_seconds is None else timeout_seconds
     subject = Subject(rule.canonical(), task, protocol, seed, limit, started + limit)
@@ -92,7 +92,7 @@ def run_trial(
     return scored_trial(key, scoring, seconds=time.monotonic() - started)
 
 
-def require_scorable(task: Task, protocol: Protocol, timeout_seconds: float | None) -> None:
+def require_scorable(task: Task, protocol: Protocol, *, timeout_seconds: float | None) -> None:
     """Raise unless a task can be scored under a protocol within a time limit.
 
     Raises

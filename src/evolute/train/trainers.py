@@ -62,7 +62,7 @@ class OneByOne:
         timeout_seconds: float | None = None,
     ) -> None:
         """Ask for a trial, as :meth:`Population.add` does."""
-        require_scorable(self._task, protocol, timeout_seconds)
+        require_scorable(self._task, protocol, timeout_seconds=timeout_seconds)
         self._queue.append((ticket, rule, protocol, seed, timeout_seconds))
 
     @property
