@@ -246,24 +246,10 @@ def _plan_of(task: Task, protocol: Protocol, *, equipment: Equipment) -> str | N
     say_if_unlikely(task, equipment, bytes_per_lane=ground.survey.bytes_needed)
     if ground.survey.why_unchecked is not None:
         return None
-    choice = plan_lanes(
-        task,
-        ground.batch,
-        protocol=protocol,
-        bytes_per_lane=ground.survey.bytes_per_lane,
-        equipment=equipment,
-    )
-    return choice.plan
+    return plan_lanes(task, protocol, ground=ground, equipment=equipment).plan
 
 
-def plan_lanes(
-    task: Task,
-    batch: Batch,
-    *,
-    protocol: Protocol,
-    bytes_per_lane: int,
-    equipment: Equipment,
-) -> Choice:
+def plan_lanes(task: Task, protocol: Protocol, *, ground: Ground, equipment: Equipment) -> Choice:
     """Return the plan that serves a network, as asked for or the fastest.
 
     The first process on a machine that needs it finds it and writes it down; others wait for that,
@@ -271,14 +257,10 @@ def plan_lanes(
 
     Parameters
     ----------
-    task
-        The task.
-    batch
-        A training batch.
-    protocol
-        Width of the network, and the precision.
-    bytes_per_lane
-        Memory of one lane.
+    task, protocol
+        What is trained.
+    ground
+        What is known of it.
     equipment
         What to train with.
 
@@ -289,6 +271,7 @@ def plan_lanes(
     TaskError
         If no plan can.
     """
+    batch, bytes_per_lane = ground.batch, ground.survey.bytes_per_lane
     kinds = other_kinds(task, protocol, batch=batch)
     fitting = max(1, timed_bytes(equipment.device) // max(1, bytes_per_lane))
     size = min(LANES_TIMED, 1 << (fitting.bit_length() - 1))

@@ -111,13 +111,7 @@ class Workshop:
                 without=ground.survey.untrained,
             )
         if make_network is None:
-            choice = plan_lanes(
-                task,
-                ground.batch,
-                protocol=protocol,
-                bytes_per_lane=ground.survey.bytes_per_lane,
-                equipment=equipment,
-            )
+            choice = plan_lanes(task, protocol, ground=ground, equipment=equipment)
             _log.info("task %r: plan %r: %s", task.name, choice.plan, choice.why)
             make, most = choice.make, min(most, choice.lanes or most)
             make_network = lambda _model, size: make(size)  # noqa: E731 - of one use
