@@ -40,11 +40,13 @@ def drawn(random: np.random.Generator, count: int) -> Floats:
         case 0:
             return usual
         case 1:
-            return random.integers(0, 2**32, size=count, dtype=np.uint32).view(np.float32)
+            return np.frombuffer(random.bytes(4 * count), np.float32).copy()
         case 2:
-            return signs * np.exp2(random.uniform(-149, 127, size=count)).astype(np.float32)
+            sized: Floats = signs * np.exp2(random.uniform(-149, 127, count)).astype(np.float32)
+            return sized
         case 3:
-            return signs * random.choice(TELLING, size=count)
+            telling: Floats = signs * random.choice(TELLING, size=count)
+            return telling
         case _:
             usual[random.integers(0, count)] = signs[0] * random.choice(TELLING)
             return usual
@@ -53,7 +55,8 @@ def drawn(random: np.random.Generator, count: int) -> Floats:
 def multiplied_and_added(a: Floats, b: Floats, c: Floats, *, once: bool) -> Floats:
     """a·b + c, rounded once: to odd in doubles, which hold the product, then to a float."""
     if not once:
-        return a * b + c
+        rounded_twice: Floats = a * b + c
+        return rounded_twice
     product, other = a.astype(float) * b.astype(float), c.astype(float)
     total = product + other
     back = total - product
@@ -61,7 +64,8 @@ def multiplied_and_added(a: Floats, b: Floats, c: Floats, *, once: bool) -> Floa
     inexact = np.isfinite(error) & np.isfinite(total) & (error != 0)
     even = inexact & (total.view(np.int64) % 2 == 0)
     odd = np.nextafter(total, np.where(error > 0, np.inf, -np.inf))
-    return np.where(even, odd, total).astype(np.float32)
+    rounded: Floats = np.where(even, odd, total).astype(np.float32)
+    return rounded
 
 
 @lru_cache(maxsize=64)
