@@ -17,6 +17,10 @@ class Lane {
     Lane(const Chain& chain, Int lane) : chain_(chain), lane_(lane) {}
 
     void forward(const Operation& each) const {
+        if (each.kind == count) {  // which writes no value
+            static_cast<std::int64_t*>(chain_.held[each.weight].numbers)[slot()] += each.number;
+            return;
+        }
         float* out = value(each.out);
         switch (each.kind) {
             case convolve:
@@ -39,8 +43,6 @@ class Lane {
                 const Linear work = mapped(each);
                 return evolute_linear(&work);
             }
-            case count:
-                static_cast<std::int64_t*>(chain_.held[each.weight].numbers)[slot()] += each.number;
         }
     }
 
