@@ -150,7 +150,7 @@ def test_a_chain(away: Emulated) -> None:
     batch = torch.randint(11, (20, 16), generator=generator)
     wanted = network.train_step([(batch, batch)] * 2, [0, 1], CLASSES)
     (chain,) = network._chains.values()
-    assert chain is not None
+    assert isinstance(chain, LaneChain)
     losses, gradients = ran_there(away, chain, batch.numpy())
     np.testing.assert_allclose(losses, wanted.losses.numpy(), rtol=1e-5)
     assert gradients.keys() == set(network.names)
