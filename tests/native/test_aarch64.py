@@ -156,3 +156,20 @@ def follow(core: Emulated, rule: Rule) -> None:
         table.run()
         there = lane.step(drawn, step=step, rate=0.05, decays=decays)
         np.testing.assert_array_equal(there, here.numpy(), err_msg=str(rule))
+
+
+def test_a_step_computes_as_ever_whatever_the_calling_thread_has_chosen(core: Emulated) -> None:
+    flushing, towards_zero = 1 << 24, 3 << 22  # of its register FPCR
+    chosen = np.array([flushing | towards_zero, 0], np.uint32)
+    before, after = core.place(np.zeros(2, np.uint32)), core.place(np.zeros(2, np.uint32))
+    x = np.concatenate([all_floats(mantissas=4), np.full(5, 1e-40, np.float32)])
+    expected = value_of(core, "g*w+quotient(g, g*g+3)", x)
+    core.call("fegetenv", [before])
+    core.call("fesetenv", [core.place(chosen)])
+    try:
+        found = value_of(core, "g*w+quotient(g, g*g+3)", x)
+        core.call("fegetenv", [after])
+    finally:
+        core.call("fesetenv", [before])
+    np.testing.assert_array_equal(found, expected)
+    assert core.fetch(after, 1).view(np.uint32) == chosen[0]

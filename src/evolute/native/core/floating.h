@@ -10,7 +10,8 @@
 namespace evolute {
 
 // Rounds to nearest, flushes no denormal number to zero and traps nothing for as long as it lives,
-// whatever the caller's thread has chosen; helpers begin with what the thread that makes them has.
+// whatever the caller's thread has chosen, on x86 and AArch64; helpers begin with what the thread
+// that makes them has.
 class AsIeee {
    public:
 #if defined(__SSE2__)
@@ -28,6 +29,8 @@ class AsIeee {
     ~AsIeee() {
         if (chosen_otherwise()) asm volatile("msr fpcr, %0" ::"r"(before_) : "memory");
     }
+#else
+    AsIeee() {}  // other machines are left as they are
 #endif
     AsIeee(const AsIeee&) = delete;
 
